@@ -1,0 +1,4 @@
+# The folders and the arrows between them. An include against an arrow does not compile.
+tg_library(base)
+tg_library(isa      USES base         LIBS PkgConfig::yaml_0_1 PkgConfig::libelf)
+tg_library(ir       USES base)
