@@ -58,7 +58,7 @@ struct tg_field_info {
 	uint8_t shift, width;
 };
 struct tg_insn_info {
-	const char *name, *doc, *format;
+	const char *name, *doc, *format; /* format: the FORMAT row's name */
 	uint8_t opcode, slot;
 	int16_t latency; /* offset of the uint32_t in struct tg_latency, -1: no register result */
 	uint8_t n_fields;
