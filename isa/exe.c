@@ -16,11 +16,9 @@
 #include <libelf.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FORMAT_VERSION 1
-#define MAX_COUNT (1u << 24) /* entries of any table */
 
 enum section { SEC_NULL, SEC_TEXT, SEC_CHIP, SEC_SEGMENTS, SEC_DATA, SEC_BINDINGS, SEC_STEPS, SEC_DEBUG, SEC_NOTE, SEC_NAMES, N_SECTIONS };
 static const struct {
@@ -310,13 +308,11 @@ bool tg_exe_write(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x,
 {
 	struct image im = {0};
 	build(a, x, &im);
-	char *temp = tg_asprintf(a, "%s.XXXXXX", path);
-	int fd = mkostemp(temp, O_CLOEXEC);
+	char *temp = tg_asprintf(a, "%s.%ld.tmp", path, (long)getpid());
+	int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return tg_io_error(d, tg_at_file(path), "cannot be written: %s", strerror(errno));
-	mode_t mask = umask(0);
-	umask(mask);
-	bool ok = write_elf(fd, &im) && fsync(fd) == 0 && fchmod(fd, 0666 & ~mask) == 0;
+	bool ok = write_elf(fd, &im) && fsync(fd) == 0;
 	int why = errno;
 	ok = close(fd) == 0 && ok;
 	ok = ok && rename(temp, path) == 0;
