@@ -14,4 +14,7 @@ void slot_map_of(const struct tg_chip *c, struct slot_map *m);
 /* Why this instruction is not legal on this chip: NULL, or a static string. Covers every field and the predicate. */
 const char *insn_problem(const struct tg_chip *c, const struct tg_insn *in);
 
+/* Whether the assembler writes its fields a and i as [a+i]. */
+bool insn_has_address(const struct tg_insn_info *info);
+
 #endif
