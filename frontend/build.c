@@ -198,7 +198,7 @@ tg_val tg_im_op(struct tg_im *im, enum tg_op_code code, const tg_val *in, uint32
 
 /* ---- constants ---- */
 
-struct tg_shape tg_shape_of(uint32_t rank, const int64_t *dim)
+struct tg_shape tg_im_shape_of(uint32_t rank, const int64_t *dim)
 {
 	struct tg_shape s = { .rank = rank };
 	for (uint32_t i = 0; i < rank && i < TG_MAX_RANK; i++)

@@ -460,3 +460,26 @@ bool tg_import_onnx(struct tg_diag *d, struct tg_arena *a, const char *path, con
 	tg_arena_free(tmp);
 	return ok;
 }
+
+bool tg_onnx_inputs(struct tg_diag *d, struct tg_arena *a, const char *path, const char *const **names, uint32_t *n)
+{
+	struct tg_file map;
+	if (!tg_file_map(d, a, path, TG_PB_MAX_FILE, &map))
+		return false;
+	struct tg_arena *tmp = tg_arena_new(tg_arena_heap(a));
+	const Onnx__ModelProto *p = (const Onnx__ModelProto *)tg_pb_unpack(d, tmp, path, map.at, map.n, &onnx__model_proto__descriptor);
+	bool ok = p && check_model(d, tg_at_file(path), p), is_new;
+	const char **list = tg_alloc_n(a, ok ? p->graph->n_input + 1 : 1, sizeof *list);
+	struct tg_names tensors;
+	tg_names_init(&tensors, tmp, map.n);
+	*n = 0;
+	for (size_t i = 0; ok && i < p->graph->n_initializer; i++)
+		tg_names_add(&tensors, text(p->graph->initializer[i]->name), 0, &is_new);
+	for (size_t i = 0; ok && i < p->graph->n_input; i++)
+		if (!tg_names_find(&tensors, text(p->graph->input[i]->name)))
+			list[(*n)++] = tg_strdup(a, text(p->graph->input[i]->name));
+	*names = list;
+	tg_arena_free(tmp);
+	tg_file_unmap(&map);
+	return ok;
+}

@@ -163,7 +163,7 @@ tg_val tg_im_along(struct tg_im *im, tg_val x, uint32_t axis, uint32_t rank);
 tg_val tg_im_widen(struct tg_im *im, tg_val x);
 tg_val tg_im_mean(struct tg_im *im, tg_val x, uint32_t axes_mask, bool keep);
 tg_val tg_im_softmax(struct tg_im *im, tg_val x, uint32_t axes_mask, bool log);
-struct tg_shape tg_shape_of(uint32_t rank, const int64_t *dim);
+struct tg_shape tg_im_shape_of(uint32_t rank, const int64_t *dim);
 bool tg_im_broadcast_shape(const struct tg_shape *a, const struct tg_shape *b, struct tg_shape *out); /* numpy's rule */
 
 #define X_ADD(a, b) tg_im_2(im, TG_OP_add, a, b)

@@ -399,7 +399,7 @@ void tg_im_import_constant_of_shape(struct tg_im *im)
 		tg_im_refuse(im, "ConstantOfShape of rank %u, at most %d is supported", want.n, TG_MAX_RANK);
 		return;
 	}
-	struct tg_shape s = tg_shape_of(want.n, want.at);
+	struct tg_shape s = tg_im_shape_of(want.n, want.at);
 	int64_t n;
 	if (!tg_shape_count(&s, &n) || (value && (!tg_shape_count(&value->shape, &n) || n != 1))) {
 		tg_im_error(im, "ConstantOfShape has an impossible shape, or a value that is not one element");

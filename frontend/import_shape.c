@@ -143,7 +143,7 @@ void tg_im_import_expand(struct tg_im *im)
 		tg_im_refuse(im, "Expand to rank %u, at most %d is supported", want.n, TG_MAX_RANK);
 		return;
 	}
-	s = tg_shape_of(want.n, want.at);
+	s = tg_im_shape_of(want.n, want.at);
 	for (uint32_t i = 0; i < s.rank; i++)
 		if (s.dim[i] < 0)
 			tg_im_error(im, "entry %u of the shape is %lld", i, (long long)s.dim[i]);

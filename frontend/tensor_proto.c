@@ -35,7 +35,7 @@ struct contents {
 	enum list list;
 	const uint8_t *at; /* in the file: raw or packed bytes; NULL: in the message */
 	size_t n;          /* bytes, or entries of the message's list */
-	int32_t file = -1;
+	int32_t file;
 	uint64_t offset;
 };
 
