@@ -64,12 +64,11 @@ static bool side_extent(const struct tg_dma_plan *p, bool src, bool whole, int64
 /* Joins dimension k with k + 1 when one follows on the other on both sides and k + 1 has no outside. */
 static void join_dims(struct tg_dma_plan *p)
 {
-	for (int k = 2; k >= 0; k--) {
+	int outermost = p->kind == TG_DMA_GATHER || p->kind == TG_DMA_SCATTER ? 1 : 0; /* a listed dimension stays where it is */
+	for (int k = 2; k >= outermost; k--) {
 		bool whole = p->lo[k + 1] == 0 && p->hi[k + 1] == p->size[k + 1];
 		bool follows = p->src_stride[k] == p->size[k + 1] * p->src_stride[k + 1] && p->dst_stride[k] == p->size[k + 1] * p->dst_stride[k + 1];
 		bool unit = p->size[k] == 1 && p->lo[k] == 0 && p->hi[k] == 1;
-		if (k == 0 && (p->kind == TG_DMA_GATHER || p->kind == TG_DMA_SCATTER))
-			break;
 		if (!unit && !(whole && follows))
 			continue;
 		if (!unit) {
@@ -78,15 +77,15 @@ static void join_dims(struct tg_dma_plan *p)
 			p->size[k + 1] *= p->size[k];
 		}
 		/* the dimensions outside of k move in by one; a dimension of size 1 comes in at the front */
-		for (int j = k; j > 0; j--) {
+		for (int j = k; j > outermost; j--) {
 			p->size[j] = p->size[j - 1];
 			p->lo[j] = p->lo[j - 1];
 			p->hi[j] = p->hi[j - 1];
 			p->src_stride[j] = p->src_stride[j - 1];
 			p->dst_stride[j] = p->dst_stride[j - 1];
 		}
-		p->size[0] = p->hi[0] = 1;
-		p->lo[0] = p->src_stride[0] = p->dst_stride[0] = 0;
+		p->size[outermost] = p->hi[outermost] = 1;
+		p->lo[outermost] = p->src_stride[outermost] = p->dst_stride[outermost] = 0;
 	}
 }
 
