@@ -26,6 +26,9 @@ struct tg_import_result {
  * every flag that is missing is listed. Weights stay mapped in module->files. */
 bool tg_import_onnx(struct tg_diag *d, struct tg_arena *a, const char *path, const struct tg_import_options *o, struct tg_import_result *out);
 
+/* The names of the graph inputs that are no initializers, in order: what the tensors of a data set are bound to by position. */
+bool tg_onnx_inputs(struct tg_diag *d, struct tg_arena *a, const char *path, const char *const **names, uint32_t *n);
+
 /* The importer table, for `tegula info --ops` and docs: operator, domain, first opset, last opset, status text. */
 struct tg_onnx_op_info { const char *name, *domain; int first, last; const char *unsupported; /* reason, NULL when supported */ };
 const struct tg_onnx_op_info *tg_onnx_ops(uint32_t *n);
