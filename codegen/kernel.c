@@ -130,7 +130,7 @@ void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcurso
 			continue;
 		k->at.mem = k->pre.mem = MEM_NONE;
 		k->ptr[i] = mreg(f, CLASS_S);
-		EMIT(&k->pre, smov, R(k->ptr[i]), (int64_t)(i == PARTIAL ? p->partial_sram : p->operand[i].sram));
+		EMIT(&k->pre, smov, R(k->ptr[i]), i == PARTIAL ? (int64_t)p->partial_sram : (int64_t)p->operand[i].sram + p->operand[i].start * pointer_bytes(k, i));
 	}
 	for (uint32_t d = 0; d < p->n_dims; d++)
 		if (k->indexed[d]) {

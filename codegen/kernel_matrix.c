@@ -206,6 +206,7 @@ static void block_leaf(struct kernel *k, struct point *pts, uint32_t n_pts, void
 {
 	struct matrix *x = user;
 	assert(n_pts == 1);
+	(void)n_pts;
 	x->cols = pts[0].lanes;
 	if (x->mode == KERNEL_INIT) {
 		x->zero = kernel_vector(k, 0);

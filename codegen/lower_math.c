@@ -209,6 +209,46 @@ static vreg tangent(struct kernel *k, vreg x)
 	return divide(k, v1(k, TG_I_vsin, x), v1(k, TG_I_vcos, x));
 }
 
+/* a^n by squaring: exact wherever the products are. */
+static vreg whole_power(struct kernel *k, vreg a, uint32_t n)
+{
+	vreg v = { 0 }, square = a;
+	for (; n; n >>= 1) {
+		if (n & 1)
+			v = v.id ? mul(k, v, square) : square;
+		if (n > 1)
+			square = mul(k, square, square);
+	}
+	return v.id ? v : k_f32(k, 1);
+}
+
+/* Exponents that are known: whole ones up to 64, and the square root. Zero register: none of these. */
+static vreg known_power(struct kernel *k, vreg a, const struct tg_node *b)
+{
+	double e;
+	memcpy(&e, &b->bits, sizeof e);
+	if (b->op != TG_X_const || b->dtype != TG_f32)
+		return (vreg){ 0 };
+	if (e == 0.5) /* pow(-0, 0.5) is +0, pow(-inf, 0.5) is +inf: adding 0 and the general rule settle both */
+		return pick(k, test(k, TG_I_veq_f32, a, k_f32(k, -(double)INFINITY)), k_f32(k, (double)INFINITY), square_root(k, add(k, a, kernel_vector(k, 0))));
+	if (e != trunc(e) || fabs(e) > 64)
+		return (vreg){ 0 };
+	vreg v = whole_power(k, a, (uint32_t)fabs(e));
+	return e < 0 ? divide(k, k_f32(k, 1), v) : v;
+}
+
+/* Whole exponents of magnitude below 64 at run time, bit by bit. */
+static vreg small_whole_power(struct kernel *k, vreg a, vreg b)
+{
+	vreg n = v1(k, TG_I_vf2i, absf(k, b)), v = k_f32(k, 1), square = a, zero = kernel_vector(k, 0);
+	for (uint32_t bit = 0; bit < 6; bit++) {
+		vreg set = test(k, TG_I_vne_i32, v2(k, TG_I_vand, n, kernel_vector(k, 1u << bit)), zero);
+		v = pick(k, set, mul(k, v, square), v);
+		square = mul(k, square, square);
+	}
+	return pick(k, test(k, TG_I_vlt_f32, b, zero), divide(k, k_f32(k, 1), v), v);
+}
+
 /* |a|^b = 2^(b log2 |a|) with the product's rounding error carried; the sign from b's parity (C99 annex F.9.4.4). */
 static vreg power(struct kernel *k, vreg a, vreg b)
 {
@@ -226,7 +266,9 @@ static vreg power(struct kernel *k, vreg a, vreg b)
 	vreg broken = pick(k, whole, v, kernel_vector(k, 0x7fc00000u));
 	vreg infinite = test(k, TG_I_veq_f32, m, k_f32(k, INFINITY));
 	v = pick(k, below, pick(k, infinite, v, broken), v);
-	vreg one = k_f32(k, 1);
+	vreg one = k_f32(k, 1), small = mreg(k->f, CLASS_M);
+	EMIT(&k->at, mand, R(small), R(whole), R(test(k, TG_I_vlt_f32, absf(k, b), k_f32(k, 64))));
+	v = pick(k, small, small_whole_power(k, a, b), v);
 	v = pick(k, test(k, TG_I_veq_f32, b, kernel_vector(k, 0)), one, v);
 	return pick(k, test(k, TG_I_veq_f32, a, one), one, v);
 }
@@ -354,7 +396,10 @@ vreg lower_math(struct kernel *k, const struct tg_node *n, const vreg *in)
 	case TG_X_sqrt: return square_root(k, in[0]);
 	case TG_X_exp: return exponential(k, in[0]);
 	case TG_X_log: return logarithm(k, in[0]);
-	case TG_X_pow: return power(k, in[0], in[1]);
+	case TG_X_pow: {
+		vreg known = known_power(k, in[0], &k->p->stage->nodes[n->b.id - 1]);
+		return known.id ? known : power(k, in[0], in[1]);
+	}
 	case TG_X_rem: return fmod_of(k, in[0], in[1]);
 	case TG_X_mod: return mod_of(k, in[0], in[1]);
 	case TG_X_sign: return sign_of(k, in[0]);

@@ -63,6 +63,7 @@ static void order_comps(const struct operand *o, const int *inner, uint32_t n_in
 static void set_steps(struct plan *p, struct operand *o)
 {
 	memset(o->step, 0, sizeof o->step);
+	o->start = 0;
 	for (uint32_t i = 0; i < o->n_comps; i++) {
 		const struct comp *c = &o->comp[i];
 		int64_t radix = 1;
@@ -73,6 +74,8 @@ static void set_steps(struct plan *p, struct operand *o)
 				radix *= p->tile[d];
 			} else {
 				o->step[d] += (c->n == 1 ? 1 : c->term[k].coef) * c->sram_stride;
+				if (c->n > 1 && c->term[k].coef < 0) /* a window that is walked backwards begins at its far end */
+					o->start -= c->term[k].coef * (p->tile[d] - 1) * c->sram_stride;
 			}
 		}
 	}

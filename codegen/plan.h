@@ -34,6 +34,7 @@ struct operand {
 	uint64_t fill_bits;        /* of sram_dtype: what a guarded element outside reads */
 	bool is_list;              /* indices of a gather: read by DMA, not by loads */
 	int64_t step[MAX_DIMS];    /* SRAM elements for one step of a dimension */
+	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
 	uint64_t sram, bytes;
 	uint32_t mem;              /* buffer number */
 };
