@@ -1,7 +1,10 @@
 # The folders and the arrows between them. An include against an arrow does not compile.
 tg_library(base)
 tg_library(isa      USES base         LIBS PkgConfig::yaml_0_1 PkgConfig::libelf)
+include(cmake/isa.cmake)
 tg_library(ir       USES base)
+tg_library(passes   USES ir isa)
+tg_library(codegen  USES passes isa)
 set(onnx_pb ${CMAKE_BINARY_DIR}/generated/onnx.pb-c)
 add_custom_command(OUTPUT ${onnx_pb}.c ${onnx_pb}.h
 	COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/generated
@@ -10,3 +13,7 @@ add_custom_command(OUTPUT ${onnx_pb}.c ${onnx_pb}.h
 tg_library(frontend USES ir LIBS PkgConfig::libprotobuf_c)
 target_sources(tg_frontend PRIVATE ${onnx_pb}.c ${onnx_pb}.h)
 target_include_directories(tg_frontend SYSTEM PRIVATE ${CMAKE_BINARY_DIR}/generated)
+tg_library(sim      USES isa)
+include(cmake/sim.cmake)
+tg_library(runtime  USES sim ir)
+tg_library(lib      USES frontend codegen passes runtime)

@@ -205,10 +205,11 @@ static tg_val normal_index(struct tg_expand *x, tg_val v, int64_t n)
 	enum tg_dtype t = (enum tg_dtype)tg_value_get(x->m, v)->dtype;
 	struct tg_body *b = body(x);
 	parallel_dims(b, s);
-	tg_expr i = tg_body_operand(b, v, 0, s->rank), none = { 0 };
-	tg_expr below = tg_node_new(b, TG_X_lt, TG_bool, i, tg_node_const_i64(b, t, 0), none);
-	tg_expr up = tg_node_new(b, TG_X_add, t, i, tg_node_const_i64(b, t, n), none);
-	tg_expr e = tg_cast_expr(b, tg_node_new(b, TG_X_select, t, below, up, i), t, TG_i32, true);
+	/* Narrowed first: what saturates lies outside every tensor, and 32 bits are what the chip's lanes hold. */
+	tg_expr i = tg_cast_expr(b, tg_body_operand(b, v, 0, s->rank), t, TG_i32, true), none = { 0 };
+	tg_expr below = tg_node_new(b, TG_X_lt, TG_bool, i, tg_node_const_i64(b, TG_i32, 0), none);
+	tg_expr up = tg_node_new(b, TG_X_add, TG_i32, i, tg_node_const_i64(b, TG_i32, n), none);
+	tg_expr e = tg_node_new(b, TG_X_select, TG_i32, below, up, i);
 	return tg_body_end(b, x->op, TG_i32, s, e, NULL, NO_VAL);
 }
 

@@ -58,7 +58,7 @@ struct tg_field_info {
 	uint8_t shift, width;
 };
 struct tg_insn_info {
-	const char *name, *doc, *format;
+	const char *name, *doc, *format; /* format: the FORMAT row's name */
 	uint8_t opcode, slot;
 	int16_t latency; /* offset of the uint32_t in struct tg_latency, -1: no register result */
 	uint8_t n_fields;
@@ -124,6 +124,33 @@ struct tg_dma_desc {
 };
 #define TG_DMA_DESC_BYTES 200
 #define TG_DRAM_BASE (INT64_C(1) << 40)
+
+/* ---- dma.c: what a transfer moves and what it costs; the simulator and the compiler's cost model share it ------------- */
+
+/* A descriptor with its bases, checked against the chip and in its simplest form: dimensions joined where both sides allow it. */
+struct tg_dma_plan {
+	uint8_t kind, src_type, dst_type; /* enum tg_dma_kind, enum tg_dma_type */
+	uint8_t src_bytes, dst_bytes;     /* of an element; src_bytes 0 for FILL */
+	bool fill_outside;
+	uint64_t fill_bits;
+	int64_t src, dst;                 /* addresses of element (0, 0, 0, 0) */
+	int64_t size[4], src_stride[4], dst_stride[4], lo[4], hi[4];
+	int64_t src_first, src_end;       /* every byte read lies in [first, end); equal when none is */
+	int64_t dst_first, dst_end;
+	uint32_t list_addr, list_bound;
+};
+/* NULL, or why the transfer is not legal (a static string). */
+const char *tg_dma_plan(const struct tg_chip *c, const struct tg_dma_desc *d, int64_t src_base, int64_t dst_base, struct tg_dma_plan *p);
+
+/* The rows of a plan in order, in groups: `rows` rows of `n` elements, contiguous on both sides, `src_step` and `dst_step` bytes apart. */
+struct tg_dma_rows { bool fill; int64_t src, dst, n, rows, src_step, dst_step; };
+struct tg_dma_walk { const struct tg_dma_plan *plan; const void *list; int64_t i[3]; int part; bool done; };
+/* list: the i32 indices of a gather or scatter, NULL otherwise (or for a cost estimate: indices count as 0, 1, 2 ...). */
+void tg_dma_walk_init(struct tg_dma_walk *w, const struct tg_dma_plan *p, const void *list);
+bool tg_dma_walk_next(struct tg_dma_walk *w, struct tg_dma_rows *out);
+
+struct tg_dma_cost { uint64_t engine_cycles, dram_cycles, dram_read_bytes, dram_written_bytes, sram_bytes, rows; };
+void tg_dma_cost(const struct tg_chip *c, const struct tg_dma_plan *p, const void *list, struct tg_dma_cost *out);
 
 /* ---- exe.c: the executable, ELF64 ------------------------------------------------------------------------------- */
 

@@ -1,0 +1,245 @@
+/* codegen.c: the back end as a whole: for every stage a plan, machine code, bundles; what the chip cannot run becomes a step of the host part.
+ *
+ * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
+ * and the run starts over, because layouts depend on who runs what. Each round marks at least one stage, so it ends. */
+#include "driver.h"
+
+#include <string.h>
+
+enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8 };
+
+static const struct tg_stage *stage_of(const struct tg_op *op)
+{
+	return op->attrs[TG_AT(tile_stage, body)].stage;
+}
+
+const char *tg_chip_refuses(const struct tg_module *m, const struct tg_op *op)
+{
+	struct plan p;
+	return plan_describe(&p, m, op, NULL, NULL);
+}
+
+/* ---- one stage ------------------------------------------------------------------------------------------------------------- */
+
+static const char *try_stage(struct driver *dr, const struct tg_op *op, struct plan *p, uint32_t unroll, uint32_t window, bool *out_of_registers)
+{
+	struct mfn *f = tg_alloc(dr->a, sizeof *f);
+	size_t n_descs = dr->descs.list.n;
+	mfn_init(f, dr->a, dr->chip);
+	*out_of_registers = false;
+	const char *why = emit_stage(f, p, &dr->descs, op->prov.id, 0, &(struct emit_options){ .unroll = unroll });
+	if (!why) {
+		mach_schedule(f, window);
+		*out_of_registers = !mach_allocate(f);
+		why = *out_of_registers ? "its body needs more registers than the chip has" : NULL;
+	}
+	if (why) {
+		dr->descs.list.n = n_descs;
+		return why;
+	}
+	uint32_t word = (uint32_t)dr->code.words.n;
+	*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = 0, .bytes = p->sram_top };
+	if (!mach_emit(dr->d, f, &dr->code, false))
+		return "internal error: its code does not encode";
+	for (uint32_t i = 0; i <= p->n_ops; i++)
+		*TG_PUSH(dr->a, &dr->x->buffers) = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram,
+									      p->operand[i].bytes, word, (uint32_t)dr->code.words.n };
+	return NULL;
+}
+
+static const char *chip_stage(struct driver *dr, const struct tg_op *op)
+{
+	struct plan *p = tg_alloc(dr->a, sizeof *p);
+	const char *why = plan_describe(p, dr->m, op, dr->chip, dr->dram);
+	why = why ? why : plan_choose(p, SRAM_RESERVED);
+	if (why)
+		return why;
+	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
+	for (;;) { /* less unrolling, then less looking ahead, until the registers suffice */
+		bool out_of_registers;
+		why = try_stage(dr, op, p, unroll, window, &out_of_registers);
+		if (!out_of_registers)
+			return why;
+		if (unroll > 1)
+			unroll /= 2;
+		else if (window > 1)
+			window /= 4;
+		else
+			return why;
+	}
+}
+
+/* ---- the host part ----------------------------------------------------------------------------------------------------------- */
+
+static struct tg_binding binding(const struct driver *dr, tg_val v, const char *name)
+{
+	const struct tg_value *val = tg_value_get(dr->m, v);
+	return (struct tg_binding){ name, val->dtype, val->shape, dr->dram[v.id] };
+}
+
+static void host_step(struct driver *dr, const struct tg_op *op, const char *reason)
+{
+	struct tg_module sub = *dr->m;
+	struct tg_module *m = tg_module_new(dr->a, dr->m->source);
+	m->nodes.at = sub.nodes.at;
+	m->nodes.n = m->nodes.cap = sub.nodes.n;
+	m->provs.at = sub.provs.at;
+	m->provs.n = m->provs.cap = sub.provs.n;
+	struct tg_step s = { .on_host = true, .reason = reason, .n_args = op->n_in + 1, .n_in = op->n_in };
+	s.args = tg_alloc_n(dr->a, s.n_args, sizeof *s.args);
+	tg_val *in = tg_alloc_n(dr->a, op->n_in + 1, sizeof *in);
+	for (uint32_t i = 0; i <= op->n_in; i++) {
+		tg_val from = i == op->n_in ? op->out[0] : op->in[i];
+		const struct tg_value *v = tg_value_get(dr->m, from);
+		const char *name = i == op->n_in ? "out" : tg_asprintf(dr->a, "in%u", i);
+		in[i] = tg_value_new(m, TG_TENSOR, v->dtype, &v->shape, name);
+		s.args[i] = binding(dr, from, name);
+		if (i < op->n_in)
+			*TG_PUSH(dr->a, &m->inputs) = (struct tg_port){ name, in[i] };
+		else
+			*TG_PUSH(dr->a, &m->outputs) = (struct tg_port){ name, in[i] };
+	}
+	struct tg_op *copy = tg_op_new(m, &m->body, NULL, op->code, in, op->n_in, 1, op->prov);
+	copy->out[0] = in[op->n_in];
+	tg_value_of(m, in[op->n_in])->def = copy;
+	memcpy(copy->attrs, op->attrs, tg_op_info(op->code)->n_attrs * sizeof *op->attrs);
+	struct tg_buf text;
+	tg_buf_init(&text, dr->a);
+	tg_module_print(&text, m);
+	s.text = text.at;
+	*TG_PUSH(dr->a, &dr->x->steps) = s;
+}
+
+/* ---- the program ---------------------------------------------------------------------------------------------------------------- */
+
+static void halt(struct driver *dr)
+{
+	uint64_t words[4];
+	uint32_t n = 0;
+	struct tg_bundle b = { .n = 1, .insn = { { .op = TG_I_halt } } };
+	tg_bundle_encode(dr->d, TG_NOWHERE, dr->chip, &b, words, &n);
+	for (uint32_t i = 0; i < n; i++)
+		*TG_PUSH(dr->a, &dr->code.words) = words[i];
+}
+
+static void mark_dram(struct driver *dr)
+{
+	/* Constants of one value that only lanes read need no place. */
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const struct tg_op *op = dr->ops[i];
+		for (uint32_t k = 0; k < op->n_in; k++) {
+			const struct tg_const *c = tg_const_of(dr->m, op->in[k]);
+			if (!c)
+				continue;
+			bool lanes = op->code == TG_TILE_stage && !dr->host[i] && c->kind == TG_CONST_SPLAT && k < stage_of(op)->n_ins && !stage_of(op)->ins[k].guarded;
+			dr->in_dram[op->in[k].id] |= !lanes;
+		}
+	}
+	for (size_t i = 0; i < dr->m->outputs.n; i++)
+		if (tg_const_of(dr->m, dr->m->outputs.at[i].value))
+			dr->in_dram[dr->m->outputs.at[i].value.id] = true;
+	for (uint32_t v = 1; v < dr->m->values.n; v++)
+		dr->in_dram[dr->storage[v]] |= dr->in_dram[v];
+}
+
+/* All stages in order; false when one had to be marked for the host. */
+static bool generate(struct driver *dr)
+{
+	bool open = false, complete = true;
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const struct tg_op *op = dr->ops[i];
+		if (op->code != TG_TILE_stage)
+			continue;
+		if (dr->host[i]) {
+			if (open)
+				halt(dr);
+			open = false;
+			host_step(dr, op, dr->reason[i]);
+			continue;
+		}
+		if (!open)
+			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
+		open = true;
+		const char *why = chip_stage(dr, op);
+		if (why) {
+			dr->host[i] = true;
+			dr->reason[i] = why;
+			complete = false;
+		}
+	}
+	if (open)
+		halt(dr);
+	return complete;
+}
+
+static void descriptor_segment(struct driver *dr)
+{
+	if (dr->descs.list.n)
+		*TG_PUSH(dr->a, &dr->x->segments) =
+			(struct tg_segment){ .dram = dr->descs.dram, .bytes = dr->descs.list.n * TG_DMA_DESC_BYTES, .data = dr->descs.list.at };
+	dr->x->dram_bytes = dr->descs.dram + dr->descs.list.n * TG_DMA_DESC_BYTES;
+}
+
+static void bindings(struct driver *dr)
+{
+	for (size_t i = 0; i < dr->m->inputs.n; i++)
+		*TG_PUSH(dr->a, &dr->x->inputs) = binding(dr, dr->m->inputs.at[i].value, dr->m->inputs.at[i].name);
+	for (size_t i = 0; i < dr->m->outputs.n; i++)
+		*TG_PUSH(dr->a, &dr->x->outputs) = binding(dr, dr->m->outputs.at[i].value, dr->m->outputs.at[i].name);
+	for (size_t i = 0; i < dr->m->provs.n; i++)
+		*TG_PUSH(dr->a, &dr->x->provs) = i ? tg_prov_text(dr->a, dr->m, (tg_prov){ (uint32_t)i }) : "";
+}
+
+static void collect_ops(struct driver *dr)
+{
+	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
+		dr->n_ops++;
+	dr->ops = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->ops);
+	uint32_t i = 0;
+	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
+		dr->ops[i++] = op;
+}
+
+static bool one_round(struct driver *dr, bool *complete)
+{
+	tg_exe_init(dr->x, dr->a, dr->chip);
+	dr->code = (struct mcode){ 0 };
+	dr->descs = (struct descriptors){ 0 };
+	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
+	mark_dram(dr);
+	driver_layout(dr);
+	if (!driver_place(dr))
+		return false;
+	dr->descs.dram = dr->dram_top;
+	*complete = generate(dr);
+	return true;
+}
+
+bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o, struct tg_exe *out)
+{
+	struct driver dr = { .d = d, .a = a, .m = m, .chip = chip, .options = o, .x = out };
+	size_t n = m->values.n;
+	collect_ops(&dr);
+	dr.host = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.host);
+	dr.reason = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.reason);
+	dr.storage = tg_alloc_n(a, n, sizeof *dr.storage);
+	dr.shared = tg_alloc_n(a, n, sizeof *dr.shared);
+	dr.pinned = tg_alloc_n(a, n, sizeof *dr.pinned);
+	dr.laid = tg_alloc_n(a, n, sizeof *dr.laid);
+	dr.dram = tg_alloc_n(a, n, sizeof *dr.dram);
+	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
+	driver_storage(&dr);
+	for (bool complete = false; !complete;)
+		if (!one_round(&dr, &complete))
+			return false;
+	if (!driver_segments(&dr))
+		return false;
+	descriptor_segment(&dr);
+	bindings(&dr);
+	out->code = dr.code.words.at;
+	out->n_words = (uint32_t)dr.code.words.n;
+	out->ranges.at = dr.code.ranges.at;
+	out->ranges.n = out->ranges.cap = dr.code.ranges.n;
+	out->macs = m->macs;
+	return d->n_errors == 0;
+}

@@ -1,0 +1,19 @@
+/* codegen.h: a planned tile module → an executable for a chip. */
+#ifndef TG_CODEGEN_H
+#define TG_CODEGEN_H
+
+#include "ir.h"
+#include "isa.h"
+
+struct tg_codegen_options {
+	uint32_t window;   /* how far the list scheduler looks ahead, in operations; 0: default */
+	uint32_t unroll;   /* most copies of an inner body; 0: default */
+};
+
+/* Why the chip cannot run a stage, or NULL when it can. The host part of the executable evaluates what is refused. */
+const char *tg_chip_refuses(const struct tg_module *m, const struct tg_op *op);
+/* The whole back end behind the tile passes: DRAM layout, machine code, bundles. Sets the layouts of m's values. */
+bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o,
+		struct tg_exe *out);
+
+#endif

@@ -1,0 +1,35 @@
+/* driver.h: the state of one run of the back end. */
+#ifndef TG_DRIVER_H
+#define TG_DRIVER_H
+
+#include "plan.h"
+
+enum { MAX_DIMS_IN_STAGE = 64 };
+
+struct driver {
+	struct tg_diag *d;
+	struct tg_arena *a;
+	struct tg_module *m;
+	const struct tg_chip *chip;
+	const struct tg_codegen_options *options;
+	struct tg_exe *x;
+	uint32_t n_ops;
+	struct tg_op **ops;      /* of the module's body, in order */
+	bool *host;              /* by op: evaluated by the host part */
+	const char **reason;     /* by op: why */
+	uint32_t *storage;       /* by value: the value whose DRAM place it has */
+	bool *shared;            /* by storage: more than one value */
+	bool *pinned, *laid;     /* by storage: layout */
+	uint64_t *dram;          /* by value: byte offset */
+	bool *in_dram;           /* by value: constants that something reads from DRAM */
+	struct mcode code;
+	struct descriptors descs;
+	uint64_t dram_top;
+};
+
+void driver_layout(struct driver *dr);  /* layout.c */
+bool driver_place(struct driver *dr);   /* dram.c: storage, lifetimes, offsets, segments */
+void driver_storage(struct driver *dr);
+bool driver_segments(struct driver *dr);
+
+#endif

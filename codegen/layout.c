@@ -1,0 +1,175 @@
+/* layout.c: the order of dimensions in DRAM of every tensor that nobody outside sees.
+ *
+ * Tensors that share storage (views, stages that write into a tensor) share a layout. Inputs, outputs, views' ends, index lists and whatever the host
+ * evaluates are row-major. Everything else takes the order in which its first writer produces it: the columns of a matrix product innermost, else the
+ * order of the writer's largest operand. Constants follow their first reader. */
+#include "driver.h"
+
+#include <string.h>
+
+static void identity(struct tg_value *v)
+{
+	for (uint32_t i = 0; i < TG_MAX_RANK; i++)
+		v->layout[i] = (uint8_t)i;
+}
+
+static const struct tg_stage *stage_of(const struct tg_op *op)
+{
+	return op->attrs[TG_AT(tile_stage, body)].stage;
+}
+
+static void pin(struct driver *dr, tg_val v)
+{
+	dr->pinned[dr->storage[v.id]] = true;
+}
+
+static void pin_fixed(struct driver *dr)
+{
+	for (size_t i = 0; i < dr->m->inputs.n; i++)
+		pin(dr, dr->m->inputs.at[i].value);
+	for (size_t i = 0; i < dr->m->outputs.n; i++)
+		pin(dr, dr->m->outputs.at[i].value);
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const struct tg_op *op = dr->ops[i];
+		if (op->code == TG_TILE_view || (op->code == TG_TILE_stage && dr->host[i])) {
+			for (uint32_t k = 0; k < op->n_in; k++)
+				pin(dr, op->in[k]);
+			pin(dr, op->out[0]);
+		}
+		for (uint32_t k = 0; op->code == TG_TILE_stage && k < stage_of(op)->n_ins; k++)
+			for (uint32_t x = 0; x < stage_of(op)->ins[k].map.rank; x++)
+				if (stage_of(op)->ins[k].map.index[x].gather >= 0)
+					pin(dr, op->in[stage_of(op)->ins[k].map.index[x].gather]);
+	}
+}
+
+static bool walks(const struct tg_stage *s, uint32_t in, uint32_t dim)
+{
+	for (uint32_t i = 0; i < s->ins[in].map.rank; i++)
+		if (s->ins[in].map.index[i].coef[dim])
+			return true;
+	return false;
+}
+
+/* For a sum of products: the factor whose dimensions the other lacks, and which lie in the columns: the second one, as exporters write weights second. */
+static bool product_factors(const struct tg_stage *s, uint32_t *lhs, uint32_t *rhs)
+{
+	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM)
+		return false;
+	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
+	if (v->op != TG_X_mul || s->nodes[v->a.id - 1].op != TG_X_arg || s->nodes[v->b.id - 1].op != TG_X_arg)
+		return false;
+	*lhs = (uint32_t)s->nodes[v->a.id - 1].k;
+	*rhs = (uint32_t)s->nodes[v->b.id - 1].k;
+	return *lhs != *rhs;
+}
+
+/* A rank for each dimension of the stage: large = inner. Unknown dimensions keep their own order, outside. */
+static void dim_ranks(const struct driver *dr, const struct tg_op *op, int64_t *rank)
+{
+	const struct tg_stage *s = stage_of(op);
+	uint32_t lhs, rhs;
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		rank[d] = d;
+	if (product_factors(s, &lhs, &rhs)) {
+		for (uint32_t d = 0; d < s->n_dims; d++)
+			if (s->dims[d].kind == TG_DIM_PARALLEL && walks(s, rhs, d) && !walks(s, lhs, d))
+				rank[d] += 1000; /* columns */
+		return;
+	}
+	const struct tg_value *largest = NULL;
+	int64_t most = 0;
+	uint32_t which = 0;
+	for (uint32_t i = 0; i < s->n_ins; i++) {
+		const struct tg_value *v = tg_value_get(dr->m, op->in[i]);
+		int64_t n;
+		if (!tg_const_of(dr->m, op->in[i]) && tg_shape_count(&v->shape, &n) && n > most) {
+			most = n;
+			largest = v;
+			which = i;
+		}
+	}
+	for (uint32_t at = 0; largest && at < largest->shape.rank; at++)
+		for (uint32_t d = 0; d < s->n_dims; d++)
+			if (s->ins[which].map.index[largest->layout[at]].coef[d])
+				rank[d] = 100 + (int64_t)at * 10;
+}
+
+/* Dimensions of the output by ascending rank of what moves them; a dimension that nothing moves stays outside. */
+static void order_by(const struct tg_map *map, const struct tg_stage *s, const int64_t *rank, struct tg_value *v)
+{
+	int64_t key[TG_MAX_RANK];
+	for (uint32_t i = 0; i < v->shape.rank; i++) {
+		key[i] = -1;
+		for (uint32_t d = 0; d < s->n_dims; d++)
+			if (map->index[i].coef[d] && s->dims[d].extent > 1 && rank[d] > key[i])
+				key[i] = rank[d];
+	}
+	identity(v);
+	for (uint32_t i = 1; i < v->shape.rank; i++)
+		for (uint32_t k = i; k > 0 && key[v->layout[k - 1]] > key[v->layout[k]]; k--) {
+			uint8_t t = v->layout[k];
+			v->layout[k] = v->layout[k - 1];
+			v->layout[k - 1] = t;
+		}
+}
+
+/* Weights: contracted dimensions in the order of the moving factor, columns innermost. Others: like the stage's result. */
+static void lay_constants(struct driver *dr, const struct tg_op *op, const int64_t *out_rank)
+{
+	const struct tg_stage *s = stage_of(op);
+	uint32_t lhs = UINT32_MAX, rhs = UINT32_MAX;
+	bool product = product_factors(s, &lhs, &rhs);
+	for (uint32_t i = 0; i < s->n_ins; i++) {
+		uint32_t id = dr->storage[op->in[i].id];
+		struct tg_value *v = tg_value_of(dr->m, op->in[i]);
+		if (!tg_const_of(dr->m, op->in[i]) || dr->pinned[id] || dr->laid[id])
+			continue;
+		int64_t rank[MAX_DIMS_IN_STAGE];
+		for (uint32_t d = 0; d < s->n_dims; d++)
+			rank[d] = out_rank[d];
+		if (product && i == rhs) {
+			const struct tg_value *x = tg_value_get(dr->m, op->in[lhs]);
+			for (uint32_t at = 0; at < x->shape.rank; at++)
+				for (uint32_t d = 0; d < s->n_dims; d++)
+					if (s->dims[d].kind == TG_DIM_REDUCE && s->ins[lhs].map.index[x->layout[at]].coef[d])
+						rank[d] = 200 + at;
+		}
+		order_by(&s->ins[i].map, s, rank, v);
+		dr->laid[id] = true;
+	}
+}
+
+static void copy_layout(struct driver *dr, uint32_t storage, const uint8_t *layout)
+{
+	for (uint32_t i = 1; i < dr->m->values.n; i++)
+		if (dr->storage[i] == storage)
+			memcpy(dr->m->values.at[i].layout, layout, TG_MAX_RANK);
+}
+
+void driver_layout(struct driver *dr)
+{
+	memset(dr->pinned, 0, dr->m->values.n * sizeof *dr->pinned);
+	memset(dr->laid, 0, dr->m->values.n * sizeof *dr->laid);
+	for (uint32_t i = 1; i < dr->m->values.n; i++)
+		identity(&dr->m->values.at[i]);
+	pin_fixed(dr);
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const struct tg_op *op = dr->ops[i];
+		if (op->code != TG_TILE_stage || dr->host[i] || stage_of(op)->n_dims > MAX_DIMS_IN_STAGE)
+			continue;
+		int64_t rank[MAX_DIMS_IN_STAGE];
+		uint32_t id = dr->storage[op->out[0].id];
+		dim_ranks(dr, op, rank);
+		if (!dr->pinned[id] && !dr->laid[id]) {
+			struct tg_value *v = tg_value_of(dr->m, op->out[0]);
+			order_by(&stage_of(op)->outs[0].map, stage_of(op), rank, v);
+			uint8_t layout[TG_MAX_RANK];
+			memcpy(layout, v->layout, sizeof layout);
+			if (dr->shared[id])
+				copy_layout(dr, id, layout);
+			dr->laid[id] = true;
+		}
+		lay_constants(dr, op, rank);
+	}
+}

@@ -1,0 +1,71 @@
+/* mach.h: machine code before and after scheduling: the chip's own instructions with virtual registers, in a tree of loops.
+ *
+ * Virtual registers may be defined more than once (pointers, accumulators). Register 0 of every class is the fixed one: s0 = 0,
+ * p0 = true, m0 = all. A `mseq` is a list of operations and loops; operations between two loops form a basic block. */
+#ifndef TG_MACH_H
+#define TG_MACH_H
+
+#include "codegen.h"
+
+typedef struct { uint32_t id; } vreg; /* 0: the fixed register of whatever class is asked for */
+enum vclass { CLASS_S, CLASS_V, CLASS_M, CLASS_P, N_CLASSES };
+
+/* What an operation touches in SRAM: a buffer number; two different buffers never overlap while both live. */
+enum { MEM_NONE = 0, MEM_ALL = UINT32_MAX };
+
+struct mop {
+	uint16_t op;
+	uint32_t pred;           /* virtual predicate, 0: always */
+	int64_t f[TG_MAX_FIELDS]; /* registers as virtual numbers */
+	uint32_t mem;            /* buffer that a load reads or a store writes; DMA operations: MEM_ALL */
+};
+enum mnode_kind { NODE_OP, NODE_LOOP, NODE_REPEAT };
+struct mnode;
+struct mseq { struct mnode *first, *last; };
+struct mnode {
+	enum mnode_kind kind;
+	uint32_t prov;
+	struct mop op;     /* NODE_OP */
+	vreg control;      /* NODE_LOOP: trip count; NODE_REPEAT: predicate, tested after the body: true repeats */
+	struct mseq body;
+	struct mnode *next;
+	/* after scheduling, on the first node of each run of operations: its bundles */
+	struct sched *sched;
+};
+struct sched_bundle { uint32_t n; struct mop *ops[TG_MAX_BUNDLE]; uint32_t idle; }; /* idle: empty bundles that follow */
+struct sched { struct sched_bundle *at; uint32_t n; const struct mnode *end; };
+
+struct mbirth { const struct mnode *before; uint64_t sram, bytes; };
+struct mfn {
+	struct tg_arena *arena;
+	const struct tg_chip *chip;
+	struct mseq top;
+	TG_VEC(uint8_t) classes; /* of each virtual register; [0] unused */
+	TG_VEC(uint8_t) physical; /* after allocation */
+};
+
+void mfn_init(struct mfn *f, struct tg_arena *a, const struct tg_chip *c);
+vreg mreg(struct mfn *f, enum vclass c);
+
+/* Where operations go: a sequence and the provenance they carry. */
+struct mcursor { struct mfn *f; struct mseq *seq; uint32_t prov; vreg pred; uint32_t mem; };
+/* Fields in the order of the row; registers by number. Returns the node's op for changes. */
+struct mop *memit(struct mcursor *at, enum tg_opcode op, const int64_t *fields, uint32_t n);
+#define EMIT(at, op, ...) memit((at), TG_I_##op, (const int64_t[]){ __VA_ARGS__ }, (uint32_t)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)))
+#define R(v) ((int64_t)(v).id)
+struct mcursor mloop(struct mcursor *at, vreg count);    /* cursor into the new loop's body */
+struct mcursor mrepeat(struct mcursor *at, vreg again);
+vreg m_const(struct mcursor *at, int64_t v);             /* a new scalar holding v */
+
+/* schedule.c: bundles for every basic block; window: operations looked at beyond the oldest unscheduled one. */
+void mach_schedule(struct mfn *f, uint32_t window);
+/* regalloc.c: false when the registers do not suffice. */
+bool mach_allocate(struct mfn *f);
+/* bundle.c: appends the code to the executable; entry_word: where it starts. halt is added. */
+struct mcode {
+	TG_VEC(uint64_t) words;
+	TG_VEC(struct tg_debug_range) ranges;
+};
+bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt);
+
+#endif

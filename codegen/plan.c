@@ -1,0 +1,559 @@
+/* plan.c: path, lanes, rows, tile sizes and SRAM places of one stage.
+ *
+ * Every candidate (a dimension for the lanes and one for the rows, or the matrix unit with either operand stationary) is tiled greedily: the
+ * dimension whose halving costs the fewest predicted cycles is halved until the tile fits SRAM and accumulators. The cheapest candidate wins. */
+#include "plan.h"
+
+#include <string.h>
+
+/* ---- SRAM image of an operand ------------------------------------------------------------------------------------ */
+
+static int64_t magnitude(int64_t x)
+{
+	return x < 0 ? -x : x;
+}
+
+static int64_t image_len(const struct plan *p, const struct comp *c)
+{
+	int64_t len = 1;
+	if (c->gather >= 0 || c->n == 1) {
+		for (uint32_t i = 0; i < c->n; i++)
+			len *= p->tile[c->term[i].dim];
+		return len;
+	}
+	for (uint32_t i = 0; i < c->n; i++)
+		len += magnitude(c->term[i].coef) * (p->tile[c->term[i].dim] - 1);
+	return len;
+}
+
+static bool mentions(const struct comp *c, int d)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if ((int)c->term[i].dim == d)
+			return true;
+	return false;
+}
+
+/* Components from innermost to outermost: those of the wanted dimensions first, then by ascending DRAM stride. */
+static void order_comps(const struct operand *o, const int *inner, uint32_t n_inner, uint32_t *order)
+{
+	uint32_t n = 0;
+	bool taken[MAX_COMPS] = { false };
+	for (uint32_t w = 0; w < n_inner; w++)
+		for (uint32_t i = 0; i < o->n_comps; i++)
+			if (!taken[i] && inner[w] != NO_DIM && mentions(&o->comp[i], inner[w])) {
+				taken[i] = true;
+				order[n++] = i;
+			}
+	while (n < o->n_comps) {
+		uint32_t best = UINT32_MAX;
+		for (uint32_t i = 0; i < o->n_comps; i++) {
+			int64_t mine = magnitude(o->comp[i].stride * (o->comp[i].n == 1 ? o->comp[i].term[0].coef : 1));
+			if (taken[i])
+				continue;
+			if (best == UINT32_MAX ||
+			    mine < magnitude(o->comp[best].stride * (o->comp[best].n == 1 ? o->comp[best].term[0].coef : 1)))
+				best = i;
+		}
+		taken[best] = true;
+		order[n++] = best;
+	}
+}
+
+static void set_steps(struct plan *p, struct operand *o)
+{
+	memset(o->step, 0, sizeof o->step);
+	o->start = 0;
+	for (uint32_t i = 0; i < o->n_comps; i++) {
+		const struct comp *c = &o->comp[i];
+		int64_t radix = 1;
+		for (uint32_t k = c->n; k-- > 0;) {
+			uint32_t d = c->term[k].dim;
+			if (c->gather >= 0) {
+				o->step[d] += radix * c->sram_stride;
+				radix *= p->tile[d];
+			} else {
+				o->step[d] += (c->n == 1 ? 1 : c->term[k].coef) * c->sram_stride;
+				if (c->n > 1 && c->term[k].coef < 0) /* a window that is walked backwards begins at its far end */
+					o->start -= c->term[k].coef * (p->tile[d] - 1) * c->sram_stride;
+			}
+		}
+	}
+}
+
+/* Lays the image out; false when it does not fit 2^40 elements. */
+static bool place_image(struct plan *p, struct operand *o, const int *inner, uint32_t n_inner)
+{
+	uint32_t order[MAX_COMPS];
+	int64_t at = 1;
+	order_comps(o, inner, n_inner, order);
+	for (uint32_t i = 0; i < o->n_comps; i++) {
+		struct comp *c = &o->comp[order[i]];
+		c->len = image_len(p, c);
+		c->sram_stride = at;
+		if (__builtin_mul_overflow(at, c->len, &at) || at > INT64_C(1) << 40)
+			return false;
+	}
+	o->bytes = (uint64_t)at * elem_bytes(o->sram_dtype);
+	set_steps(p, o);
+	return true;
+}
+
+static bool place_all(struct plan *p)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		int inner[2] = { p->lane, p->row };
+		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
+			inner[0] = p->contract;
+			inner[1] = NO_DIM;
+		} else if (p->path == PATH_MATRIX && (int)i == p->rhs) {
+			inner[0] = p->transposed ? p->contract : p->lane;
+			inner[1] = p->transposed ? p->lane : p->contract;
+		} else if (o->is_list) {
+			inner[0] = inner[1] = NO_DIM;
+		}
+		if (o->is_list) { /* in the order of the operand that uses it: the last index fastest, as DRAM has it */
+			inner[0] = NO_DIM;
+		}
+		if (!place_image(p, o, inner, 2))
+			return false;
+	}
+	return true;
+}
+
+static bool steps_fit(const struct plan *p)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		const struct operand *o = &p->operand[i];
+		int lane = p->lane;
+		if (o->is_list || o->constant || (p->path == PATH_MATRIX && (int)i == p->rhs && p->transposed))
+			continue;
+		if (p->path == PATH_MATRIX && (int)i == p->lhs)
+			lane = p->contract;
+		if (lane != NO_DIM && o->step[lane] != 0 && o->step[lane] != 1)
+			return false;
+	}
+	const struct operand *out = &p->operand[p->n_ops];
+	if (p->path == PATH_MATRIX && p->lane != NO_DIM && p->extent[p->lane] > 1 && out->step[p->lane] != 1)
+		return false;
+	if (p->path == PATH_MATRIX && p->transposed && p->operand[p->rhs].step[p->contract] != 1)
+		return false;
+	return true;
+}
+
+/* ---- cost ----------------------------------------------------------------------------------------------------------- */
+
+static int64_t tiles_of(const struct plan *p, uint32_t d)
+{
+	return ceil_div(p->extent[d], p->tile[d]);
+}
+
+static bool depends(const struct operand *o, uint32_t d)
+{
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		if (mentions(&o->comp[i], (int)d))
+			return true;
+	return false;
+}
+
+/* Cycles of one transfer of an operand's image. */
+static double dma_cycles(const struct plan *p, const struct operand *o)
+{
+	const struct tg_chip *c = p->chip;
+	if (o->constant)
+		return 0;
+	double elems = 1, run = 1;
+	for (uint32_t i = 0; i < o->n_comps; i++) {
+		const struct comp *x = &o->comp[i];
+		int64_t step = x->stride * (x->n == 1 ? x->term[0].coef : 1);
+		elems *= (double)x->len;
+		if (step == 1 && x->sram_stride == 1 && x->gather < 0)
+			run = (double)x->len;
+	}
+	double row = run * elem_bytes(o->dtype), bursts = (double)ceil_div((int64_t)row, c->dram_burst) * c->dram_burst;
+	double each = bursts / c->dram_bytes_per_cycle;
+	return elems / run * (each > 1 ? each : 1) + c->dram_latency;
+}
+
+/* How often an operand's image is fetched: once for each round of the loops down to the innermost one that it depends on. */
+static double fetches(const struct plan *p, const struct operand *o)
+{
+	double n = 1, all = 1;
+	for (uint32_t i = 0; i < p->n_loops; i++) {
+		all *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
+		if (depends(o, (uint32_t)p->loop_order[i]))
+			n = all;
+	}
+	return n;
+}
+
+static double vector_work(const struct plan *p)
+{
+	double blocks = 1, loads = 0, alu = 0;
+	const struct tg_chip *c = p->chip;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		blocks *= (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
+		uint8_t op = p->stage->nodes[i].op;
+		loads += op == TG_X_arg;
+		alu += op != TG_X_arg && op != TG_X_const;
+	}
+	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
+	return blocks * (each + 2) + 20;
+}
+
+static double matrix_work(const struct plan *p)
+{
+	const struct tg_chip *c = p->chip;
+	double rows = 1, outer_k = 1, batch = 1, outer_n = 1;
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		double t = (double)p->tile[d];
+		if (p->role[d] == ROLE_M)
+			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
+		else if (p->role[d] == ROLE_K && (int)d != p->contract)
+			outer_k *= t;
+		else if (p->role[d] == ROLE_BATCH)
+			batch *= t;
+		else if (p->role[d] == ROLE_N && (int)d != p->lane)
+			outer_n *= t;
+	}
+	double kb = outer_k * (double)ceil_div(p->tile[p->contract], c->array_rows);
+	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
+	double per_row = (double)c->rate_den[p->array] / c->rate_num[p->array];
+	double push = c->array_rows / (double)c->push_rows_per_cycle + 20;
+	double epilogue = rows / c->sublanes * 6 + c->latency.multiply_read;
+	return batch * nb * (kb * (push + rows * per_row) + epilogue);
+}
+
+static double total_cost(struct plan *p)
+{
+	double n_tiles = 1, dma = 0;
+	for (uint32_t i = 0; i < p->n_loops; i++)
+		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
+	for (uint32_t i = 0; i <= p->n_ops; i++)
+		dma += dma_cycles(p, &p->operand[i]) * fetches(p, &p->operand[i]);
+	double work = p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p);
+	return dma + n_tiles * (work + 40);
+}
+
+/* ---- tiling ------------------------------------------------------------------------------------------------------------ */
+
+/* Tiled dimensions: parallel ones outside, reductions inside, so that partial sums stay; among the parallel ones the weights' dimension outermost. */
+static void order_loops(struct plan *p)
+{
+	p->n_loops = 0;
+	for (int pass = 0; pass < 3; pass++)
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			int rank = is_reduction(p, d) ? 2 : p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH ? 0 : 1;
+			if (rank == pass && p->tile[d] < p->extent[d])
+				p->loop_order[p->n_loops++] = (int)d;
+		}
+}
+
+static bool tiles_reduction(const struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (is_reduction(p, d) && p->tile[d] < p->extent[d])
+			return true;
+	return false;
+}
+
+static uint32_t rows_needed(const struct plan *p)
+{
+	int64_t rows = 1;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_M) {
+			int64_t t = (int)d == p->row ? ceil_div(p->tile[d], p->chip->sublanes) * p->chip->sublanes : p->tile[d];
+			if (__builtin_mul_overflow(rows, t, &rows) || rows > UINT32_MAX / 2)
+				return UINT32_MAX;
+		}
+	if (p->row == NO_DIM)
+		rows *= p->chip->sublanes;
+	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
+}
+
+/* Offsets for all images; false when they do not fit. */
+static bool lay_out(struct plan *p, uint64_t base)
+{
+	uint64_t at = base;
+	if (!place_all(p))
+		return false;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		/* a constant is one element that a vector load reads with strides of 0 */
+		o->sram = at;
+		o->mem = i + 2;
+		at += (o->bytes + 63) & ~UINT64_C(63);
+	}
+	p->partial_sram = at;
+	p->partial_bytes = 0;
+	if (p->path == PATH_VECTOR && tiles_reduction(p)) {
+		struct operand *out = &p->operand[p->n_ops];
+		p->partial_bytes = out->bytes / elem_bytes(out->sram_dtype) * 4;
+		at += (p->partial_bytes + 63) & ~UINT64_C(63);
+	}
+	p->sram_top = at;
+	return at <= p->chip->sram_bytes;
+}
+
+static bool tile_is_legal(struct plan *p, uint64_t base)
+{
+	order_loops(p);
+	if (!lay_out(p, base))
+		return false;
+	if (p->path == PATH_VECTOR)
+		return true;
+	p->acc_rows = rows_needed(p);
+	if (p->acc_rows > p->chip->acc_rows)
+		return false;
+	if (!tiles_reduction(p))
+		return true;
+	/* Accumulators must survive from one reduction tile to the next: one column block, one batch element. */
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		int64_t most = (int)d == p->lane ? p->chip->array_cols : 1;
+		if ((p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH) && p->tile[d] > most)
+			return false;
+	}
+	return true;
+}
+
+/* The next smaller tile of a dimension: equal parts, the last one overlapping as little as possible. Lanes and rows keep whole blocks while they can. */
+static int64_t smaller(const struct plan *p, uint32_t d)
+{
+	int64_t n = tiles_of(p, d) * 2, t = ceil_div(p->extent[d], n);
+	int64_t block = 1;
+	if ((int)d == p->lane)
+		block = p->path == PATH_MATRIX ? p->chip->array_cols : p->chip->lanes;
+	else if ((int)d == p->row)
+		block = p->chip->sublanes;
+	else if ((int)d == p->contract)
+		block = p->chip->array_rows;
+	if (t > block)
+		t = ceil_div(t, block) * block;
+	return t < p->tile[d] ? t : p->tile[d] > 1 ? p->tile[d] / 2 : 1;
+}
+
+static bool in_list(const struct plan *p, uint32_t d)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		if (p->operand[i].is_list && depends(&p->operand[i], d))
+			return true;
+	return false;
+}
+
+static bool may_tile(const struct plan *p, uint32_t d)
+{
+	return p->tile[d] > 1 && !(is_reduction(p, d) && p->stage->n_reds == 0) && !(is_reduction(p, d) && in_list(p, d));
+}
+
+/* Excess of the present tile over its limits: what halving must reduce first. */
+static double excess(struct plan *p, uint64_t base)
+{
+	order_loops(p);
+	if (!lay_out(p, base) && p->sram_top <= p->chip->sram_bytes)
+		return 1e30; /* an image beyond all sizes */
+	double over = p->sram_top > p->chip->sram_bytes ? (double)(p->sram_top - p->chip->sram_bytes) : 0;
+	if (p->path == PATH_MATRIX) {
+		p->acc_rows = rows_needed(p);
+		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
+		for (uint32_t d = 0; d < p->n_dims && tiles_reduction(p); d++) {
+			int64_t most = (int)d == p->lane ? p->chip->array_cols : 1;
+			if ((p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH) && p->tile[d] > most)
+				over += (double)(p->tile[d] - most);
+		}
+	}
+	return over;
+}
+
+static bool search_tile(struct plan *p, uint64_t base)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		p->tile[d] = p->extent[d];
+	for (int round = 0; round < 400; round++) {
+		if (tile_is_legal(p, base)) {
+			p->cost = total_cost(p);
+			return true;
+		}
+		double before = excess(p, base), best = 0;
+		int pick = NO_DIM;
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			if (!may_tile(p, d))
+				continue;
+			int64_t old = p->tile[d];
+			p->tile[d] = smaller(p, d);
+			double after = excess(p, base), gain = (before - after) / (before + 1);
+			double score = gain <= 0 && after > 0 ? total_cost(p) * 1e6 : total_cost(p) / (gain > 1e-3 ? gain : 1e-3);
+			if (pick == NO_DIM || score < best) {
+				pick = (int)d;
+				best = score;
+			}
+			p->tile[d] = old;
+		}
+		if (pick == NO_DIM)
+			return false;
+		p->tile[pick] = smaller(p, (uint32_t)pick);
+	}
+	return false;
+}
+
+/* ---- candidates ---------------------------------------------------------------------------------------------------------- */
+
+static void consider(const struct plan *candidate, struct plan *best, bool *have)
+{
+	if (*have && best->cost <= candidate->cost)
+		return;
+	*best = *candidate;
+	*have = true;
+}
+
+static bool lanes_fit(struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		p->tile[d] = p->extent[d];
+	return place_all(p) && steps_fit(p);
+}
+
+static void vector_candidates(const struct plan *p, uint64_t base, struct plan *best, bool *have)
+{
+	struct plan *t = &(struct plan){ 0 };
+	struct plan leader = { 0 };
+	bool found = false;
+	for (int lane = NO_DIM; lane < (int)p->n_dims; lane++) {
+		for (int row = NO_DIM; row < (int)p->n_dims; row++) {
+			if ((row != NO_DIM && (row == lane || p->role[row] != ROLE_PARALLEL)) || (lane == NO_DIM && row == NO_DIM && p->n_dims))
+				continue;
+			*t = *p;
+			t->path = PATH_VECTOR;
+			t->lane = lane;
+			t->row = row;
+			if (!lanes_fit(t))
+				continue;
+			t->n_loops = 0;
+			t->cost = total_cost(t);
+			consider(t, &leader, &found);
+		}
+	}
+	if (!found) {
+		*t = *p;
+		if (!lanes_fit(t))
+			return;
+		leader = *t;
+	}
+	if (search_tile(&leader, base))
+		consider(&leader, best, have);
+}
+
+static bool array_of(struct plan *p, int a, int b)
+{
+	enum tg_dtype x = p->operand[a].dtype, y = b == -2 ? x : p->operand[b].dtype;
+	enum tg_dtype node = p->stage->nodes[p->stage->reds[0].value.id - 1].dtype;
+	if (node == TG_i32)
+		p->array = x == TG_u8 ? TG_ARRAY_u8 : TG_ARRAY_i8;
+	else
+		p->array = x == TG_f16 && y == TG_f16 ? TG_ARRAY_f16 : x == TG_bf16 && y == TG_bf16 ? TG_ARRAY_bf16 : TG_ARRAY_f32;
+	if (p->chip->rate_num[p->array] == 0 && node == TG_f32)
+		p->array = TG_ARRAY_f32;
+	if (node == TG_i32 && ((x != TG_i8 && x != TG_u8) || (y != TG_i8 && y != TG_u8)))
+		return false;
+	return p->chip->rate_num[p->array] != 0;
+}
+
+static bool set_roles(struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		bool l = depends(&p->operand[p->lhs], d), r = p->rhs >= 0 && depends(&p->operand[p->rhs], d);
+		bool spread = p->rhs < 0 || p->operand[p->rhs].constant; /* a weight that is the same everywhere spans every dimension */
+		if (p->role[d] == ROLE_REDUCE) {
+			if (!l || (!r && !spread))
+				return false;
+			p->role[d] = ROLE_K;
+		} else {
+			p->role[d] = l && r ? ROLE_BATCH : l ? ROLE_M : ROLE_N;
+		}
+	}
+	return true;
+}
+
+/* The dimension of a role that moves fastest through operand o. */
+static int fastest(const struct plan *p, const struct operand *o, enum role role)
+{
+	int best = NO_DIM;
+	int64_t least = INT64_MAX;
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		for (uint32_t k = 0; k < o->comp[i].n; k++) {
+			int64_t s = magnitude(o->comp[i].stride * o->comp[i].term[k].coef);
+			if (p->role[o->comp[i].term[k].dim] == role && s < least) {
+				least = s;
+				best = (int)o->comp[i].term[k].dim;
+			}
+		}
+	return best;
+}
+
+static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+{
+	struct plan t = *p;
+	t.path = PATH_MATRIX;
+	t.lhs = lhs;
+	t.rhs = rhs;
+	if (lhs < 0 || !array_of(&t, lhs, rhs) || !set_roles(&t))
+		return;
+	const struct operand *out = &t.operand[t.n_ops];
+	t.contract = fastest(&t, &t.operand[lhs], ROLE_K);
+	t.lane = fastest(&t, out, ROLE_N);
+	t.row = fastest(&t, out, ROLE_M);
+	if (t.contract == NO_DIM || t.lane == NO_DIM)
+		return;
+	/* Weights whose contracted index is contiguous are pushed transposed. */
+	bool data = rhs >= 0 && !t.operand[rhs].constant;
+	t.transposed = data && fastest(&t, &t.operand[rhs], ROLE_K) == t.contract && t.operand[rhs].n_comps &&
+		       fastest(&t, &t.operand[rhs], ROLE_N) != NO_DIM;
+	if (t.transposed) {
+		int64_t k = INT64_MAX, n = INT64_MAX;
+		for (uint32_t i = 0; i < t.operand[rhs].n_comps; i++) {
+			const struct comp *c = &t.operand[rhs].comp[i];
+			if (mentions(c, t.contract))
+				k = magnitude(c->stride);
+			if (mentions(c, t.lane))
+				n = magnitude(c->stride);
+		}
+		t.transposed = k < n;
+	}
+	if (lanes_fit(&t) && search_tile(&t, base))
+		consider(&t, best, have);
+}
+
+/* The operands of `sum of a * b`; -2 for a constant. */
+static bool product(const struct plan *p, int *a, int *b)
+{
+	const struct tg_stage *s = p->stage;
+	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM)
+		return false;
+	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
+	if (v->op != TG_X_mul || (v->dtype != TG_f32 && v->dtype != TG_i32))
+		return false;
+	const struct tg_node *x = &s->nodes[v->a.id - 1], *y = &s->nodes[v->b.id - 1];
+	*a = x->op == TG_X_arg ? x->k : x->op == TG_X_const ? -2 : -1;
+	*b = y->op == TG_X_arg ? y->k : y->op == TG_X_const ? -2 : -1;
+	if (*a == -1 || *b == -1 || *a == *b || (*a == -2 && *b == -2))
+		return false;
+	return true;
+}
+
+const char *plan_choose(struct plan *p, uint64_t sram_base)
+{
+	struct plan best = { 0 };
+	bool have = false;
+	int a, b;
+	if (product(p, &a, &b)) {
+		matrix_candidate(p, a, b, sram_base, &best, &have);
+		matrix_candidate(p, b, a, sram_base, &best, &have);
+	}
+	vector_candidates(p, sram_base, &best, &have);
+	if (!have)
+		return "no tile of it fits the chip's SRAM";
+	*p = best;
+	tile_is_legal(p, sram_base);
+	return NULL;
+}

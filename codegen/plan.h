@@ -1,0 +1,86 @@
+/* plan.h: how one stage runs on one chip: which dimensions lie in lanes and rows, tile sizes, SRAM buffers.
+ *
+ * A stage's operand maps become *accesses*: for each index of the tensor a component with its terms. A component with one term is `single`
+ * (its SRAM image has one entry for each value of the dimension, whatever the step); one with several overlapping terms is a `window` (its
+ * image is the range of indices that a tile touches, halo included). */
+#ifndef TG_PLAN_H
+#define TG_PLAN_H
+
+#include "mach.h"
+
+enum { MAX_DIMS = 16, MAX_OPERANDS = 16, MAX_COMPS = TG_MAX_RANK + 4 };
+
+struct term { uint32_t dim; int64_t coef; };
+struct comp {
+	uint32_t n;
+	struct term term[MAX_DIMS];
+	int64_t offset;  /* constant part of the index */
+	int64_t size;    /* of the tensor's dimension */
+	int64_t stride;  /* in DRAM, elements */
+	bool guarded;
+	int32_t gather;  /* operand that holds the indices, or -1 */
+	/* of the tile's image in SRAM */
+	int64_t len, sram_stride; /* entries; elements */
+};
+struct operand {
+	tg_val value;
+	enum tg_dtype dtype;       /* in DRAM */
+	enum tg_dtype sram_dtype;  /* differs where DMA converts */
+	const struct tg_const *constant; /* a constant of one value is read through stride 0 */
+	uint64_t dram;             /* byte offset in DRAM */
+	int64_t base;              /* constant part of the address, elements */
+	uint32_t n_comps;
+	struct comp comp[MAX_COMPS];
+	uint64_t fill_bits;        /* of sram_dtype: what a guarded element outside reads */
+	bool is_list;              /* indices of a gather: read by DMA, not by loads */
+	int64_t step[MAX_DIMS];    /* SRAM elements for one step of a dimension */
+	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
+	uint64_t sram, bytes;
+	uint32_t mem;              /* buffer number */
+};
+enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
+enum path { PATH_VECTOR, PATH_MATRIX };
+enum { NO_DIM = -1 };
+
+struct plan {
+	const struct tg_chip *chip;
+	const struct tg_module *m;
+	const struct tg_op *op;
+	const struct tg_stage *stage;
+	uint32_t n_dims;
+	int dim_of[MAX_DIMS];      /* stage dimension → dimension here; NO_DIM: gone (extent 1 or merged) */
+	int64_t extent[MAX_DIMS];
+	enum role role[MAX_DIMS];
+	bool pinned[MAX_DIMS];     /* its value is asked for by an index node: not merged */
+	uint32_t n_ops;            /* stage inputs; the output is operand[n_ops] */
+	struct operand operand[MAX_OPERANDS + 1];
+	enum path path;
+	int lane, row;             /* vector path: dimensions in lanes and rows; matrix path: N in lanes, M in rows */
+	int contract;              /* matrix path: K in lanes of the moving operand */
+	int lhs, rhs;              /* matrix path: operand numbers; rhs -2: a constant of one value */
+	bool transposed;           /* weights lie with K in lanes */
+	enum tg_array_type array;
+	int64_t tile[MAX_DIMS];
+	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
+	uint32_t n_loops;
+	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
+	uint64_t sram_top;
+	uint32_t acc_rows;         /* accumulator rows of a tile */
+	double cost;               /* predicted cycles */
+};
+
+/* Element bytes in memory; 0 for packed types. */
+uint32_t elem_bytes(enum tg_dtype t);
+/* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. dram: byte offset of each value. */
+const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const uint64_t *dram);
+/* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up. */
+const char *plan_choose(struct plan *p, uint64_t sram_base);
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
+
+/* emit_stage.c: machine code of a planned stage. */
+struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
+struct emit_options { uint32_t unroll; };
+const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, uint64_t frame_sram, const struct emit_options *o);
+
+#endif

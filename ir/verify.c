@@ -1,0 +1,229 @@
+/* verify.c: what must hold between passes, and of every module that was read from text: each value defined once and before its uses, operand
+ * counts, graph results as inference says, provenance of every op. verify_stage.c looks inside stages. */
+#include <string.h>
+
+#include "verify_internal.h"
+
+enum { UNDEFINED, DEFINED, OUT_OF_SCOPE };
+
+struct verifier {
+	struct tg_diag *d;
+	const struct tg_module *m;
+	struct tg_arena *scratch;
+	const uint32_t *number;
+	uint8_t *state; /* by value */
+};
+
+#define BAD(v, op, ...) tg_verify_fail((v)->d, (v)->m, op, __VA_ARGS__)
+
+bool tg_verify_fail(struct tg_diag *d, const struct tg_module *m, const struct tg_op *op, const char *fmt, ...)
+{
+	char text[300];
+	const struct tg_op_info *info = tg_op_info(op->code);
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	return tg_error(d, tg_op_loc(m, op), "%s.%s: %s", tg_dialect_name(info->dialect), info->name, text);
+}
+
+static bool value_ok(struct verifier *v, const struct tg_value *x)
+{
+	uint32_t seen = 0;
+	size_t bytes;
+	if (x->dtype >= TG_N_DTYPES || x->kind > TG_PREG || x->shape.rank > TG_MAX_RANK || !tg_shape_bytes(&x->shape, (enum tg_dtype)x->dtype, &bytes))
+		return false;
+	for (uint32_t i = 0; i < x->shape.rank; i++) {
+		if (x->layout[i] >= x->shape.rank || seen & 1U << x->layout[i])
+			return false;
+		seen |= 1U << x->layout[i];
+	}
+	(void)v;
+	return true;
+}
+
+static bool check_uses(struct verifier *v, const struct tg_op *op)
+{
+	for (uint32_t i = 0; i < op->n_in; i++) {
+		uint32_t id = op->in[i].id;
+		if (id == 0 || id >= v->m->values.n)
+			return BAD(v, op, "operand %u is no value", i);
+		if (v->state[id] == UNDEFINED)
+			return BAD(v, op, "operand %u, %%%u, is used before its definition", i, v->number[id]);
+		if (v->state[id] == OUT_OF_SCOPE)
+			return BAD(v, op, "operand %u, %%%u, belongs to a region that has ended", i, v->number[id]);
+	}
+	return true;
+}
+
+static bool check_results(struct verifier *v, const struct tg_op *op)
+{
+	for (uint32_t i = 0; op->n_regions == 0 && i < op->n_out; i++) {
+		uint32_t id = op->out[i].id;
+		if (id == 0 || id >= v->m->values.n)
+			return BAD(v, op, "result %u is no value", i);
+		const struct tg_value *x = &v->m->values.at[id];
+		if (!value_ok(v, x))
+			return BAD(v, op, "result %u has a bad type or layout", i);
+		if (v->state[id] != UNDEFINED && x->kind == TG_TENSOR)
+			return BAD(v, op, "result %u, %%%u, is defined twice", i, v->number[id]);
+		if (x->def != op && x->kind == TG_TENSOR)
+			return BAD(v, op, "result %u, %%%u, names another op as its definition", i, v->number[id]);
+		v->state[id] = DEFINED;
+	}
+	return true;
+}
+
+static bool check_arity(struct verifier *v, const struct tg_op *op)
+{
+	const struct tg_op_info *info = tg_op_info(op->code);
+	if (op->code == TG_OP_none || op->code >= TG_FIRST_MACH)
+		return BAD(v, op, "unknown op %u", op->code);
+	if ((int64_t)op->n_in < info->min_in || (info->max_in >= 0 && (int64_t)op->n_in > info->max_in))
+		return BAD(v, op, "has %u operands, expected %d to %d", op->n_in, info->min_in, info->max_in);
+	if (info->n_out >= 0 && (int64_t)op->n_out != info->n_out)
+		return BAD(v, op, "has %u results, expected %d", op->n_out, info->n_out);
+	if (op->n_regions && op->code != TG_TILE_host)
+		return BAD(v, op, "has regions, expected none");
+	return true;
+}
+
+static bool check_prov(struct verifier *v, const struct tg_op *op)
+{
+	if (op->prov.id == 0 || op->prov.id >= v->m->provs.n || v->m->provs.at[op->prov.id].n == 0)
+		return BAD(v, op, "has no provenance");
+	const struct tg_prov_set *s = &v->m->provs.at[op->prov.id];
+	for (uint32_t i = 0; i < s->n; i++)
+		if (s->nodes[i] >= v->m->nodes.n || (i && s->nodes[i] <= s->nodes[i - 1]))
+			return BAD(v, op, "provenance names node %u of %zu, expected ascending nodes", s->nodes[i], v->m->nodes.n);
+	return true;
+}
+
+static bool same_type(const struct tg_value *v, enum tg_dtype t, const struct tg_shape *s)
+{
+	return v->dtype == t && v->kind == TG_TENSOR && tg_shape_equal(&v->shape, s);
+}
+
+static bool check_graph(struct verifier *v, const struct tg_op *op)
+{
+	enum tg_dtype t;
+	struct tg_shape s;
+	if (!tg_infer_op(v->d, tg_op_loc(v->m, op), v->scratch, v->m, op->code, op->in, op->n_in, op->attrs, &t, &s))
+		return false;
+	if (!same_type(tg_value_get(v->m, op->out[0]), t, &s))
+		return BAD(v, op, "result has another type than inference gives (%s, rank %u)", tg_dtypes[t].name, s.rank);
+	return true;
+}
+
+static bool check_data(struct verifier *v, const struct tg_op *op)
+{
+	const struct tg_const *c = op->attrs[TG_AT(tile_data, value)].c;
+	size_t bytes;
+	if (!c || !tg_shape_bytes(&c->shape, c->dtype, &bytes) || (!c->data && bytes))
+		return BAD(v, op, "has no constant");
+	if (tg_compute_type(c->dtype) == TG_none || !same_type(tg_value_get(v->m, op->out[0]), c->dtype, &c->shape))
+		return BAD(v, op, "result has another type than the constant");
+	return true;
+}
+
+static bool check_view(struct verifier *v, const struct tg_op *op)
+{
+	const struct tg_value *from = tg_value_get(v->m, op->in[0]), *to = tg_value_get(v->m, op->out[0]);
+	int64_t a, b;
+	if (from->dtype != to->dtype || !tg_shape_count(&from->shape, &a) || !tg_shape_count(&to->shape, &b) || a != b)
+		return BAD(v, op, "result has other elements than the operand");
+	return true;
+}
+
+static bool check_op(struct verifier *v, const struct tg_op *op)
+{
+	if (!check_arity(v, op) || !check_prov(v, op) || !check_uses(v, op) || !check_results(v, op))
+		return false;
+	if (tg_is_graph_op(op->code))
+		return check_graph(v, op);
+	switch (op->code) {
+	case TG_TILE_data: return check_data(v, op);
+	case TG_TILE_view: return check_view(v, op);
+	case TG_TILE_stage: return tg_verify_stage(v->d, v->m, op, v->scratch);
+	case TG_TILE_host: return op->n_regions == 1 || BAD(v, op, "has %u regions, expected 1", op->n_regions);
+	default: return true;
+	}
+}
+
+/* Values of ended regions are out of scope, but for the results that the parent yields. */
+static bool end_region(struct verifier *v, const struct tg_op *parent)
+{
+	for (uint32_t r = 0; r < parent->n_regions; r++)
+		for (const struct tg_op *op = parent->regions[r]->first; op; op = op->next)
+			for (uint32_t i = 0; i < op->n_out; i++)
+				v->state[op->out[i].id] = OUT_OF_SCOPE;
+	for (uint32_t i = 0; i < parent->n_out; i++) {
+		uint32_t id = parent->out[i].id;
+		if (id == 0 || id >= v->m->values.n || v->state[id] != OUT_OF_SCOPE)
+			return BAD(v, parent, "result %u is not defined in its region", i);
+		v->state[id] = DEFINED;
+	}
+	return true;
+}
+
+/* The links of the list: the next op must point back. */
+static bool linked(const struct tg_block *b, const struct tg_op *op)
+{
+	return op->block == b && (op->next ? op->next->prev == op : b->last == op);
+}
+
+static bool check_ops(struct verifier *v)
+{
+	for (struct tg_op *op = v->m->body.first; op; op = tg_op_step(op)) {
+		if (!linked(op->block, op))
+			return BAD(v, op, "op list is broken");
+		if (!check_op(v, op))
+			return false;
+		bool leaf = true;
+		for (uint32_t r = 0; r < op->n_regions; r++)
+			leaf &= op->regions[r]->first == NULL;
+		if (op->n_regions && leaf && !end_region(v, op))
+			return false;
+		/* this op may end its region, and the region's parent the next one out; only the last region ends the parent */
+		for (const struct tg_op *o = op; leaf && !o->next && o->block->parent; o = o->block->parent) {
+			const struct tg_op *parent = o->block->parent;
+			if (parent->regions[parent->n_regions - 1] != o->block)
+				break;
+			if (!end_region(v, parent))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool check_ports(struct verifier *v)
+{
+	for (size_t i = 0; i < v->m->inputs.n; i++) {
+		uint32_t id = v->m->inputs.at[i].value.id;
+		if (id == 0 || id >= v->m->values.n || v->state[id] != UNDEFINED || !value_ok(v, &v->m->values.at[id]))
+			return tg_error(v->d, tg_at_file(v->m->source), "module input %zu has no value of its own", i);
+		v->state[id] = DEFINED;
+	}
+	return true;
+}
+
+static bool check_outputs(struct verifier *v)
+{
+	for (size_t i = 0; i < v->m->outputs.n; i++) {
+		uint32_t id = v->m->outputs.at[i].value.id;
+		if (id == 0 || id >= v->m->values.n || v->state[id] != DEFINED)
+			return tg_error(v->d, tg_at_file(v->m->source), "module output %zu is not defined", i);
+	}
+	return true;
+}
+
+bool tg_module_verify(struct tg_diag *d, const struct tg_module *m)
+{
+	struct tg_arena *scratch = tg_arena_new(tg_arena_heap(d->arena));
+	struct verifier v = { .d = d, .m = m, .scratch = scratch };
+	v.number = tg_value_numbers(scratch, m);
+	v.state = tg_alloc(scratch, m->values.n + 1);
+	bool ok = check_ports(&v) && check_ops(&v) && check_outputs(&v);
+	tg_arena_free(scratch);
+	return ok;
+}

@@ -1,0 +1,176 @@
+/* core.h: the state of one simulated core, and what an instruction's function sees of it. Private to sim/.
+ *
+ * A bundle's instructions read the registers as they were before it. Results go to struct tg_writes and land after the bundle; stores
+ * run after every load of their bundle. So within a bundle the order of execution is: reads of accumulators and transposer, scalar and
+ * vector operations and loads, multiplies, pushes and swaps, DMA start, stores, DMA wait, control (sim_exec.c, order_of). */
+#ifndef TG_SIM_CORE_H
+#define TG_SIM_CORE_H
+
+#include "isa.h"
+#include "numerics.h"
+
+#include <string.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "simulated memory is little-endian and so must the host be"
+#endif
+
+#define CHUNK_SHIFT 10   /* marks are counted per chunk of 1 KiB, so that most accesses need not look at them */
+#define MARK_WRITER 0x80 /* an unretired transfer writes the byte; the low bits count those that read it */
+#define MARK_READERS 0x7f
+
+/* The scratchpad. */
+struct tg_memory {
+	uint8_t *at;
+	uint64_t bytes;
+	uint64_t *written;    /* a bit per byte */
+	uint8_t *mark;        /* a byte per byte: unretired DMA */
+	uint32_t *chunk_any;  /* marked rows that touch a chunk */
+	uint32_t *chunk_write;
+};
+
+/* Weights of an array. A row's present columns are usually one run [lo, hi); `bits` is exact. */
+struct tg_weights {
+	uint32_t *w; /* rows x stride; f32 bits, or i32 for i8 and u8 */
+	uint64_t (*bits)[4];
+	uint8_t type; /* enum tg_array_type of the last push */
+	bool any;     /* something was pushed since the last swap */
+	/* set by swap */
+	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
+	uint64_t present;  /* all present weights */
+};
+struct tg_array {
+	struct tg_weights set[2];
+	uint32_t active; /* index in set; the other is the shadow */
+	uint32_t *acc;   /* acc_rows x stride */
+	uint8_t *acc_written;
+	uint64_t *acc_ready; /* issue clock from which the row may be read */
+	uint64_t swap_ready; /* issue clock from which a swap may come */
+	uint64_t push_free, mul_free;
+};
+
+struct tg_core {
+	const struct tg_chip *chip;
+	uint32_t rows, lanes, n; /* S, L, S*L */
+	uint32_t stride;         /* columns of an array, rounded up to 16 */
+	uint64_t clock;          /* bundles issued */
+	int64_t s[32];
+	bool p[8];
+	uint32_t *v[64];
+	uint32_t *m[8]; /* a lane is 0 or ~0 */
+	struct tg_memory mem;
+	struct tg_array array[TG_MAX_ARRAYS];
+	uint32_t *transposer; /* L x L */
+	uint64_t transposer_ready;
+	float *partial; /* rows x stride: products of the multiply at work */
+};
+
+/* What one instruction did. */
+struct tg_writes {
+	uint32_t *v; /* where a vector or mask result goes: a buffer of n lanes that no register uses */
+	int64_t s;   /* a scalar result */
+	bool p;
+	int64_t post; /* the post-incremented address */
+	const char *trap; /* a static string: the instruction is illegal in this state */
+	int64_t at;       /* the address or number that the trap is about */
+	uint64_t sram_bytes, acc_bytes, macs;
+	uint8_t mac_type;
+};
+
+typedef void tg_sem(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
+
+/* The functions of all instructions, compiled for a level of the host's instruction set; NULL for DMA and control. */
+extern tg_sem *const tg_sem_base[TG_N_INSNS];
+extern tg_sem *const tg_sem_v3[TG_N_INSNS];
+
+/* ---- memory access, inlined into loads and stores ---- */
+
+static inline bool mem_inside(const struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	return at <= m->bytes && n <= m->bytes - at;
+}
+
+static inline bool bits_all_set(const uint64_t *bits, uint64_t at, uint64_t n)
+{
+	uint64_t first = at >> 6, last = (at + n - 1) >> 6;
+	uint64_t low = ~UINT64_C(0) << (at & 63), high = ~UINT64_C(0) >> (63 - ((at + n - 1) & 63));
+	if (first == last)
+		return (bits[first] & low & high) == (low & high);
+	uint64_t all = bits[first] | ~low;
+	for (uint64_t i = first + 1; i < last; i++)
+		all &= bits[i];
+	return (all & (bits[last] | ~high)) == ~UINT64_C(0);
+}
+
+static inline void bits_set(uint64_t *bits, uint64_t at, uint64_t n)
+{
+	uint64_t first = at >> 6, last = (at + n - 1) >> 6;
+	uint64_t low = ~UINT64_C(0) << (at & 63), high = ~UINT64_C(0) >> (63 - ((at + n - 1) & 63));
+	if (first == last) {
+		bits[first] |= low & high;
+		return;
+	}
+	bits[first] |= low;
+	for (uint64_t i = first + 1; i < last; i++)
+		bits[i] = ~UINT64_C(0);
+	bits[last] |= high;
+}
+
+static inline bool marks_have(const struct tg_memory *m, uint64_t at, uint64_t n, uint8_t which)
+{
+	uint8_t any = 0;
+	for (uint64_t i = 0; i < n; i++)
+		any |= m->mark[at + i];
+	return (any & which) != 0;
+}
+
+static inline bool chunks_have(const uint32_t *count, uint64_t at, uint64_t n)
+{
+	uint32_t any = 0;
+	for (uint64_t k = at >> CHUNK_SHIFT; k <= (at + n - 1) >> CHUNK_SHIFT; k++)
+		any |= count[k];
+	return any != 0;
+}
+
+/* NULL, or why these bytes may not be read now. */
+static inline const char *mem_check_read(const struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	if (!mem_inside(m, at, n))
+		return "a load outside SRAM";
+	if (n == 0)
+		return NULL;
+	if (chunks_have(m->chunk_write, at, n) && marks_have(m, at, n, MARK_WRITER))
+		return "a load of bytes that an unretired DMA transfer writes";
+	if (!bits_all_set(m->written, at, n))
+		return "a load of SRAM bytes that were not written";
+	return NULL;
+}
+
+/* NULL, or why these bytes may not be written now; afterwards they count as written. */
+static inline const char *mem_check_write(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	if (!mem_inside(m, at, n))
+		return "a store outside SRAM";
+	if (n == 0)
+		return NULL;
+	if (chunks_have(m->chunk_any, at, n) && marks_have(m, at, n, MARK_WRITER | MARK_READERS))
+		return "a store to bytes that an unretired DMA transfer reads or writes";
+	bits_set(m->written, at, n);
+	return NULL;
+}
+
+/* ---- the extent operand ---- */
+
+struct tg_extent {
+	uint32_t rows, lanes, n;
+};
+static inline struct tg_extent extent_of(const struct tg_core *now, int64_t e)
+{
+	struct tg_extent x = {(uint32_t)(e & 0xffff), (uint32_t)(e >> 16 & 0xffff), (uint32_t)(e >> 32 & 0xffff)};
+	x.rows = x.rows == 0 || x.rows > now->rows ? now->rows : x.rows;
+	x.lanes = x.lanes == 0 || x.lanes > now->lanes ? now->lanes : x.lanes;
+	x.n = x.n == 0 ? now->rows : x.n;
+	return x;
+}
+
+#endif

@@ -1,0 +1,190 @@
+/* sim.c: the simulator object: memories, initial contents, counters, digest. The interpreter is sim_exec.c. */
+#include "sim_int.h"
+
+#include <sys/mman.h>
+
+static void *map(struct tg_arena *a, uint64_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		tg_heap_exhausted(tg_arena_heap(a));
+	return p;
+}
+
+static tg_sem *const *pick_level(void)
+{
+#if defined(TG_HAS_LEVEL_V3)
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return tg_sem_v3;
+#endif
+	return tg_sem_base;
+}
+
+static void new_registers(struct tg_sim *s)
+{
+	struct tg_core *c = &s->core;
+	/* every register, one buffer for each result of a bundle, m0 */
+	for (unsigned i = 0; i < 64; i++)
+		c->v[i] = tg_alloc_n(s->arena, c->n, sizeof(uint32_t));
+	for (unsigned i = 0; i < 8; i++)
+		c->m[i] = tg_alloc_n(s->arena, c->n, sizeof(uint32_t));
+	memset(c->m[0], 0xff, c->n * sizeof(uint32_t));
+	for (unsigned i = 0; i < TG_ARRAY_LEN(s->spare); i++)
+		s->spare[i] = NULL;
+	uint32_t results = c->chip->n_load + c->chip->n_alu + c->chip->n_cross_lane + c->chip->n_arrays + 1;
+	for (s->n_spare = 0; s->n_spare < results; s->n_spare++)
+		s->spare[s->n_spare] = tg_alloc_n(s->arena, c->n, sizeof(uint32_t));
+	c->p[0] = true;
+}
+
+static void new_weights(struct tg_sim *s, struct tg_weights *w)
+{
+	uint32_t rows = s->core.chip->array_rows;
+	w->w = tg_alloc_n(s->arena, (size_t)rows * s->core.stride, sizeof *w->w);
+	w->bits = tg_alloc_n(s->arena, rows, sizeof *w->bits);
+	w->lo = tg_alloc_n(s->arena, rows, sizeof *w->lo);
+	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
+}
+
+static void new_arrays(struct tg_sim *s)
+{
+	const struct tg_chip *chip = s->core.chip;
+	for (uint32_t i = 0; i < chip->n_arrays; i++) {
+		struct tg_array *u = &s->core.array[i];
+		new_weights(s, &u->set[0]);
+		new_weights(s, &u->set[1]);
+		u->acc = tg_alloc_n(s->arena, (size_t)chip->acc_rows * s->core.stride, sizeof *u->acc);
+		u->acc_written = tg_alloc(s->arena, chip->acc_rows);
+		u->acc_ready = tg_alloc_n(s->arena, chip->acc_rows, sizeof *u->acc_ready);
+	}
+	s->core.partial = tg_alloc_n(s->arena, (size_t)16 * s->core.stride, sizeof *s->core.partial);
+	s->core.transposer = tg_alloc_n(s->arena, (size_t)chip->lanes * chip->lanes, sizeof *s->core.transposer);
+}
+
+static void new_memory(struct tg_sim *s)
+{
+	struct tg_memory *m = &s->core.mem;
+	uint64_t chunks = (s->core.chip->sram_bytes >> CHUNK_SHIFT) + 2;
+	m->bytes = s->core.chip->sram_bytes;
+	m->at = map(s->arena, m->bytes);
+	m->mark = map(s->arena, m->bytes);
+	m->written = tg_alloc_n(s->arena, m->bytes / 64 + 2, sizeof *m->written);
+	m->chunk_any = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_any);
+	m->chunk_write = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_write);
+	s->dram = map(s->arena, s->core.chip->dram_bytes);
+	s->dram_touched = tg_alloc_n(s->arena, (s->core.chip->dram_bytes >> DRAM_PAGE_SHIFT) / 64 + 1, sizeof *s->dram_touched);
+}
+
+static void fill_segment(uint8_t *to, const struct tg_segment *g)
+{
+	uint64_t low = g->fill_bytes == 8 ? g->fill : g->fill & ((UINT64_C(1) << (8 * g->fill_bytes)) - 1);
+	if (low == 0) /* fresh memory is zero, and need not be touched */
+		return;
+	for (uint64_t at = 0; at < g->bytes; at += g->fill_bytes)
+		memcpy(to + at, &g->fill, g->bytes - at < g->fill_bytes ? g->bytes - at : g->fill_bytes);
+}
+
+static void load_segments(struct tg_sim *s)
+{
+	for (size_t i = 0; i < s->x->segments.n; i++) {
+		const struct tg_segment *g = &s->x->segments.at[i];
+		uint8_t *to = s->dram + g->dram;
+		if (g->data && g->bytes)
+			memcpy(to, g->data, g->bytes);
+		else if (!g->data)
+			fill_segment(to, g);
+	}
+}
+
+static void new_engines(struct tg_sim *s)
+{
+	const struct tg_chip *chip = s->core.chip;
+	s->queues = tg_alloc_n(s->arena, chip->dma_queues, sizeof *s->queues);
+	for (uint32_t i = 0; i < chip->dma_queues; i++)
+		s->queues[i].done = tg_alloc_n(s->arena, chip->dma_depth, sizeof(uint64_t));
+	s->fetch.n_lines = chip->ibuf_bytes / (FETCH_LINE_WORDS * 8);
+	s->fetch.total_lines = (s->x->n_words + FETCH_LINE_WORDS - 1) / FETCH_LINE_WORDS;
+	s->fetch.ready = tg_alloc_n(s->arena, s->fetch.n_lines, sizeof *s->fetch.ready);
+	s->random = s->options.seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	s->random = s->random ? s->random : 1;
+}
+
+struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const struct tg_sim_options *o)
+{
+	struct tg_sim *s = tg_alloc(a, sizeof *s);
+	s->arena = a;
+	s->x = x;
+	s->options = *o;
+	if (s->options.max_cycles == 0)
+		s->options.max_cycles = UINT64_C(1) << 40;
+	s->sem = pick_level();
+	s->core.chip = &x->chip;
+	s->core.rows = x->chip.sublanes;
+	s->core.lanes = x->chip.lanes;
+	s->core.n = s->core.rows * s->core.lanes;
+	s->core.stride = (x->chip.array_cols + 15) & ~15u;
+	new_registers(s);
+	new_arrays(s);
+	new_engines(s);
+	s->by_prov = tg_alloc_n(a, x->provs.n + 1, sizeof *s->by_prov);
+	s->fetched = tg_alloc_n(a, x->provs.n + 1, sizeof *s->fetched);
+	sim_decode(s);
+	new_memory(s);
+	load_segments(s);
+	return s;
+}
+
+void tg_sim_free(struct tg_sim *s)
+{
+	if (!s)
+		return;
+	munmap(s->core.mem.at, s->core.mem.bytes);
+	munmap(s->core.mem.mark, s->core.mem.bytes);
+	munmap(s->dram, s->x->chip.dram_bytes);
+}
+
+void *tg_sim_dram(struct tg_sim *s, uint64_t offset, uint64_t bytes, bool write)
+{
+	if (offset > s->x->chip.dram_bytes || bytes > s->x->chip.dram_bytes - offset)
+		return NULL;
+	if (write)
+		dram_touch(s, offset, bytes);
+	return s->dram + offset;
+}
+
+const struct tg_counters *tg_sim_counters(const struct tg_sim *s)
+{
+	return &s->total;
+}
+
+const struct tg_counters *tg_sim_by_prov(const struct tg_sim *s)
+{
+	return s->by_prov;
+}
+
+void tg_sim_state_hash(const struct tg_sim *s, uint8_t out[32])
+{
+	const struct tg_core *c = &s->core;
+	struct tg_sha256 h;
+	tg_sha256_init(&h);
+	tg_sha256_add(&h, c->s, sizeof c->s);
+	tg_sha256_add(&h, c->p, sizeof c->p);
+	for (unsigned i = 0; i < c->chip->n_vregs; i++)
+		tg_sha256_add(&h, c->v[i], c->n * sizeof(uint32_t));
+	for (unsigned i = 0; i < c->chip->n_mregs; i++)
+		tg_sha256_add(&h, c->m[i], c->n * sizeof(uint32_t));
+	tg_sha256_add(&h, c->mem.at, c->mem.bytes);
+	tg_sha256_add(&h, c->mem.written, c->mem.bytes / 8);
+	for (uint32_t u = 0; u < c->chip->n_arrays; u++) {
+		for (uint32_t r = 0; r < c->chip->acc_rows; r++)
+			tg_sha256_add(&h, c->array[u].acc + (size_t)r * c->stride, c->chip->array_cols * sizeof(uint32_t));
+	}
+	for (uint64_t k = 0; k < c->chip->dram_bytes >> DRAM_PAGE_SHIFT; k++) {
+		if (!(s->dram_touched[k / 64] >> (k % 64) & 1))
+			continue;
+		tg_sha256_add(&h, &k, sizeof k);
+		tg_sha256_add(&h, s->dram + (k << DRAM_PAGE_SHIFT), UINT64_C(1) << DRAM_PAGE_SHIFT);
+	}
+	tg_sha256_end(&h, out);
+}

@@ -1,0 +1,128 @@
+/* sim_int.h: what the files of sim/ share: the decoded program, the DMA engine's state, the simulator object. */
+#ifndef TG_SIM_INT_H
+#define TG_SIM_INT_H
+
+#include "core.h"
+#include "sim.h"
+
+/* Registers of all kinds in one numbering, for the latency checks. */
+enum { REG_S = 0, REG_V = 32, REG_M = 96, REG_P = 104, N_REGS = 112 };
+#define MAX_READS 10
+#define MAX_WRITES 2
+
+/* A decoded instruction. */
+struct uop {
+	tg_sem *sem; /* NULL: DMA or control */
+	struct tg_insn in;
+	uint8_t n_reads, n_writes, slot, result; /* result: 'v' 's' 'm' 'p' or 0 */
+	uint8_t reads[MAX_READS];
+	uint8_t writes[MAX_WRITES]; /* the result first; the post-incremented address last */
+	uint32_t latency[MAX_WRITES];
+	bool posts; /* the last write is a post-increment */
+	uint32_t occupancy;
+	uint8_t unit;
+};
+struct decoded {
+	uint32_t first_uop, n_uops;
+	uint32_t word, end_word;
+	uint32_t prov;   /* index in the counters; provs.n: none */
+	uint32_t birth, n_births;
+	const char *illegal; /* why it must not run */
+};
+
+/* ---- DMA ---- */
+
+struct transfer {
+	struct transfer *next;
+	struct tg_dma_plan plan;
+	uint32_t queue;
+	uint64_t number; /* in its queue, from 1 */
+	uint64_t done;   /* cycle */
+	uint32_t list_bytes;
+	bool moved;
+};
+struct span {
+	int64_t first, end;
+};
+struct queue {
+	uint64_t started, retired;
+	uint64_t engine_free; /* cycle from which its engine takes the next transfer */
+	uint64_t last_done;
+	uint64_t *done; /* ring of dma_depth completion cycles */
+};
+
+/* ---- instruction fetch ---- */
+
+#define FETCH_LINE_WORDS 64
+struct fetch {
+	uint32_t n_lines;      /* of the buffer */
+	uint32_t total_lines;  /* of the code */
+	uint32_t first, end;   /* resident or on their way: lines [first, end) */
+	uint32_t line;         /* of the last bundle */
+	uint64_t free;         /* cycle from which the code port takes the next line */
+	uint64_t *ready;       /* ring of n_lines: the cycle a line arrives */
+};
+
+struct loop {
+	uint32_t start, end; /* bundle indices */
+	uint32_t end_word;
+	int64_t index, count;
+};
+#define MAX_LOOPS 8
+
+struct tg_sim {
+	struct tg_arena *arena;
+	const struct tg_exe *x;
+	struct tg_sim_options options;
+	struct tg_core core;
+	tg_sem *const *sem;
+
+	struct decoded *bundles;
+	uint32_t n_bundles;
+	struct uop *uops;
+	uint32_t *bundle_at; /* by word; UINT32_MAX: no bundle starts there. n_words + 1 entries */
+
+	uint64_t cycle;
+	uint64_t ready[N_REGS];
+	uint64_t slot_free[TG_N_SLOTS][16]; /* issue clock at which a unit is free */
+	struct loop loops[MAX_LOOPS];
+	uint32_t n_loops;
+	uint32_t *spare[64]; /* buffers of n lanes that no register uses */
+	uint32_t n_spare;
+	struct fetch fetch;
+
+	uint8_t *dram;
+	uint64_t *dram_touched; /* a bit per 64 KiB page */
+	uint64_t dram_free;     /* cycle from which the DRAM takes the next transfer */
+	struct queue *queues;
+	struct transfer *unretired, *spare_transfers;
+	TG_VEC(struct span) spans_a, spans_b; /* scratch of the hazard check */
+	uint64_t random;
+
+	struct tg_counters *by_prov; /* provs.n + 1: the last has what no range covers */
+	uint64_t *fetched;           /* bundles by provenance, without idle ones */
+	struct tg_counters total;
+
+	/* the trap, if any */
+	const char *trap;
+	int64_t trap_at;
+	const struct uop *trap_op;
+	uint32_t now_bundle;
+};
+
+#define DRAM_PAGE_SHIFT 16
+
+/* decode.c */
+void sim_decode(struct tg_sim *s);
+/* dma.c; false: trapped */
+bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in, int64_t *number);
+bool dma_wait(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in);
+void dma_reset(struct tg_sim *s); /* at the start of a run: queues count from 1 */
+void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
+/* fetch.c */
+void fetch_reset(struct tg_sim *s, uint32_t entry_word);
+void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded *b);
+/* exec.c */
+bool sim_trap(struct tg_sim *s, const char *why, int64_t at, const struct uop *op);
+
+#endif

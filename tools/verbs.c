@@ -1,0 +1,77 @@
+/* verbs.c: the table of verbs and their options. */
+#include "tool.h"
+
+static const struct option_row compile_rows[] = {
+	COMPILE_OPTIONS,
+	{ "output", "FILE", "where the executable goes (also -o)" },
+	{ "print-after", "PASS|all", "print the IR after a pass to stdout" },
+	{ "stop-after", "PASS", "stop there; no executable" },
+	{ "verify-each", NULL, "verify the IR after every pass" },
+	{ "time-passes", NULL, "print what each pass took" },
+	{ "dump-dir", "DIR", "write the IR after every pass into DIR" },
+	COMMON_OPTIONS,
+};
+static const struct option_row run_rows[] = {
+	COMPILE_OPTIONS,
+	{ "input", "FILE", "an input tensor (.npy, .npz, .pb), in order, or NAME=FILE" },
+	{ "data", "DIR", "a test_data_set folder: its inputs are used" },
+	{ "output", "FILE", "where an output goes (.npy, .pb), in order (also -o)" },
+	{ "seed", "N", "seed of random inputs where none are given (default 0)" },
+	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	{ "top-k", "LABELS", "print the five largest elements of the first output with the lines of LABELS" },
+	{ "image", "FILE", "a PNG or PPM image for the first input" },
+	{ "mean", "A,B,C", "subtracted from each channel of --image (0..1 scale)" },
+	{ "std", "A,B,C", "divides each channel of --image" },
+	COMMON_OPTIONS,
+};
+static const struct option_row check_rows[] = {
+	COMPILE_OPTIONS,
+	{ "data", "DIR", "a test_data_set folder with expected outputs; otherwise the evaluator is the reference" },
+	{ "rtol", "X", "relative tolerance (default 1e-3)" },
+	{ "atol", "X", "absolute tolerance (default 1e-7)" },
+	{ "all-nodes", NULL, "compare every stage with the evaluator and name the first that differs" },
+	{ "seed", "N", "seed of random inputs" },
+	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	COMMON_OPTIONS,
+};
+static const struct option_row test_rows[] = {
+	COMPILE_OPTIONS,
+	{ "timeout", "S", "seconds for one case (default 60)" },
+	{ "strict", NULL, "unsupported cases fail the run" },
+	{ "jobs", "N", "cases at a time (default: processors)" },
+	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	{ "junit", "FILE", "also write JUnit XML" },
+	{ "verify", NULL, "also run the static checker on every executable" },
+	COMMON_OPTIONS,
+};
+static const struct option_row info_rows[] = { COMPILE_OPTIONS, { "ops", NULL, "list the supported ONNX operators" }, COMMON_OPTIONS };
+static const struct option_row chips_rows[] = { { "print", "NAME", "print a chip's description with every key" }, COMMON_OPTIONS };
+static const struct option_row opt_rows[] = {
+	{ "passes", "A,B,C", "run these passes, in this order" },
+	{ "print-after", "PASS|all", "print the IR after a pass" },
+	{ "stop-after", "PASS", "stop there" },
+	{ "skip", "PASS,...", "leave passes out" },
+	{ "verify-each", NULL, "verify after every pass" },
+	{ "time-passes", NULL, "print what each pass took" },
+	{ "dump-dir", "DIR", "write the IR after every pass into DIR" },
+	{ "chip", "NAME|FILE", "chip for passes that ask (default t1)" },
+	{ "output", "FILE", "where the result goes (default stdout)" },
+	{ "dim", "NAME=N", "value of a symbolic dimension (ONNX input)" },
+	COMMON_OPTIONS,
+};
+static const struct option_row asm_rows[] = { { "chip", "NAME|FILE", "chip (default t1)" }, { "output", "FILE", "executable (also -o)" }, COMMON_OPTIONS };
+static const struct option_row plain_rows[] = { COMMON_OPTIONS };
+
+const struct verb tg_verbs[] = {
+	{ "compile", "MODEL.onnx|MODULE.tir -o FILE.tgx", "compile a model to an executable", compile_rows, run_compile, 1, 1 },
+	{ "run", "FILE.tgx|MODEL.onnx", "run on the simulator; prints cycles, time and the bottleneck", run_rows, run_run, 1, 1 },
+	{ "check", "MODEL.onnx", "compare the simulator's outputs with expected ones or the evaluator's", check_rows, run_check, 1, 1 },
+	{ "test", "DIR...", "run every case of ONNX-layout folders", test_rows, run_test, 1, -1 },
+	{ "info", "MODEL.onnx|FILE.tgx", "inputs, outputs, operators, what the chip will run and what the host will", info_rows, run_info, 0, 1 },
+	{ "chips", "", "list the built-in chips", chips_rows, run_chips, 0, 0 },
+	{ "opt", "MODULE.tir|MODEL.onnx", "run passes and print the IR", opt_rows, run_opt, 1, 1 },
+	{ "asm", "FILE.tgs -o FILE.tgx", "assemble", asm_rows, run_asm, 1, 1 },
+	{ "disasm", "FILE.tgx", "disassemble to stdout", plain_rows, run_disasm, 1, 1 },
+	{ "verify", "FILE.tgx", "prove the schedule rules and memory bounds of an executable without running it", plain_rows, run_verify, 1, 1 },
+	{ NULL, NULL, NULL, NULL, NULL, 0, 0 },
+};
