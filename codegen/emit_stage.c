@@ -386,8 +386,10 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 {
 	struct kernel k;
 	vreg at[MAX_DIMS];
+	/* Before and after the loops over reduction tiles there is no reduction tile. */
+	bool outside = mode == KERNEL_INIT || mode == KERNEL_FINISH;
 	for (uint32_t d = 0; d < e->p->n_dims; d++)
-		at[d] = coordinate(e, d);
+		at[d] = outside && is_reduction(e->p, d) ? (vreg){ 0 } : coordinate(e, d);
 	kernel_begin(&k, e->f, e->p, &e->at, at, e->unroll);
 	if (e->p->path == PATH_MATRIX)
 		kernel_matrix_path(&k, mode);
