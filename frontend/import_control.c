@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { MAX_TRIPS = 65536, MAX_MASKED_TRIPS = 256 };
+enum { MAX_TRIPS = 16384, MAX_MASKED_TRIPS = 256 };
 
 /* ---- If ---- */
 
@@ -146,7 +146,7 @@ static void loop_next(struct tg_im *im, struct loop *l)
 		loop_end(im, l);
 		return;
 	}
-	if (l->trip >= MAX_TRIPS) {
+	if (l->trip >= MAX_TRIPS || l->n_trips > MAX_TRIPS) {
 		tg_im_refuse(im, "a Loop of more than %d iterations", MAX_TRIPS);
 		return;
 	}

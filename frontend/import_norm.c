@@ -147,7 +147,7 @@ void tg_im_import_skip_norm(struct tg_im *im)
 		mean = m.mean;
 		inv_std = m.inv_std;
 	}
-	tg_val results[4] = { tg_im_cast(im, y, t), simple ? tg_im_mean(im, sum, 1u << last, true) : mean, inv_std, tg_im_cast(im, sum, t) };
+	tg_val results[4] = { tg_im_cast(im, y, t), simple ? X_MUL(inv_std, X_NUM(inv_std, 0)) : mean, inv_std, tg_im_cast(im, sum, t) };
 	for (uint32_t i = 0; i < im->n_out && i < 4; i++)
 		im->out[i] = results[i];
 }
