@@ -251,6 +251,23 @@ const struct tg_const *tg_im_const(struct tg_im *im, tg_val v, const char *what,
 	return im->failed ? NULL : c;
 }
 
+const struct tg_const *tg_im_try_const(struct tg_im *im, tg_val v)
+{
+	const struct tg_const *c = tg_im_peek(im, v);
+	struct trace t = { 0 };
+	if (c || im->failed || !tg_has(v))
+		return c;
+	trace(im, &t, v);
+	for (size_t i = 0; i < t.inputs.n; i++) {
+		const struct tg_port *p = &im->m->inputs.at[t.inputs.at[i]];
+		if (tg_is_float(tg_im_type(im, p->value)) || !is_offered(im, p->name))
+			return NULL;
+	}
+	if (t.inputs.n)
+		ask_binding(im, v, "condition", false);
+	return NULL;
+}
+
 bool tg_im_ints(struct tg_im *im, tg_val v, const char *what, struct tg_ints *out)
 {
 	*out = (struct tg_ints){ NULL, 0 };
