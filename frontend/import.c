@@ -426,8 +426,15 @@ static bool attempts(struct tg_diag *d, struct tg_arena *a, struct tg_arena *tmp
 			tg_arena_free(fold);
 			return ok;
 		}
-		for (size_t i = 0; i < e->im.to_bind.n; i++)
+		bool progress = false;
+		for (size_t i = 0; i < e->im.to_bind.n; i++) {
+			progress |= !(*bound)[e->im.to_bind.at[i]];
 			(*bound)[e->im.to_bind.at[i]] = true;
+		}
+		if (!progress) { /* binding again would ask for the same again */
+			tg_arena_free(fold);
+			return ok;
+		}
 		forget(e, &before);
 	}
 }
