@@ -23,7 +23,11 @@ static struct tg_loc node_loc(const struct tg_im *im, const struct tg_im_frame *
 	if (!f->is_main)
 		return im->loc;
 	const Onnx__NodeProto *n = f->nodes[i];
-	return (struct tg_loc){ .file = im->src.path, .node = (int32_t)i, .name = text(n->name), .op_type = text(n->op_type) };
+	/* messages outlive the model's names */
+	return (struct tg_loc){ .file = im->src.path,
+				.node = (int32_t)i,
+				.name = tg_strdup(im->d->arena, text(n->name)),
+				.op_type = tg_strdup(im->d->arena, text(n->op_type)) };
 }
 
 bool tg_im_define(struct tg_im *im, struct tg_im_frame *f, struct tg_im_slot slot)

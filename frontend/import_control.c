@@ -178,10 +178,12 @@ void tg_im_import_loop(struct tg_im *im)
 			return;
 		}
 	}
-	struct tg_ints n = { NULL, 0 };
-	l->n_trips = -1;
-	if (tg_im_in(im, 0) && tg_im_ints(im, im->in[0], "number of iterations of Loop", &n) && n.n == 1)
-		l->n_trips = n.at[0] < 0 ? 0 : n.at[0] == INT64_MAX ? -1 : n.at[0];
+	const struct tg_const *n = tg_im_in(im, 0) ? tg_im_const(im, im->in[0], "number of iterations of Loop", true) : NULL;
+	l->n_trips = n && tg_const_i64(n, 0) != INT64_MAX ? tg_const_i64(n, 0) : -1;
+	if (n && l->n_trips < 0 && tg_const_i64(n, 0) != INT64_MAX)
+		l->n_trips = 0;
+	if (!im->failed && n && (tg_is_float(n->dtype) || tg_im_count(im, im->in[0]) != 1))
+		tg_im_error(im, "the number of iterations is not one integer");
 	if (im->failed)
 		return;
 	const struct tg_const *go = tg_im_in(im, 1) ? tg_im_try_const(im, im->in[1]) : NULL;

@@ -98,6 +98,8 @@ void tg_im_import_layer_norm(struct tg_im *im)
 	tg_val y = X_MUL(X_MUL(m.centred, m.inv_std), tg_im_cast(im, scale, tg_im_type(im, x)));
 	if (tg_im_in(im, 2))
 		y = X_ADD(y, tg_im_cast(im, im->in[2], tg_im_type(im, x)));
+	if (!im->failed && !tg_shape_equal(tg_im_shape(im, y), tg_im_shape(im, x)))
+		tg_im_error(im, "the scale or bias cannot be broadcast to the operand's shape");
 	im->out[0] = tg_im_cast(im, y, t);
 	if (im->n_out > 1)
 		im->out[1] = m.mean;
@@ -147,6 +149,8 @@ void tg_im_import_skip_norm(struct tg_im *im)
 		mean = m.mean;
 		inv_std = m.inv_std;
 	}
+	if (!im->failed && !tg_shape_equal(tg_im_shape(im, y), tg_im_shape(im, x)))
+		tg_im_error(im, "an operand cannot be broadcast to the shape of the first");
 	tg_val results[4] = { tg_im_cast(im, y, t), simple ? X_MUL(inv_std, X_NUM(inv_std, 0)) : mean, inv_std, tg_im_cast(im, sum, t) };
 	for (uint32_t i = 0; i < im->n_out && i < 4; i++)
 		im->out[i] = results[i];
