@@ -151,8 +151,8 @@ static bool visit(struct walk *k, struct todo t)
 	if (why)
 		return check_error(c, &here, NULL, "illegal: %s", why);
 	for (size_t w = t.word + 1; w < next; w++) {
-		if (c->node_at[w] != UINT32_MAX)
-			return check_error(c, &here, NULL, "another reachable bundle starts within it, at word %zu", w);
+		if (c->node_at[w] != UINT32_MAX) /* only where opcodes can look like headers: chips with more than 56 slots */
+			return check_error(c, &here, NULL, "another reachable bundle starts within it, at word %zu", w); /* no case: see above */
 		k->inside[w] = 1;
 	}
 	uint32_t id = (uint32_t)c->nodes.n;

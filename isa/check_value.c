@@ -343,12 +343,14 @@ static struct val trips_of(struct check *c, struct loop *l, const struct env *e,
 	return trips;
 }
 
-/* start + change * [lo trips, hi trips] */
-static struct val after_trips(struct val start, struct val change, int64_t lo, int64_t hi, bool exact)
+/* start + change * [lo trips, hi trips]. With a fixed number of trips every start meets every trip: both ends occur. */
+static struct val after_trips(struct val start, struct val change, int64_t lo, int64_t hi, bool fixed)
 {
 	struct val a = times(change, lo), b = times(change, hi);
-	struct val all = {a.lo < b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi, NO_SYM, change.lo == change.hi && exact};
-	return add(start, settle(all));
+	struct val all = {a.lo < b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi, NO_SYM, change.lo == change.hi && fixed};
+	struct val r = add(start, settle(all));
+	r.exact = start.exact && all.exact && !infinite(r);
+	return r;
 }
 
 static void run_loop(struct check *c, struct loop *l, struct env *e, bool checking, const struct env *before)
@@ -369,8 +371,8 @@ static void run_loop(struct check *c, struct loop *l, struct env *e, bool checki
 			continue;
 		if (v.sym == 1 + 32 * l->depth + r) {
 			v.sym = NO_SYM;
-			head.s[r] = after_trips(start, v, 0, trips.hi - 1, trips.exact);
-			e->s[r] = after_trips(start, v, trips.lo, trips.hi, trips.exact);
+			head.s[r] = after_trips(start, v, 0, trips.hi - 1, is_const(trips));
+			e->s[r] = after_trips(start, v, trips.lo, trips.hi, is_const(trips));
 		} else {
 			bool ours = v.sym > 32 * l->depth;
 			head.s[r] = ours ? anything : join(start, v);
