@@ -186,8 +186,21 @@ static void bindings(struct driver *dr)
 		*TG_PUSH(dr->a, &dr->x->inputs) = binding(dr, dr->m->inputs.at[i].value, dr->m->inputs.at[i].name);
 	for (size_t i = 0; i < dr->m->outputs.n; i++)
 		*TG_PUSH(dr->a, &dr->x->outputs) = binding(dr, dr->m->outputs.at[i].value, dr->m->outputs.at[i].name);
-	for (size_t i = 0; i < dr->m->provs.n; i++)
-		*TG_PUSH(dr->a, &dr->x->provs) = i ? tg_prov_text(dr->a, dr->m, (tg_prov){ (uint32_t)i }) : "";
+}
+
+/* Only sets that code comes from, numbered by first use: the numbers do not tell which passes made which sets on the way. */
+static void provenance(struct driver *dr)
+{
+	uint32_t *number = tg_alloc_n(dr->a, dr->m->provs.n + 1, sizeof *number);
+	*TG_PUSH(dr->a, &dr->x->provs) = "";
+	for (size_t i = 0; i < dr->code.ranges.n; i++) {
+		uint32_t set = dr->code.ranges.at[i].prov;
+		if (set && !number[set]) {
+			*TG_PUSH(dr->a, &dr->x->provs) = tg_prov_text(dr->a, dr->m, (tg_prov){ set });
+			number[set] = (uint32_t)dr->x->provs.n - 1;
+		}
+		dr->code.ranges.at[i].prov = number[set];
+	}
 }
 
 static void collect_ops(struct driver *dr)
@@ -236,6 +249,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 		return false;
 	descriptor_segment(&dr);
 	bindings(&dr);
+	provenance(&dr);
 	out->code = dr.code.words.at;
 	out->n_words = (uint32_t)dr.code.words.n;
 	out->ranges.at = dr.code.ranges.at;

@@ -20,17 +20,11 @@ static bool read_module(struct tg_diag *d, struct tg_arena *a, const char *path,
 	return out->module && tg_module_verify(d, out->module);
 }
 
-static bool hash_model(struct tg_diag *d, struct tg_arena *a, const char *path, struct tg_exe *x)
+/* The model is the module's first file, whether it was imported now or named by IR text. */
+static void hash_model(const struct tg_module *m, struct tg_exe *x)
 {
-	struct tg_file f;
-	struct tg_sha256 s;
-	if (!tg_file_map(d, a, path, (size_t)1 << 31, &f))
-		return false;
-	tg_sha256_init(&s);
-	tg_sha256_add(&s, f.at, f.n);
-	tg_sha256_end(&s, x->model_sha256);
-	tg_file_unmap(&f);
-	return true;
+	if (m->files.n)
+		memcpy(x->model_sha256, m->files.at[0].sha256, sizeof x->model_sha256);
 }
 
 static bool refuse_host(struct tg_diag *d, const struct tg_exe *x)
@@ -74,8 +68,9 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	}
 	if (o->keep_all)
 		keep_all(out->module);
-	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe) || !hash_model(d, a, path, &out->exe))
+	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe))
 		return false;
+	hash_model(out->module, &out->exe);
 	out->exe.version = TG_VERSION;
 	out->exe.flags = "";
 	return !o->no_host || refuse_host(d, &out->exe);
