@@ -36,6 +36,24 @@ static bool refuse_host(struct tg_diag *d, const struct tg_exe *x)
 	return !any;
 }
 
+static bool names_pass(const char *list, const char *name)
+{
+	const char *at = list ? strstr(list, name) : NULL;
+	return at && (at == list || at[-1] == ',') && (at[strlen(name)] == 0 || at[strlen(name)] == ',');
+}
+
+/* The pipeline, and the mach level behind it when it is asked for by name. */
+static void all_passes(struct tg_arena *a, struct tg_pass_run *run)
+{
+	struct tg_pass_info *list = tg_alloc_n(a, tg_n_passes + 1, sizeof *list);
+	memcpy(list, tg_passes, tg_n_passes * sizeof *list);
+	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select };
+	bool asked = names_pass(run->print_after, "select") || names_pass(run->print_after, "all") || names_pass(run->stop_after, "select") ||
+		     names_pass(run->only, "select") || run->dump_dir;
+	run->passes = list;
+	run->n_passes = tg_n_passes + asked;
+}
+
 /* What a stage writes only in part is complete once no later stage writes into it. */
 static void keep_all(struct tg_module *m)
 {
@@ -55,10 +73,9 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	*out = (struct tg_compiled){ 0 };
 	if (!tg_chip_load(d, a, o->chip ? o->chip : "t1", &out->chip) || !read_module(d, a, path, o, out))
 		return false;
-	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, NULL };
+	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &o->codegen };
 	struct tg_pass_run run = o->passes;
-	run.passes = tg_passes;
-	run.n_passes = tg_n_passes;
+	all_passes(a, &run);
 	if (!tg_run_passes(&cx, out->module, &run))
 		return false;
 	tg_arena_free(cx.scratch);
