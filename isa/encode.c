@@ -103,6 +103,7 @@ static uint32_t reg_count(const struct tg_chip *c, unsigned kind)
 
 static const char *field_problem(const struct tg_chip *c, const struct tg_field_info *f, int64_t v, uint16_t op)
 {
+	int64_t low, high;
 	switch (f->kind) {
 	case TG_FIELD_S:
 	case TG_FIELD_V:
@@ -111,21 +112,23 @@ static const char *field_problem(const struct tg_chip *c, const struct tg_field_
 		return v < 0 || v >= reg_count(c, f->kind) ? "no such register" : NULL;
 	case TG_FIELD_I:
 		/* vmovi carries 32 bits of either signedness: the register's bits are what counts */
-		if (op == TG_I_vmovi)
-			return v < INT32_MIN || v > UINT32_MAX ? "immediate out of range" : NULL;
-		return v < -(INT64_C(1) << (f->width - 1)) || v >= INT64_C(1) << (f->width - 1) ? "immediate out of range" : NULL;
+		low = op == TG_I_vmovi ? INT32_MIN : -(INT64_C(1) << (f->width - 1));
+		high = op == TG_I_vmovi ? UINT32_MAX : (INT64_C(1) << (f->width - 1)) - 1;
+		break;
 	default:
-		return v < 0 || v >= INT64_C(1) << f->width ? "immediate out of range" : NULL;
+		low = 0;
+		high = (INT64_C(1) << f->width) - 1;
 	}
+	return v < low || v > high ? "immediate out of range" : NULL; /* no case: a word's fields cannot; table.c has one */
 }
 
 const char *insn_problem(const struct tg_chip *c, const struct tg_insn *in)
 {
 	if (in->op == TG_I_none || in->op >= TG_N_INSNS)
-		return "no such instruction";
+		return "no such instruction"; /* no case: decoding says "no such opcode" */
 	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
 	if (in->pred >= c->n_pregs)
-		return "no such predicate";
+		return "no such predicate"; /* no case: both chips have all eight; table.c has one */
 	for (unsigned i = 0; i < info->n_fields; i++) {
 		const char *why = field_problem(c, &info->field[i], in->f[i], in->op);
 		if (why)
@@ -138,9 +141,8 @@ const char *insn_problem(const struct tg_chip *c, const struct tg_insn *in)
 		if (v > highest(c, limits[k].limit, in->op) || (limits[k].limit == LIM_ROWS_1 && v < 1))
 			return limits[k].why;
 	}
-	if (in->op >= TG_I_push_f32 && in->op <= TG_I_push_u8 && c->rate_num[in->op - TG_I_push_f32] == 0)
-		return "the array does not have this type";
-	if (in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8 && c->rate_num[in->op - TG_I_mul_f32] == 0)
+	bool push = in->op >= TG_I_push_f32 && in->op <= TG_I_push_u8, mul = in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8;
+	if ((push || mul) && c->rate_num[in->op - (push ? TG_I_push_f32 : TG_I_mul_f32)] == 0)
 		return "the array does not have this type";
 	return NULL;
 }

@@ -68,12 +68,12 @@ static inline int32_t tg_f32_key(uint32_t a)
 static inline uint32_t tg_f32_min(uint32_t a, uint32_t b)
 {
 	uint32_t m = tg_f32_key(a) < tg_f32_key(b) ? a : b;
-	return tg_f32_is_nan(a) | tg_f32_is_nan(b) ? TG_F32_NAN : m;
+	return tg_f32_is_nan(a) || tg_f32_is_nan(b) ? TG_F32_NAN : m;
 }
 static inline uint32_t tg_f32_max(uint32_t a, uint32_t b)
 {
 	uint32_t m = tg_f32_key(a) > tg_f32_key(b) ? a : b;
-	return tg_f32_is_nan(a) | tg_f32_is_nan(b) ? TG_F32_NAN : m;
+	return tg_f32_is_nan(a) || tg_f32_is_nan(b) ? TG_F32_NAN : m;
 }
 static inline uint32_t tg_f32_floor(uint32_t a) { return tg_canon(__builtin_floorf(tg_float(a))); }
 static inline uint32_t tg_f32_ceil(uint32_t a) { return tg_canon(__builtin_ceilf(tg_float(a))); }
@@ -154,7 +154,7 @@ static inline uint32_t tg_from_e4m3(uint32_t h)
 static inline uint32_t tg_f2i(uint32_t a)
 {
 	float v = tg_float(a);
-	bool low = v < -2147483648.0f, high = v >= 2147483648.0f, fits = !low & !high & (v == v);
+	bool low = v < -2147483648.0f, high = v >= 2147483648.0f, fits = !low && !high && v == v;
 	uint32_t r = (uint32_t)(int32_t)(fits ? v : 0.0f);
 	r = low ? 0x80000000 : r;
 	return high ? 0x7fffffff : r;
@@ -162,10 +162,11 @@ static inline uint32_t tg_f2i(uint32_t a)
 static inline uint32_t tg_f2u(uint32_t a)
 {
 	float v = tg_float(a);
-	bool high = v >= 4294967296.0f, fits = (v > 0.0f) & !high;
-	uint32_t big = (uint32_t)(int32_t)(fits & (v >= 2147483648.0f) ? v - 2147483648.0f : 0.0f) + 0x80000000;
-	uint32_t r = fits & (v >= 2147483648.0f) ? big : (uint32_t)(int32_t)(fits & (v < 2147483648.0f) ? v : 0.0f);
-	return high ? 0xffffffff : r;
+	bool fits = v > 0.0f && v < 4294967296.0f, upper = v >= 2147483648.0f;
+	float in_range = fits ? v : 0.0f;
+	uint32_t low = (uint32_t)(int32_t)(upper ? in_range - (fits ? 2147483648.0f : 0.0f) : in_range);
+	uint32_t r = upper ? low + 0x80000000 : low;
+	return v >= 4294967296.0f ? 0xffffffff : r;
 }
 static inline uint32_t tg_i2f(uint32_t a) { return tg_bits((float)(int32_t)a); }
 /* Two exact halves and one rounding add: the same value as a direct conversion, and it vectorises. */

@@ -10,8 +10,11 @@
 #include <immintrin.h>
 #endif
 
-typedef float v8f __attribute__((vector_size(32), aligned(4), may_alias));
-typedef uint32_t v8u __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float v8f __attribute__((vector_size(32)));
+typedef uint32_t v8u __attribute__((vector_size(32)));
+/* the same in memory, where rows are aligned to a lane only */
+typedef float v8f_row __attribute__((vector_size(32), aligned(4), may_alias));
+typedef uint32_t v8u_row __attribute__((vector_size(32), aligned(4), may_alias));
 
 #if defined(__AVX2__) && defined(__FMA__)
 #define FMA8(a, w, p) ((p) = (v8f)_mm256_fmadd_ps((__m256)(a), (__m256)(w), (__m256)(p)))
@@ -209,16 +212,14 @@ static inline void keep(uint32_t *p, const v8u *v, uint32_t c, uint32_t lo, uint
 
 static void block_f32(const struct job *j, uint32_t r, uint32_t c)
 {
-	v8f p[4][2];
-	for (int i = 0; i < 4; i++)
-		memcpy(p[i], j->p + (r + (uint32_t)i) * j->stride + c, sizeof p[i]);
-	v8f p00 = p[0][0], p01 = p[0][1], p10 = p[1][0], p11 = p[1][1], p20 = p[2][0], p21 = p[2][1], p30 = p[3][0], p31 = p[3][1];
+	const v8f_row *p = (const v8f_row *)(const void *)(j->p + r * j->stride + c);
+	uint32_t next = j->stride / 8;
+	v8f p00 = p[0], p01 = p[1], p10 = p[next], p11 = p[next + 1], p20 = p[2 * next], p21 = p[2 * next + 1], p30 = p[3 * next], p31 = p[3 * next + 1];
 	const float *a = (const float *)(const void *)(j->a + (size_t)r * 256);
 	for (uint32_t i = 0; i < j->n_k; i++) {
 		uint32_t k = j->k[i];
-		v8f w0, w1;
-		memcpy(&w0, j->w + (size_t)k * j->stride + c, sizeof w0);
-		memcpy(&w1, j->w + (size_t)k * j->stride + c + 8, sizeof w1);
+		const v8f_row *w = (const v8f_row *)(const void *)(j->w + (size_t)k * j->stride + c);
+		v8f w0 = w[0], w1 = w[1];
 		v8f a0 = SPLAT8(a[k]), a1 = SPLAT8(a[256 + k]), a2 = SPLAT8(a[512 + k]), a3 = SPLAT8(a[768 + k]);
 		FMA8(a0, w0, p00);
 		FMA8(a0, w1, p01);
@@ -229,25 +230,23 @@ static void block_f32(const struct job *j, uint32_t r, uint32_t c)
 		FMA8(a3, w0, p30);
 		FMA8(a3, w1, p31);
 	}
-	v8f out[4][2] = {{p00, p01}, {p10, p11}, {p20, p21}, {p30, p31}};
+	v8u out[4][2] = {{(v8u)p00, (v8u)p01}, {(v8u)p10, (v8u)p11}, {(v8u)p20, (v8u)p21}, {(v8u)p30, (v8u)p31}};
 	for (uint32_t i = 0; i < 4; i++) {
 		for (uint32_t h = 0; h < 2; h++)
-			keep(j->p + (r + i) * j->stride, (const v8u *)&out[i][h], c + 8 * h, j->lo, j->hi);
+			keep(j->p + (r + i) * j->stride, &out[i][h], c + 8 * h, j->lo, j->hi);
 	}
 }
 
 static void block_i32(const struct job *j, uint32_t r, uint32_t c)
 {
-	v8u p[4][2];
-	for (int i = 0; i < 4; i++)
-		memcpy(p[i], j->p + (r + (uint32_t)i) * j->stride + c, sizeof p[i]);
-	v8u p00 = p[0][0], p01 = p[0][1], p10 = p[1][0], p11 = p[1][1], p20 = p[2][0], p21 = p[2][1], p30 = p[3][0], p31 = p[3][1];
+	const v8u_row *p = (const v8u_row *)(const void *)(j->p + r * j->stride + c);
+	uint32_t next = j->stride / 8;
+	v8u p00 = p[0], p01 = p[1], p10 = p[next], p11 = p[next + 1], p20 = p[2 * next], p21 = p[2 * next + 1], p30 = p[3 * next], p31 = p[3 * next + 1];
 	const uint32_t *a = j->a + (size_t)r * 256;
 	for (uint32_t i = 0; i < j->n_k; i++) {
 		uint32_t k = j->k[i];
-		v8u w0, w1;
-		memcpy(&w0, j->w + (size_t)k * j->stride + c, sizeof w0);
-		memcpy(&w1, j->w + (size_t)k * j->stride + c + 8, sizeof w1);
+		const v8u_row *w = (const v8u_row *)(const void *)(j->w + (size_t)k * j->stride + c);
+		v8u w0 = w[0], w1 = w[1];
 		v8u a0 = SPLAT8(a[k]), a1 = SPLAT8(a[256 + k]), a2 = SPLAT8(a[512 + k]), a3 = SPLAT8(a[768 + k]);
 		p00 += a0 * w0;
 		p01 += a0 * w1;
