@@ -177,6 +177,8 @@ const struct tg_const *tg_im_peek(const struct tg_im *im, tg_val v)
 	return tg_has(v) ? tg_const_of(im->m, v) : NULL;
 }
 
+enum { MAX_BOUND_FLOATS = 64 };
+
 /* The module inputs that a value is computed from. */
 struct trace {
 	TG_VEC(tg_val) todo;
@@ -229,7 +231,8 @@ static void ask_binding(struct tg_im *im, tg_val v, const char *what, bool float
 	for (size_t i = 0; i < t.inputs.n; i++) {
 		const struct tg_port *p = &im->m->inputs.at[t.inputs.at[i]];
 		const char *name = tg_quoted(im->tmp, p->name);
-		if (tg_is_float(tg_im_type(im, p->value)) && !floats) {
+		/* a scale or a bound may be a small float operand, a data tensor may not decide a shape */
+		if (tg_is_float(tg_im_type(im, p->value)) && (!floats || tg_im_count(im, p->value) > MAX_BOUND_FLOATS)) {
 			tg_im_refuse(im, "the %s depends on the value of input %s, which is not an integer: shapes must be known at compile time", what, name);
 			return;
 		}
@@ -249,6 +252,23 @@ const struct tg_const *tg_im_const(struct tg_im *im, tg_val v, const char *what,
 	if (!c && !im->failed)
 		ask_binding(im, v, what, floats);
 	return im->failed ? NULL : c;
+}
+
+const struct tg_const *tg_im_try_const(struct tg_im *im, tg_val v)
+{
+	const struct tg_const *c = tg_im_peek(im, v);
+	struct trace t = { 0 };
+	if (c || im->failed || !tg_has(v))
+		return c;
+	trace(im, &t, v);
+	for (size_t i = 0; i < t.inputs.n; i++) {
+		const struct tg_port *p = &im->m->inputs.at[t.inputs.at[i]];
+		if (tg_is_float(tg_im_type(im, p->value)) || !is_offered(im, p->name))
+			return NULL;
+	}
+	if (t.inputs.n)
+		ask_binding(im, v, "condition", false);
+	return NULL;
 }
 
 bool tg_im_ints(struct tg_im *im, tg_val v, const char *what, struct tg_ints *out)

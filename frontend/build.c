@@ -19,7 +19,9 @@ static const union tg_attr *keep_attrs(struct tg_im *im, enum tg_op_code code, c
 	union tg_attr *copy = tg_alloc_n(im->arena, info->n_attrs, sizeof *copy);
 	memcpy(copy, attrs, info->n_attrs * sizeof *copy);
 	for (uint32_t i = 0; i < info->n_attrs; i++)
-		if (info->attrs[i].kind == TG_ATTR_INTS) {
+		if (info->attrs[i].kind == TG_ATTR_STR && copy[i].s) {
+			copy[i].s = tg_strdup(im->arena, copy[i].s);
+		} else if (info->attrs[i].kind == TG_ATTR_INTS) {
 			int64_t *at = tg_alloc_n(im->arena, copy[i].ints.n + 1u, sizeof *at);
 			if (copy[i].ints.n)
 				memcpy(at, copy[i].ints.at, copy[i].ints.n * sizeof *at);

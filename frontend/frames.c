@@ -23,7 +23,11 @@ static struct tg_loc node_loc(const struct tg_im *im, const struct tg_im_frame *
 	if (!f->is_main)
 		return im->loc;
 	const Onnx__NodeProto *n = f->nodes[i];
-	return (struct tg_loc){ .file = im->src.path, .node = (int32_t)i, .name = text(n->name), .op_type = text(n->op_type) };
+	/* messages outlive the model's names */
+	return (struct tg_loc){ .file = im->src.path,
+				.node = (int32_t)i,
+				.name = tg_strdup(im->d->arena, text(n->name)),
+				.op_type = tg_strdup(im->d->arena, text(n->op_type)) };
 }
 
 bool tg_im_define(struct tg_im *im, struct tg_im_frame *f, struct tg_im_slot slot)
@@ -86,28 +90,58 @@ static void use_name(struct tg_im *im, struct tg_im_frame *f, struct deps *deps,
 		*TG_PUSH(im->tmp, &deps->slots) = *at;
 }
 
-/* Names that the subgraphs of a node use, whoever defines them: names are unique in a model, so one of this frame is a capture. */
+/* A subgraph within the node that is looked at, and the names it defines itself. */
+struct nested { const Onnx__GraphProto *g; const struct nested *outer; struct tg_names own; };
+
+static void list_own(struct tg_im *im, struct nested *s)
+{
+	bool is_new;
+	tg_names_init(&s->own, im->tmp, tg_im_driver(im)->seed);
+	for (size_t i = 0; i < s->g->n_input; i++)
+		tg_names_add(&s->own, text(s->g->input[i]->name), 0, &is_new);
+	for (size_t i = 0; i < s->g->n_initializer; i++)
+		tg_names_add(&s->own, text(s->g->initializer[i]->name), 0, &is_new);
+	for (size_t i = 0; i < s->g->n_node; i++)
+		for (size_t k = 0; k < s->g->node[i]->n_output; k++)
+			tg_names_add(&s->own, s->g->node[i]->output[k], 0, &is_new);
+}
+
+static void capture(struct tg_im *im, struct tg_im_frame *f, struct deps *deps, const struct nested *s, const char *name)
+{
+	for (; s; s = s->outer)
+		if (tg_names_find(&s->own, name))
+			return;
+	use_name(im, f, deps, name);
+}
+
+struct nested_list { TG_VEC(struct nested *) todo; };
+
+static void push_nested(struct tg_im *im, struct nested_list *list, const Onnx__NodeProto *node, const struct nested *outer)
+{
+	for (size_t k = 0; k < node->n_attribute; k++) {
+		if (!node->attribute[k]->g)
+			continue;
+		struct nested *s = tg_alloc(im->tmp, sizeof *s);
+		*s = (struct nested){ .g = node->attribute[k]->g, .outer = outer };
+		list_own(im, s);
+		*TG_PUSH(im->tmp, &list->todo) = s;
+	}
+}
+
+/* Names that the subgraphs of a node, at any depth, use without defining them. */
 static void use_captures(struct tg_im *im, struct tg_im_frame *f, struct deps *deps, const Onnx__NodeProto *node)
 {
-	TG_VEC(const Onnx__GraphProto *) todo = { 0 };
-	const Onnx__NodeProto *const one[] = { node };
-	const Onnx__NodeProto *const *nodes = one;
-	size_t n_nodes = 1;
-	for (;;) {
-		for (size_t i = 0; i < n_nodes; i++) {
-			for (size_t k = 0; nodes != one && k < nodes[i]->n_input; k++)
-				use_name(im, f, deps, nodes[i]->input[k]);
-			for (size_t k = 0; k < nodes[i]->n_attribute; k++)
-				if (nodes[i]->attribute[k]->g)
-					*TG_PUSH(im->tmp, &todo) = nodes[i]->attribute[k]->g;
+	struct nested_list list = { 0 };
+	push_nested(im, &list, node, NULL);
+	while (list.todo.n) {
+		const struct nested *s = list.todo.at[--list.todo.n];
+		for (size_t k = 0; k < s->g->n_output; k++)
+			capture(im, f, deps, s, text(s->g->output[k]->name));
+		for (size_t i = 0; i < s->g->n_node; i++) {
+			for (size_t k = 0; k < s->g->node[i]->n_input; k++)
+				capture(im, f, deps, s, s->g->node[i]->input[k]);
+			push_nested(im, &list, s->g->node[i], s);
 		}
-		if (!todo.n)
-			return;
-		const Onnx__GraphProto *g = todo.at[--todo.n];
-		for (size_t k = 0; k < g->n_output; k++)
-			use_name(im, f, deps, text(g->output[k]->name));
-		nodes = (const Onnx__NodeProto *const *)g->node;
-		n_nodes = g->n_node;
 	}
 }
 

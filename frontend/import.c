@@ -14,6 +14,7 @@ struct entry {
 	struct tg_names symbols; /* dimension name -> index in sizes */
 	TG_VEC(int64_t) sizes;
 	TG_VEC(const char *) missing; /* --dim flags */
+	TG_VEC(uint32_t) port_input;  /* graph input of each module input */
 	struct tg_file map;
 };
 
@@ -245,13 +246,11 @@ static bool add_inputs(struct entry *e, struct tg_im_frame *f)
 	for (uint32_t i = 0; i < e->g->n_input; i++) {
 		if (is_initializer(e, &tensors, i))
 			continue;
-		*TG_PUSH(im->tmp, &im->to_bind) = i; /* module input -> graph input; read through port_input */
+		*TG_PUSH(im->tmp, &e->port_input) = i;
 		if (!add_input(e, f, i))
 			return false;
 	}
-	e->dr.port_input = im->to_bind.at;
-	im->to_bind.at = NULL;
-	im->to_bind.n = im->to_bind.cap = 0;
+	e->dr.port_input = e->port_input.at;
 	for (size_t i = 0; i < e->missing.n; i++)
 		tg_usage(im->d, im->loc, "a dimension is not known: %s", e->missing.at[i]);
 	if (e->missing.n)
@@ -427,8 +426,15 @@ static bool attempts(struct tg_diag *d, struct tg_arena *a, struct tg_arena *tmp
 			tg_arena_free(fold);
 			return ok;
 		}
-		for (size_t i = 0; i < e->im.to_bind.n; i++)
+		bool progress = false;
+		for (size_t i = 0; i < e->im.to_bind.n; i++) {
+			progress |= !(*bound)[e->im.to_bind.at[i]];
 			(*bound)[e->im.to_bind.at[i]] = true;
+		}
+		if (!progress) { /* binding again would ask for the same again */
+			tg_arena_free(fold);
+			return ok;
+		}
 		forget(e, &before);
 	}
 }

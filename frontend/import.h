@@ -116,6 +116,8 @@ int64_t tg_im_count(const struct tg_im *im, tg_val v);
  * floating type may be bound too. */
 const struct tg_const *tg_im_peek(const struct tg_im *im, tg_val v);
 const struct tg_const *tg_im_const(struct tg_im *im, tg_val v, const char *what, bool floats);
+/* The constant if it is one, or would be with offered integer inputs bound (then the import starts over); else NULL, without failing. */
+const struct tg_const *tg_im_try_const(struct tg_im *im, tg_val v);
 /* The same as integers; false: reported or absent. */
 bool tg_im_ints(struct tg_im *im, tg_val v, const char *what, struct tg_ints *out);
 /* An operand or else an attribute of that name (ops that moved attributes to operands); false: neither is there. */

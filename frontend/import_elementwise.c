@@ -268,6 +268,7 @@ void tg_im_import_dropout(struct tg_im *im)
 	if (training && ratio != 0)
 		tg_im_refuse(im, "Dropout in training mode draws random numbers");
 	im->out[0] = im->in[0];
-	if (im->n_out > 1) /* before opset 10 the mask has the data's type */
-		im->out[1] = tg_im_splat(im, im->opset >= 10 ? TG_bool : tg_im_type(im, im->in[0]), tg_im_shape(im, im->in[0]), 1);
+	/* before opset 10 the mask has the data's type; before 12 engines leave it 0 */
+	if (im->n_out > 1)
+		im->out[1] = tg_im_splat(im, im->opset >= 10 ? TG_bool : tg_im_type(im, im->in[0]), tg_im_shape(im, im->in[0]), im->opset >= 12);
 }

@@ -98,6 +98,8 @@ void tg_im_import_layer_norm(struct tg_im *im)
 	tg_val y = X_MUL(X_MUL(m.centred, m.inv_std), tg_im_cast(im, scale, tg_im_type(im, x)));
 	if (tg_im_in(im, 2))
 		y = X_ADD(y, tg_im_cast(im, im->in[2], tg_im_type(im, x)));
+	if (!im->failed && !tg_shape_equal(tg_im_shape(im, y), tg_im_shape(im, x)))
+		tg_im_error(im, "the scale or bias cannot be broadcast to the operand's shape");
 	im->out[0] = tg_im_cast(im, y, t);
 	if (im->n_out > 1)
 		im->out[1] = m.mean;
@@ -135,21 +137,23 @@ void tg_im_import_skip_norm(struct tg_im *im)
 	if (im->failed)
 		return;
 	double epsilon = tg_im_float(im, "epsilon", (double)1e-12f);
-	tg_val y;
+	tg_val y, mean = { 0 }, inv_std;
 	if (simple) {
 		tg_val square = tg_im_mean(im, X_MUL(sum, sum), 1u << last, true);
-		y = X_MUL(X_DIV(sum, tg_im_1(im, TG_OP_sqrt, X_ADD(square, X_NUM(square, epsilon)))), gamma);
+		inv_std = tg_im_1(im, TG_OP_recip, tg_im_1(im, TG_OP_sqrt, X_ADD(square, X_NUM(square, epsilon))));
+		y = X_MUL(X_MUL(sum, inv_std), gamma);
 	} else {
 		struct moments m = moments(im, sum, 1u << last, epsilon);
 		y = X_MUL(X_MUL(m.centred, m.inv_std), gamma);
 		y = tg_im_in(im, 3) ? X_ADD(y, operand(im, 3)) : y;
+		mean = m.mean;
+		inv_std = m.inv_std;
 	}
-	im->out[0] = tg_im_cast(im, y, t);
-	if (im->n_out > 3)
-		im->out[3] = tg_im_cast(im, sum, t);
-	for (uint32_t i = 1; i < im->n_out && i < 3; i++)
-		if (im->want[i])
-			tg_im_refuse(im, "result %u is for training only", i);
+	if (!im->failed && !tg_shape_equal(tg_im_shape(im, y), tg_im_shape(im, x)))
+		tg_im_error(im, "an operand cannot be broadcast to the shape of the first");
+	tg_val results[4] = { tg_im_cast(im, y, t), simple ? X_MUL(inv_std, X_NUM(inv_std, 0)) : mean, inv_std, tg_im_cast(im, sum, t) };
+	for (uint32_t i = 0; i < im->n_out && i < 4; i++)
+		im->out[i] = results[i];
 }
 
 /* ---- GroupNormalization: scale and bias are per group (opset 18) or per channel (21) ---- */

@@ -92,6 +92,8 @@ void tg_im_import_quantize(struct tg_im *im)
 	enum tg_dtype t = tg_has(zero) ? tg_im_type(im, zero) : want ? tg_dtype_from_onnx((int32_t)want) : TG_u8;
 	if (!known_type(im, t))
 		return;
+	if (want && tg_dtype_from_onnx((int32_t)want) != t)
+		tg_im_error(im, "output_dtype is %s, the zero point %s", tg_dtypes[tg_dtype_from_onnx((int32_t)want)].name, tg_dtypes[t].name);
 	x = tg_im_cast(im, x, TG_f32);
 	scale = per_block(im, tg_im_cast(im, scale, TG_f32), x);
 	im->out[0] = quantize(im, x, scale, per_block(im, zero, x), t);
@@ -112,6 +114,8 @@ void tg_im_import_dequantize(struct tg_im *im)
 	enum tg_dtype t = want ? tg_dtype_from_onnx((int32_t)want) : tg_im_type(im, scale);
 	if (!known_type(im, t) || !known_type(im, tg_im_type(im, x)))
 		return;
+	if (tg_has(zero) && tg_im_type(im, zero) != tg_im_type(im, x))
+		tg_im_error(im, "the zero point is %s, x is %s", tg_dtypes[tg_im_type(im, zero)].name, tg_dtypes[tg_im_type(im, x)].name);
 	tg_val y = dequantize(im, x, per_block(im, tg_im_cast(im, scale, TG_f32), x), per_block(im, zero, x));
 	im->out[0] = tg_im_cast(im, y, t);
 }

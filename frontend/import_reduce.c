@@ -69,6 +69,8 @@ void tg_im_import_reduce(struct tg_im *im)
 	struct tg_ints axes;
 	bool keep = tg_im_int(im, "keepdims", 1) != 0;
 	bool given = tg_im_ints_of(im, 1, "axes", &axes) && axes.n;
+	/* engines let a scalar be reduced over axis 0 */
+	given &= rank > 0 || (axes.n && axes.at[0] != 0 && axes.at[0] != -1);
 	uint32_t mask = given ? tg_im_axes(im, axes, rank) : (uint32_t)((1ul << rank) - 1);
 	if (!given && tg_im_int(im, "noop_with_empty_axes", 0))
 		mask = 0;

@@ -9,7 +9,7 @@
 
 enum { TABLE_MAX = 1 << 24 };
 enum mode { NEAREST, LINEAR, CUBIC };
-enum coord { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, TF_CROP, N_COORDS };
+enum coord { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, TF_CROP, TF_HALF_PIXEL, N_COORDS };
 enum nearest { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, FLOOR, CEIL, SIMPLE };
 
 struct resize {
@@ -49,6 +49,8 @@ static double place(const struct resize *r, uint32_t axis, int64_t in, int64_t o
 		return out > 1 ? x * (n - 1) / (out - 1) : 0;
 	case ASYMMETRIC:
 		return x / scale;
+	case TF_HALF_PIXEL:
+		return (x + 0.5) / scale;
 	case TF_CROP:
 		return out > 1 ? r->roi_lo[axis] * (n - 1) + x * (r->roi_hi[axis] - r->roi_lo[axis]) * (n - 1) / (out - 1)
 			       : 0.5 * (r->roi_lo[axis] + r->roi_hi[axis]) * (n - 1);
@@ -275,11 +277,8 @@ static void read_attrs(struct tg_im *im, struct resize *r)
 					      "tf_half_pixel_for_nn" };
 	static const char *const nearests[] = { "round_prefer_floor", "round_prefer_ceil", "floor", "ceil" };
 	r->mode = (enum mode)choose(im, "mode", "nearest", modes, 3);
-	uint32_t coord = choose(im, "coordinate_transformation_mode", "half_pixel", coords, 7);
-	r->coord = (enum coord)(coord == N_COORDS ? HALF_PIXEL : coord);
+	r->coord = (enum coord)choose(im, "coordinate_transformation_mode", "half_pixel", coords, N_COORDS);
 	r->nearest = (enum nearest)choose(im, "nearest_mode", "round_prefer_floor", nearests, 4);
-	if (coord == N_COORDS) /* (x + 0.5) / scale, rounded down: opset 11 only */
-		tg_im_refuse(im, "Resize with tf_half_pixel_for_nn");
 	r->cubic_a = tg_im_float(im, "cubic_coeff_a", -0.75);
 	r->extrapolation = tg_im_float(im, "extrapolation_value", 0);
 	r->exclude_outside = tg_im_int(im, "exclude_outside", 0);

@@ -149,7 +149,8 @@ static int64_t opset_of(const struct tg_im_frame *f, const char *domain)
 		if (!strcmp(domain, !strcmp(have, "ai.onnx") ? "" : have))
 			return f->opsets[i]->version;
 	}
-	return -1;
+	/* exporters leave these out, and there is one version of them */
+	return !strcmp(domain, "com.microsoft") || !strcmp(domain, "ai.onnx.ml") ? 1 : -1;
 }
 
 static const Onnx__FunctionProto *find_function(struct tg_im *im)

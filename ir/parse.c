@@ -180,7 +180,7 @@ static bool open_region(struct parser *p, struct stack *st, struct tg_op *op)
 	return true;
 }
 
-/* behind a closing brace: another region, or `yields %1, %2` */
+/* behind a closing brace: another region, or `yields(%1, %2)` */
 static bool close_region(struct parser *p, struct stack *st)
 {
 	struct tg_op *op = st->block[st->depth--]->parent;
@@ -190,15 +190,15 @@ static bool close_region(struct parser *p, struct stack *st)
 		return open_region(p, st, op);
 	if (!tg_parse_take_word(p, "yields"))
 		return tg_parse_expected(p, "yields");
-	while (p->l.now.kind == TOK_VALUE) {
-		if (!use(p, TG_PUSH(p->a, &out)))
+	if (!tg_parse_punct(p, '('))
+		return false;
+	while (!tg_lex_is(&p->l, ')')) {
+		if ((out.n && !tg_parse_punct(p, ',')) || !use(p, TG_PUSH(p->a, &out)))
 			return false;
-		if (!tg_parse_take(p, ','))
-			break;
 	}
 	op->out = out.at;
 	op->n_out = (uint32_t)out.n;
-	return true;
+	return tg_parse_punct(p, ')');
 }
 
 static bool op_name(struct parser *p, uint16_t *code)

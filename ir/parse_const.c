@@ -37,11 +37,13 @@ static int digit64(char c)
 	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-static bool base64(struct parser *p, uint8_t *out, size_t bytes)
+static bool base64(struct parser *p, struct tg_const *c, size_t bytes)
 {
 	const struct token *t = &p->l.now;
 	if (t->kind != TOK_STRING || t->n != (bytes + 2) / 3 * 4)
 		return tg_parse_error(p, "found %zu characters of base64, expected %zu", t->n, (bytes + 2) / 3 * 4);
+	uint8_t *out = tg_alloc(p->a, bytes + 16);
+	c->data = out;
 	for (size_t i = 0, at = 0; i < t->n; i += 4) {
 		size_t want = bytes - at < 3 ? bytes - at : 3;
 		uint32_t v = 0;
@@ -60,11 +62,13 @@ static bool base64(struct parser *p, uint8_t *out, size_t bytes)
 
 static int nibble(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 
-static bool hex(struct parser *p, uint8_t *out, size_t bytes)
+static bool hex(struct parser *p, struct tg_const *c, size_t bytes)
 {
 	const struct token *t = &p->l.now;
 	if (t->kind != TOK_STRING || t->n != 2 * bytes)
 		return tg_parse_error(p, "found %zu characters of hex, expected %zu", t->n, 2 * bytes);
+	uint8_t *out = tg_alloc(p->a, bytes + 16);
+	c->data = out;
 	for (size_t i = 0; i < bytes; i++) {
 		int hi = nibble(t->at[2 * i]), lo = nibble(t->at[2 * i + 1]);
 		if (hi < 0 || lo < 0)
@@ -115,13 +119,13 @@ bool tg_parse_const(struct parser *p, struct tg_const **out)
 	*out = c;
 	if (tg_parse_take_word(p, "file"))
 		return in_file(p, c, bytes);
-	if (c->kind == TG_CONST_DENSE && bytes > (size_t)(p->l.end - p->l.at) + 2)
-		return tg_parse_error(p, "constant of %zu bytes, but the text ends before", bytes);
+	if (tg_parse_take_word(p, "hex"))
+		return hex(p, c, bytes);
+	if (tg_parse_take_word(p, "base64"))
+		return base64(p, c, bytes);
+	if (n > p->l.end - p->l.at) /* an element takes a character at least */
+		return tg_parse_error(p, "constant of %lld elements, but the text ends before", (long long)n);
 	void *data = tg_alloc(p->a, bytes + 16);
 	c->data = data;
-	if (tg_parse_take_word(p, "hex"))
-		return hex(p, data, bytes);
-	if (tg_parse_take_word(p, "base64"))
-		return base64(p, data, bytes);
 	return decimals(p, c->dtype, n, data);
 }

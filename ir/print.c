@@ -346,7 +346,17 @@ static void op_head(struct out *o, const struct tg_op *op)
 			stage(o, op, op->attrs[i].stage);
 }
 
-/* } yields %5, %6: closes the regions that end with this op, whose parents may end with it too */
+static void yields(struct out *o, const struct tg_op *op)
+{
+	tg_buf_puts(o->b, " yields(");
+	for (uint32_t i = 0; i < op->n_out; i++) {
+		tg_buf_puts(o->b, i ? ", " : "");
+		value(o, op->out[i]);
+	}
+	tg_buf_puts(o->b, ")\n");
+}
+
+/* } yields(%5, %6): closes the regions that end with this op, whose parents may end with it too */
 static void close_regions(struct out *o, const struct tg_op *op)
 {
 	const struct tg_op *parent = op->block->parent;
@@ -361,12 +371,7 @@ static void close_regions(struct out *o, const struct tg_op *op)
 				return;
 			tg_buf_puts(o->b, "}");
 		}
-		tg_buf_puts(o->b, " yields");
-		for (uint32_t i = 0; i < parent->n_out; i++) {
-			tg_buf_puts(o->b, i ? ", " : " ");
-			value(o, parent->out[i]);
-		}
-		tg_buf_puts(o->b, "\n");
+		yields(o, parent);
 		op = parent;
 		parent = op->block->parent;
 	}
@@ -380,12 +385,7 @@ static void open_regions(struct out *o, const struct tg_op *op)
 			return; /* its ops come next, and close it */
 		tg_buf_puts(o->b, "}");
 	}
-	tg_buf_puts(o->b, " yields");
-	for (uint32_t i = 0; i < op->n_out; i++) {
-		tg_buf_puts(o->b, i ? ", " : " ");
-		value(o, op->out[i]);
-	}
-	tg_buf_puts(o->b, "\n");
+	yields(o, op);
 	close_regions(o, op);
 }
 

@@ -42,6 +42,20 @@ static bool refuse_host(struct tg_diag *d, const struct tg_exe *x)
 	return !any;
 }
 
+/* What a stage writes only in part is complete once no later stage writes into it. */
+static void keep_all(struct tg_module *m)
+{
+	bool *partial = tg_alloc_n(m->arena, m->values.n, sizeof *partial);
+	for (const struct tg_op *op = m->body.first; op; op = op->next)
+		if (op->code == TG_TILE_stage && op->attrs[TG_AT(tile_stage, into)].i)
+			partial[op->in[op->n_in - 1].id] = true;
+	for (size_t i = 0; i < m->outputs.n; i++)
+		partial[m->outputs.at[i].value.id] = true; /* is an output already */
+	for (const struct tg_op *op = m->body.first; op; op = op->next)
+		if (op->code == TG_TILE_stage && !partial[op->out[0].id])
+			*TG_PUSH(m->arena, &m->outputs) = (struct tg_port){ tg_prov_text(m->arena, m, op->prov), op->out[0] };
+}
+
 bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, const struct tg_compile_options *o, struct tg_compiled *out)
 {
 	*out = (struct tg_compiled){ 0 };
@@ -58,6 +72,8 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 		out->stopped = true;
 		return true;
 	}
+	if (o->keep_all)
+		keep_all(out->module);
 	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe) || !hash_model(d, a, path, &out->exe))
 		return false;
 	out->exe.version = TG_VERSION;

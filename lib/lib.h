@@ -15,6 +15,7 @@ struct tg_compile_options {
 	struct tg_codegen_options codegen;
 	struct tg_pass_run passes;        /* passes, n_passes are filled in */
 	bool no_host;                     /* host work is an error */
+	bool keep_all;                    /* every stage's result becomes an output, named after its ONNX nodes */
 };
 struct tg_compiled {
 	struct tg_module *module;

@@ -110,7 +110,7 @@ static json_t *number(double v)
 	return isfinite(v) ? json_real(v) : json_string(isnan(v) ? "nan" : v > 0 ? "inf" : "-inf");
 }
 
-static json_t *comparison_row(const char *name, const struct tg_comparison *c)
+json_t *comparison_row(const char *name, const struct tg_comparison *c)
 {
 	json_t *o = json_object();
 	put(o, "output", json_string(name));

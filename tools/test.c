@@ -124,6 +124,18 @@ static bool merge_placement(struct case_result *r, const struct tg_exe *x)
 	return true;
 }
 
+/* Sequences and optionals are files of another kind; the model then says what is not supported. */
+static bool why_unreadable(struct tool *t, const char *model, const struct tg_compile_options *o)
+{
+	struct tg_diag files = t->diag;
+	struct case_run run = { 0 };
+	tg_diag_init(&t->diag, t->arena);
+	bool compiles = case_compile(t, model, o, NULL, &run);
+	if (compiles || t->diag.status != TG_ERR_UNSUPPORTED)
+		t->diag = files;
+	return false;
+}
+
 static bool run_set(struct tool *t, const char *model, const char *folder, const struct tg_compile_options *o, const struct tg_sim_options *s,
 		    const struct tg_tolerance *tol, struct case_result *r)
 {
@@ -132,7 +144,9 @@ static bool run_set(struct tool *t, const char *model, const char *folder, const
 	struct tg_buf why;
 	bool ok;
 	tg_buf_init(&why, t->arena);
-	if (!tg_data_set_read(&t->diag, t->arena, folder, &set) || !case_compile(t, model, o, &set.inputs, &run))
+	if (!tg_data_set_read(&t->diag, t->arena, folder, &set))
+		return why_unreadable(t, model, o);
+	if (!case_compile(t, model, o, &set.inputs, &run))
 		return false;
 	merge_placement(r, &run.compiled.exe);
 	for (size_t i = 0; i < run.compiled.imported.bound_inputs.n; i++) {
@@ -353,17 +367,27 @@ static bool write_junit(struct tool *t, const char *path, json_t *const *results
 	return tg_file_write(&t->diag, path, b.at, b.n);
 }
 
+/* Cases at equal distances. */
+static void keep_sample(struct cases *c, int64_t sample)
+{
+	size_t n = (uint64_t)sample < c->n ? (size_t)sample : c->n;
+	for (size_t i = 0; i < n; i++)
+		c->at[i] = c->at[i * c->n / n];
+	c->n = n;
+}
+
 enum tg_status run_test(struct tool *t)
 {
 	struct cases c = { 0 };
-	int64_t timeout = 60, jobs = sysconf(_SC_NPROCESSORS_ONLN);
+	int64_t timeout = 60, sample = INT64_MAX, jobs = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t tally[4] = { 0 }, by_place[3] = { 0 };
-	if (!option_number(t, "timeout", 1, 86400, &timeout) || !option_number(t, "jobs", 1, MAX_JOBS, &jobs))
+	if (!option_number(t, "timeout", 1, 86400, &timeout) || !option_number(t, "sample", 1, INT64_MAX, &sample) || !option_number(t, "jobs", 1, MAX_JOBS, &jobs))
 		return TG_ERR_USAGE;
 	jobs = jobs < 1 ? 1 : jobs > MAX_JOBS ? MAX_JOBS : jobs;
 	for (size_t i = 0; i < t->args.n; i++)
 		if (!find_cases(t, t->args.at[i], &c))
 			return status_of(t, TG_OK);
+	keep_sample(&c, sample);
 	json_t **results = tg_alloc_n(t->arena, c.n + 1, sizeof(json_t *)), *list = json_array();
 	run_all(t, &c, jobs, (double)timeout, results, tally);
 	for (size_t i = 0; i < c.n; i++) {

@@ -37,6 +37,7 @@ static const struct option_row check_rows[] = {
 static const struct option_row test_rows[] = {
 	COMPILE_OPTIONS,
 	{ "timeout", "S", "seconds for one case (default 60)" },
+	{ "sample", "N", "only N cases, at equal distances" },
 	{ "strict", NULL, "unsupported cases fail the run" },
 	{ "jobs", "N", "cases at a time (default: processors)" },
 	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },

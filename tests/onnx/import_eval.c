@@ -88,7 +88,7 @@ static const char *run_set(struct run *r, const char *path, const struct tg_data
 			tg_buf_printf(&r->why, "no data for input %s", m->inputs.at[i].name);
 			return "error";
 		}
-	if (!tg_expand_module(&r->d, m) ||
+	if (!tg_module_verify(&r->d, m) || !tg_expand_module(&r->d, m) || !tg_module_verify(&r->d, m) ||
 	    !tg_eval_module(&r->d, r->a, m, in, out, NULL, NULL)) {
 		tg_buf_printf(&r->why, "after import: %s", first_error(r));
 		return "error";

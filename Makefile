@@ -1,0 +1,41 @@
+# The front door to CMake. `make` builds build/tegula, `make demo` shows it, `make test` tests it; each sets a bare Debian machine up first.
+JOBS ?= $(shell nproc)
+CMAKE_FLAGS ?=
+PREFIX ?= /usr/local
+
+.PHONY: all setup release dev demo test test-all bench install clean
+
+all: release
+	@ln -sf release/tegula build/tegula
+
+setup:
+	@./setup.sh
+
+build/release/build.ninja: | setup
+	@cmake --preset release $(CMAKE_FLAGS)
+
+build/dev/build.ninja: | setup
+	@cmake --preset dev $(CMAKE_FLAGS)
+
+release: setup build/release/build.ninja
+	@ninja -C build/release -j$(JOBS)
+
+dev: setup build/dev/build.ninja
+	@ninja -C build/dev -j$(JOBS)
+
+demo: all
+	@examples/demo.sh build/tegula
+
+# Both builds run the tests without a label; `test` is for release only, `dev` for the sanitizers only, `all` for `make test-all` only.
+test: release dev
+	ctest --test-dir build/dev -LE '^(test|all)$$' --output-on-failure -j$(JOBS)
+	ctest --test-dir build/release -LE '^(dev|all)$$' --output-on-failure -j$(JOBS)
+
+test-all: release
+	ctest --test-dir build/release -LE '^dev$$' --output-on-failure -j$(JOBS)
+
+install: release
+	@cmake --install build/release --prefix $(PREFIX)
+
+clean:
+	rm -rf build
