@@ -92,7 +92,10 @@ bool case_execute(struct tool *t, const struct tg_sim_options *s, const struct t
 	r->inputs = tg_alloc_n(t->arena, x->inputs.n + 1, sizeof *r->inputs);
 	r->outputs = tg_alloc_n(t->arena, x->outputs.n + 1, sizeof *r->outputs);
 	for (size_t i = 0; i < x->inputs.n; i++) {
-		if (bound[i]) {
+		if (i == 0 && option(t, "image")) {
+			if (!image_input(t, &x->inputs.at[0], option(t, "image"), &r->inputs[0]))
+				return false;
+		} else if (bound[i]) {
 			r->inputs[i] = *bound[i];
 			tg_tensor_retype(&r->inputs[i], (enum tg_dtype)x->inputs.at[i].dtype);
 		} else if (tg_tensor_alloc(&t->diag, t->arena, (enum tg_dtype)x->inputs.at[i].dtype, &x->inputs.at[i].shape, &r->inputs[i])) {

@@ -18,6 +18,8 @@ bool case_execute(struct tool *t, const struct tg_sim_options *s, const struct t
 /* Compares every expected output; *ok: all within tolerance. Appends a line for each that is not to `why`. */
 bool case_compare(struct tool *t, const struct case_run *r, const struct tg_tensor_list *want, const struct tg_tolerance *tol, bool *ok, struct tg_buf *why, json_t *rows);
 
+/* image.c: the PNG as that input. */
+bool image_input(struct tool *t, const struct tg_binding *b, const char *path, struct tg_tensor *out);
 json_t *comparison_row(const char *name, const struct tg_comparison *c);
 
 #endif

@@ -19,7 +19,7 @@ static const struct option_row run_rows[] = {
 	{ "seed", "N", "seed of random inputs where none are given (default 0)" },
 	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
 	{ "top-k", "LABELS", "print the five largest elements of the first output with the lines of LABELS" },
-	{ "image", "FILE", "a PNG or PPM image for the first input" },
+	{ "image", "FILE", "a PNG image for the first input, resized to it" },
 	{ "mean", "A,B,C", "subtracted from each channel of --image (0..1 scale)" },
 	{ "std", "A,B,C", "divides each channel of --image" },
 	COMMON_OPTIONS,
