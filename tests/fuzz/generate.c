@@ -717,6 +717,8 @@ static void reduce(struct gen *g)
 	tg_expr acc = tg_body_reduce(g->b, c, e);
 	for (uint32_t i = 0; i < g->n_pool; i++)
 		g->pool[i].used |= g->pool[i].varies;
+	if (chance(g, 6)) /* two reductions: while no result is in the pool yet */
+		tg_body_reduce(g->b, TG_MAX, e);
 	add_pool(g, acc, t, k, false);
 }
 
@@ -835,8 +837,6 @@ static void general_stage(struct gen *g)
 	if (reduces) {
 		grow(g, true, some(g, 0, 5));
 		reduce(g);
-		if (chance(g, 4))
-			reduce(g);
 		for (int64_t n = some(g, 0, 1); n > 0; n--)
 			some_operand(g, false);
 	}
