@@ -28,6 +28,7 @@ struct tg_heap {
 	size_t limit_bytes;      /* 0: no limit */
 	uint64_t n_allocs;       /* chunks asked of malloc so far */
 	uint64_t fail_at;        /* test hook: the chunk with this number fails (1-based); 0: none */
+	uint64_t n_requests, fail_request; /* the same for tg_alloc, whether it needs a chunk or not */
 };
 
 /* `if (setjmp(heap->unwind)) { tg_heap_free(heap); return TG_ERR_NOMEM; }` belongs right after tg_heap_init. */

@@ -150,7 +150,7 @@ static void *from_new_chunk(struct tg_arena *a, size_t bytes)
 
 void *tg_alloc(struct tg_arena *a, size_t bytes)
 {
-	if (bytes > SIZE_MAX - ALIGN)
+	if (bytes > SIZE_MAX - ALIGN || ++a->heap->n_requests == a->heap->fail_request)
 		tg_heap_exhausted(a->heap);
 	bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 	struct chunk *c = a->chunks;

@@ -158,6 +158,7 @@ int main(int argc, char **argv)
 	tg_heap_init(&heap);
 	if (setjmp(heap.unwind)) {
 		fprintf(stderr, "tegula: error: out of memory\n");
+		tg_heap_free(&heap);
 		return TG_ERR_LIMIT;
 	}
 	struct tool t = { .heap = &heap, .verb = v };
