@@ -94,7 +94,7 @@ static const char *chip_stage(struct driver *dr, struct tg_op *op)
 		if (unroll > 1)
 			unroll /= 2;
 		else if (window > 1)
-			window /= 4;
+			window = window > 4 ? window / 4 : 1;
 		else
 			why = "its body needs more registers than the chip has";
 	}

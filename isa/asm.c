@@ -855,6 +855,13 @@ static bool finish(struct as *s)
 	for (size_t i = 0; i < x->births.n; i++) {
 		if (x->births.at[i].word >= x->n_words)
 			return tg_error(s->d, tg_at_file(s->file), "a .birth has no bundle after it");
+		if (x->births.at[i].sram > x->chip.sram_bytes || x->births.at[i].bytes > x->chip.sram_bytes - x->births.at[i].sram)
+			return tg_error(s->d, tg_at_file(s->file), "a .birth lies outside SRAM");
+	}
+	for (size_t i = 0; i < x->buffers.n; i++) {
+		const struct tg_sram_buffer *b = &x->buffers.at[i];
+		if (b->first_word > b->end_word || b->end_word > x->n_words || b->sram > x->chip.sram_bytes || b->bytes > x->chip.sram_bytes - b->sram)
+			return tg_error(s->d, tg_at_file(s->file), "a .buffer lies outside SRAM or the code");
 	}
 	return cover_bindings(s, x->inputs.at, x->inputs.n) && cover_bindings(s, x->outputs.at, x->outputs.n);
 }

@@ -7,7 +7,7 @@ static void free_memory(void *user)
 {
 	struct tg_sim *s = user;
 	void *const at[] = { s->core.mem.at, s->core.mem.mark, s->dram };
-	const uint64_t bytes[] = { s->core.mem.bytes, s->core.mem.bytes, s->core.chip ? s->core.chip->dram_bytes : 0 };
+	const uint64_t bytes[] = { s->core.mem.bytes, s->core.mem.bytes, s->dram_bytes };
 	for (int i = 0; i < 3; i++)
 		if (at[i])
 			munmap(at[i], bytes[i]);
@@ -84,7 +84,8 @@ static void new_memory(struct tg_sim *s)
 	m->written = tg_alloc_n(s->arena, m->bytes / 64 + 2, sizeof *m->written);
 	m->chunk_any = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_any);
 	m->chunk_write = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_write);
-	s->dram = map(s->arena, s->core.chip->dram_bytes);
+	s->dram_bytes = s->core.chip->dram_bytes;
+	s->dram = map(s->arena, s->dram_bytes);
 	s->dram_touched = tg_alloc_n(s->arena, (s->core.chip->dram_bytes >> DRAM_PAGE_SHIFT) / 64 + 1, sizeof *s->dram_touched);
 }
 

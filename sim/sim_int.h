@@ -91,6 +91,7 @@ struct tg_sim {
 	uint32_t n_spare;
 	struct fetch fetch;
 
+	uint64_t dram_bytes; /* mapped */
 	uint8_t *dram;
 	uint64_t *dram_touched; /* a bit per 64 KiB page */
 	uint64_t dram_free;     /* cycle from which the DRAM takes the next transfer */
