@@ -13,3 +13,8 @@ add_custom_command(OUTPUT ${tg_isa_gen_dir}/isa_chips.inc ${tg_isa_gen_dir}/isa_
 	DEPENDS tg_isa_gen ${tg_chip_files})
 target_sources(tg_isa PRIVATE ${tg_isa_gen_dir}/isa_table.inc ${tg_isa_gen_dir}/isa_chips.inc ${tg_isa_gen_dir}/isa_chip_names.inc)
 target_include_directories(tg_isa PRIVATE ${tg_isa_gen_dir})
+# The reference part of docs/isa.md; the test isa_docs compares, `cmake --build . --target isa_docs_update` rewrites.
+add_executable(tg_isa_doc EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/isa/gen/doc.c)
+target_link_libraries(tg_isa_doc PRIVATE tg_isa tg_base)
+add_custom_target(isa_docs_update COMMAND ${CMAKE_COMMAND} -DTOOL=$<TARGET_FILE:tg_isa_doc> -DMANUAL=${CMAKE_SOURCE_DIR}/docs/isa.md -DUPDATE=ON
+	-P ${CMAKE_SOURCE_DIR}/cmake/isa_docs.cmake DEPENDS tg_isa_doc)

@@ -21,52 +21,90 @@ const char *tg_chip_refuses(const struct tg_module *m, const struct tg_op *op)
 
 /* ---- one stage ------------------------------------------------------------------------------------------------------------- */
 
-static const char *try_stage(struct driver *dr, const struct tg_op *op, struct plan *p, uint32_t unroll, uint32_t window, bool *out_of_registers)
+/* A plan's machine code; NULL and *why when there is none. */
+static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan *p, uint32_t unroll, struct stage_code *c, const char **why)
 {
-	struct mfn *f = tg_alloc(dr->a, sizeof *f);
-	size_t n_descs = dr->descs.list.n;
-	mfn_init(f, dr->a, dr->chip);
-	*out_of_registers = false;
-	const char *why = emit_stage(f, p, &dr->descs, op->prov.id, 0, &(struct emit_options){ .unroll = unroll });
-	if (!why) {
-		mach_schedule(f, window);
-		*out_of_registers = !mach_allocate(f);
-		why = *out_of_registers ? "its body needs more registers than the chip has" : NULL;
-	}
-	if (why) {
-		dr->descs.list.n = n_descs;
-		return why;
-	}
+	struct descriptors descs = { .dram = dr->descs.dram + dr->descs.list.n * TG_DMA_DESC_BYTES };
+	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f), .sram_top = p->sram_top, .n_buffers = p->n_ops + 1 };
+	mfn_init(c->f, dr->a, dr->chip);
+	*why = emit_stage(c->f, p, &descs, op->prov.id, 0, &(struct emit_options){ .unroll = unroll });
+	if (*why)
+		return false;
+	c->descs = descs.list.at;
+	c->n_descs = (uint32_t)descs.list.n;
+	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
+	for (uint32_t i = 0; i < c->n_buffers; i++)
+		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].bytes, 0, 0 };
+	return true;
+}
+
+static bool schedule(struct stage_code *c, uint32_t window)
+{
+	c->window = window;
+	mach_schedule(c->f, window);
+	return mach_allocate(c->f);
+}
+
+static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_code *c)
+{
 	uint32_t word = (uint32_t)dr->code.words.n;
-	*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = 0, .bytes = p->sram_top };
-	if (!mach_emit(dr->d, f, &dr->code, false))
-		return "internal error: its code does not encode";
-	for (uint32_t i = 0; i <= p->n_ops; i++)
-		*TG_PUSH(dr->a, &dr->x->buffers) = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram,
-									      p->operand[i].bytes, word, (uint32_t)dr->code.words.n };
+	for (uint32_t i = 0; i < c->n_descs; i++)
+		*TG_PUSH(dr->a, &dr->descs.list) = c->descs[i];
+	*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = 0, .bytes = c->sram_top };
+	if (dr->options->write_code) {
+		struct tg_buf text;
+		tg_buf_init(&text, dr->a);
+		mach_print(&text, c);
+		op->attrs[TG_AT(tile_stage, code)].s = tg_strndup(dr->m->arena, text.at, text.n);
+	}
+	if (!mach_emit(dr->d, c->f, &dr->code, false))
+		return "its code does not encode";
+	for (uint32_t i = 0; i < c->n_buffers; i++) {
+		struct tg_sram_buffer b = c->buffers[i];
+		b.first_word = word;
+		b.end_word = (uint32_t)dr->code.words.n;
+		*TG_PUSH(dr->a, &dr->x->buffers) = b;
+	}
 	return NULL;
 }
 
-static const char *chip_stage(struct driver *dr, const struct tg_op *op)
+/* The stage's code was written in the module: by an earlier run, or by hand. */
+static const char *given_stage(struct driver *dr, struct tg_op *op, const char *text)
 {
-	struct plan *p = tg_alloc(dr->a, sizeof *p);
-	const char *why = plan_describe(p, dr->m, op, dr->chip, dr->dram);
-	why = why ? why : plan_choose(p, SRAM_RESERVED);
+	struct stage_code c;
+	const char *why = mach_parse(dr->a, dr->chip, text, op->prov.id, &c);
+	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW))
+		why = "its code needs more registers than the chip has";
 	if (why)
-		return why;
+		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
+	else if ((why = emit_code(dr, op, &c)))
+		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
+	return why;
+}
+
+static const char *chip_stage(struct driver *dr, struct tg_op *op)
+{
+	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why;
+	if (given && *given)
+		return given_stage(dr, op, given);
+	struct plan *p = tg_alloc(dr->a, sizeof *p);
+	why = plan_describe(p, dr->m, op, dr->chip, dr->dram);
+	why = why ? why : plan_choose(p, SRAM_RESERVED);
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-	for (;;) { /* less unrolling, then less looking ahead, until the registers suffice */
-		bool out_of_registers;
-		why = try_stage(dr, op, p, unroll, window, &out_of_registers);
-		if (!out_of_registers)
-			return why;
+	while (!why) { /* less unrolling, then less looking ahead, until the registers suffice */
+		struct stage_code c;
+		if (!select_stage(dr, op, p, unroll, &c, &why))
+			break;
+		if (schedule(&c, window))
+			return emit_code(dr, op, &c);
 		if (unroll > 1)
 			unroll /= 2;
 		else if (window > 1)
 			window /= 4;
 		else
-			return why;
+			why = "its body needs more registers than the chip has";
 	}
+	return why;
 }
 
 /* ---- the host part ----------------------------------------------------------------------------------------------------------- */
@@ -147,7 +185,7 @@ static bool generate(struct driver *dr)
 {
 	bool open = false, complete = true;
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
-		const struct tg_op *op = dr->ops[i];
+		struct tg_op *op = dr->ops[i];
 		if (op->code != TG_TILE_stage)
 			continue;
 		if (dr->host[i]) {
@@ -161,10 +199,14 @@ static bool generate(struct driver *dr)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
 		const char *why = chip_stage(dr, op);
+		if (why && dr->d->n_errors)
+			return true; /* the text is wrong: nothing to place elsewhere */
 		if (why) {
 			dr->host[i] = true;
 			dr->reason[i] = why;
 			complete = false;
+			if (dr->options->write_code)
+				op->attrs[TG_AT(tile_stage, plan)].s = tg_asprintf(dr->m->arena, "host: %s", why);
 		}
 	}
 	if (open)
@@ -186,8 +228,21 @@ static void bindings(struct driver *dr)
 		*TG_PUSH(dr->a, &dr->x->inputs) = binding(dr, dr->m->inputs.at[i].value, dr->m->inputs.at[i].name);
 	for (size_t i = 0; i < dr->m->outputs.n; i++)
 		*TG_PUSH(dr->a, &dr->x->outputs) = binding(dr, dr->m->outputs.at[i].value, dr->m->outputs.at[i].name);
-	for (size_t i = 0; i < dr->m->provs.n; i++)
-		*TG_PUSH(dr->a, &dr->x->provs) = i ? tg_prov_text(dr->a, dr->m, (tg_prov){ (uint32_t)i }) : "";
+}
+
+/* Only sets that code comes from, numbered by first use: the numbers do not tell which passes made which sets on the way. */
+static void provenance(struct driver *dr)
+{
+	uint32_t *number = tg_alloc_n(dr->a, dr->m->provs.n + 1, sizeof *number);
+	*TG_PUSH(dr->a, &dr->x->provs) = "";
+	for (size_t i = 0; i < dr->code.ranges.n; i++) {
+		uint32_t set = dr->code.ranges.at[i].prov;
+		if (set && !number[set]) {
+			*TG_PUSH(dr->a, &dr->x->provs) = tg_prov_text(dr->a, dr->m, (tg_prov){ set });
+			number[set] = (uint32_t)dr->x->provs.n - 1;
+		}
+		dr->code.ranges.at[i].prov = number[set];
+	}
 }
 
 static void collect_ops(struct driver *dr)
@@ -204,6 +259,9 @@ static bool one_round(struct driver *dr, bool *complete)
 {
 	tg_exe_init(dr->x, dr->a, dr->chip);
 	dr->code = (struct mcode){ 0 };
+	for (uint32_t i = 0; i < dr->n_ops && dr->options->write_code; i++)
+		if (dr->ops[i]->code == TG_TILE_stage)
+			dr->ops[i]->attrs[TG_AT(tile_stage, code)].s = "";
 	dr->descs = (struct descriptors){ 0 };
 	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
 	mark_dram(dr);
@@ -213,6 +271,18 @@ static bool one_round(struct driver *dr, bool *complete)
 	dr->descs.dram = dr->dram_top;
 	*complete = generate(dr);
 	return true;
+}
+
+/* What an earlier run decided. */
+static void read_plans(struct driver *dr)
+{
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const char *plan = dr->ops[i]->code == TG_TILE_stage ? dr->ops[i]->attrs[TG_AT(tile_stage, plan)].s : NULL;
+		if (plan && strncmp(plan, "host: ", 6) == 0) {
+			dr->host[i] = true;
+			dr->reason[i] = plan + 6;
+		}
+	}
 }
 
 bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o, struct tg_exe *out)
@@ -228,6 +298,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.laid = tg_alloc_n(a, n, sizeof *dr.laid);
 	dr.dram = tg_alloc_n(a, n, sizeof *dr.dram);
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
+	read_plans(&dr);
 	driver_storage(&dr);
 	for (bool complete = false; !complete;)
 		if (!one_round(&dr, &complete))
@@ -236,6 +307,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 		return false;
 	descriptor_segment(&dr);
 	bindings(&dr);
+	provenance(&dr);
 	out->code = dr.code.words.at;
 	out->n_words = (uint32_t)dr.code.words.n;
 	out->ranges.at = dr.code.ranges.at;

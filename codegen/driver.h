@@ -27,6 +27,18 @@ struct driver {
 	uint64_t dram_top;
 };
 
+/* Machine code of one stage before scheduling. */
+struct stage_code {
+	struct mfn *f;
+	uint32_t window, n_descs, n_buffers;
+	uint64_t sram_top;
+	struct tg_dma_desc *descs;
+	struct tg_sram_buffer *buffers; /* without their extent in code */
+};
+/* mach_text.c */
+void mach_print(struct tg_buf *b, const struct stage_code *c);
+const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const char *text, uint32_t prov, struct stage_code *c); /* NULL, or what is wrong */
+
 void driver_layout(struct driver *dr);  /* layout.c */
 bool driver_place(struct driver *dr);   /* dram.c: storage, lifetimes, offsets, segments */
 void driver_storage(struct driver *dr);

@@ -42,6 +42,20 @@ bool tg_infer_op(struct tg_diag *d, struct tg_loc loc, struct tg_arena *scratch,
 	return true;
 }
 
+/* Lists and strings may come from storage that goes before the module does. */
+static void own_attributes(struct tg_arena *a, const struct tg_op_info *info, union tg_attr *attrs)
+{
+	for (uint32_t i = 0; i < info->n_attrs; i++) {
+		union tg_attr *x = &attrs[i];
+		if (info->attrs[i].kind == TG_ATTR_STR && x->s)
+			x->s = tg_strdup(a, x->s);
+		else if (info->attrs[i].kind == TG_ATTR_INTS && x->ints.n)
+			x->ints.at = tg_grow(a, x->ints.at, x->ints.n * sizeof(int64_t), x->ints.n * sizeof(int64_t));
+		else if (info->attrs[i].kind == TG_ATTR_FLOATS && x->floats.n)
+			x->floats.at = tg_grow(a, x->floats.at, x->floats.n * sizeof(double), x->floats.n * sizeof(double));
+	}
+}
+
 tg_val tg_graph_op(struct tg_diag *d, struct tg_loc loc, struct tg_module *m, tg_prov prov, enum tg_op_code code, const tg_val *in, uint32_t n_in,
 		   const union tg_attr *attrs)
 {
@@ -55,6 +69,7 @@ tg_val tg_graph_op(struct tg_diag *d, struct tg_loc loc, struct tg_module *m, tg
 	if (!tg_infer_op(d, loc, m->arena, m, (uint16_t)code, in, n_in, own, &t, &s))
 		return (tg_val){ 0 };
 	struct tg_op *op = tg_op_new(m, &m->body, NULL, (uint16_t)code, in, n_in, 1, prov);
+	own_attributes(m->arena, info, own);
 	op->attrs = own;
 	op->out[0] = tg_value_new(m, TG_TENSOR, t, &s, NULL);
 	tg_value_of(m, op->out[0])->def = op;

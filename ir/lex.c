@@ -39,8 +39,31 @@ static void number(struct lexer *l)
 		l->at++;
 }
 
+/* """ and a newline, then text as it stands, up to the next """ */
+static bool raw_string(struct lexer *l)
+{
+	if (l->end - l->at < 3 || memcmp(l->at, "\"\"\n", 3) != 0)
+		return false;
+	const char *from = l->at + 3, *close = from;
+	while (close + 3 <= l->end && memcmp(close, "\"\"\"", 3) != 0)
+		close++;
+	l->now.kind = close + 3 <= l->end ? TOK_RAW : TOK_BAD;
+	l->now.at = from;
+	l->now.n = (size_t)(close - from);
+	for (const char *s = l->at; s < close; s++)
+		if (*s == '\n') {
+			l->line++;
+			l->line_start = s + 1;
+		}
+	l->at = close + 3 <= l->end ? close + 3 : l->end;
+	return true;
+}
+
 static void string(struct lexer *l)
 {
+	if (raw_string(l))
+		return;
+
 	const char *close = memchr(l->at, '"', (size_t)(l->end - l->at));
 	l->now.kind = TOK_STRING;
 	l->now.at = l->at;

@@ -4,7 +4,7 @@
 
 #include "ir_internal.h"
 
-enum token_kind { TOK_END, TOK_WORD, TOK_NUMBER, TOK_STRING, TOK_VALUE, TOK_PUNCT, TOK_BAD };
+enum token_kind { TOK_END, TOK_WORD, TOK_NUMBER, TOK_STRING, TOK_RAW, TOK_VALUE, TOK_PUNCT, TOK_BAD };
 struct token {
 	enum token_kind kind;
 	const char *at; /* in the text; of a string: behind the quote */

@@ -277,13 +277,17 @@ static bool hash_matches(const struct tg_file *f, const char *hex)
 	return !strcmp(text, hex);
 }
 
-/* First beneath the folder of the text, then as the path stands. A stranger's path discloses nothing: the text must know the hash. */
+/* First beneath the folder of the text, then beneath the model's folder, then as the path stands. A stranger's path discloses nothing: the text must know the hash. */
 static bool map_weights(struct parser *p, const char *path, struct tg_file *f)
 {
 	struct tg_diag quiet;
 	const char *slash = p->path ? strrchr(p->path, '/') : NULL;
 	const char *folder = slash ? tg_strndup(p->a, p->path, (size_t)(slash - p->path) + 1) : ".";
 	tg_diag_init(&quiet, p->a);
+	if (path[0] != '/' && tg_file_map_beneath(&quiet, p->a, folder, path, TG_NOWHERE, MAX_WEIGHTS, f))
+		return true;
+	slash = p->m->source ? strrchr(p->m->source, '/') : NULL;
+	folder = slash ? tg_strndup(p->a, p->m->source, (size_t)(slash - p->m->source) + 1) : ".";
 	if (path[0] != '/' && tg_file_map_beneath(&quiet, p->a, folder, path, TG_NOWHERE, MAX_WEIGHTS, f))
 		return true;
 	return tg_file_map(p->d, p->a, path, MAX_WEIGHTS, f);

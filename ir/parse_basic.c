@@ -123,6 +123,11 @@ bool tg_parse_string(struct parser *p, const char **s)
 	*s = NULL;
 	if (tg_parse_take_word(p, "null"))
 		return true;
+	if (t->kind == TOK_RAW && !memchr(t->at, 0, t->n)) {
+		*s = tg_strndup(p->a, t->at, t->n);
+		tg_lex_next(&p->l);
+		return true;
+	}
 	if (t->kind != TOK_STRING)
 		return tg_parse_expected(p, "a string");
 	char *out = tg_alloc(p->a, t->n + 1);

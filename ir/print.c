@@ -309,7 +309,12 @@ static void attribute(struct out *o, enum tg_attr_kind kind, const union tg_attr
 		}
 		tg_buf_puts(o->b, "]");
 		break;
-	case TG_ATTR_STR: quoted(o, a->s); break;
+	case TG_ATTR_STR:
+		if (a->s && strchr(a->s, '\n') && !strstr(a->s, "\"\"\"")) /* lines stay lines */
+			tg_buf_printf(o->b, "\"\"\"\n%s\"\"\"", a->s);
+		else
+			quoted(o, a->s);
+		break;
 	case TG_ATTR_DTYPE: tg_buf_puts(o->b, tg_dtypes[a->dtype].name); break;
 	case TG_ATTR_CONST: constant(o, a->c); break;
 	case TG_ATTR_STAGE: break;

@@ -20,17 +20,11 @@ static bool read_module(struct tg_diag *d, struct tg_arena *a, const char *path,
 	return out->module && tg_module_verify(d, out->module);
 }
 
-static bool hash_model(struct tg_diag *d, struct tg_arena *a, const char *path, struct tg_exe *x)
+/* The model is the module's first file, whether it was imported now or named by IR text. */
+static void hash_model(const struct tg_module *m, struct tg_exe *x)
 {
-	struct tg_file f;
-	struct tg_sha256 s;
-	if (!tg_file_map(d, a, path, (size_t)1 << 31, &f))
-		return false;
-	tg_sha256_init(&s);
-	tg_sha256_add(&s, f.at, f.n);
-	tg_sha256_end(&s, x->model_sha256);
-	tg_file_unmap(&f);
-	return true;
+	if (m->files.n)
+		memcpy(x->model_sha256, m->files.at[0].sha256, sizeof x->model_sha256);
 }
 
 static bool refuse_host(struct tg_diag *d, const struct tg_exe *x)
@@ -40,6 +34,24 @@ static bool refuse_host(struct tg_diag *d, const struct tg_exe *x)
 		if (x->steps.at[i].on_host)
 			any |= !tg_unsupported(d, TG_NOWHERE, "a stage would run on the host: %s", x->steps.at[i].reason);
 	return !any;
+}
+
+static bool names_pass(const char *list, const char *name)
+{
+	const char *at = list ? strstr(list, name) : NULL;
+	return at && (at == list || at[-1] == ',') && (at[strlen(name)] == 0 || at[strlen(name)] == ',');
+}
+
+/* The pipeline, and the mach level behind it when it is asked for by name. */
+static void all_passes(struct tg_arena *a, struct tg_pass_run *run)
+{
+	struct tg_pass_info *list = tg_alloc_n(a, tg_n_passes + 1, sizeof *list);
+	memcpy(list, tg_passes, tg_n_passes * sizeof *list);
+	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select };
+	bool asked = names_pass(run->print_after, "select") || names_pass(run->print_after, "all") || names_pass(run->stop_after, "select") ||
+		     names_pass(run->only, "select") || run->dump_dir;
+	run->passes = list;
+	run->n_passes = tg_n_passes + asked;
 }
 
 /* What a stage writes only in part is complete once no later stage writes into it. */
@@ -61,10 +73,9 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	*out = (struct tg_compiled){ 0 };
 	if (!tg_chip_load(d, a, o->chip ? o->chip : "t1", &out->chip) || !read_module(d, a, path, o, out))
 		return false;
-	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, NULL };
+	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &o->codegen };
 	struct tg_pass_run run = o->passes;
-	run.passes = tg_passes;
-	run.n_passes = tg_n_passes;
+	all_passes(a, &run);
 	if (!tg_run_passes(&cx, out->module, &run))
 		return false;
 	tg_arena_free(cx.scratch);
@@ -74,8 +85,9 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	}
 	if (o->keep_all)
 		keep_all(out->module);
-	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe) || !hash_model(d, a, path, &out->exe))
+	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe))
 		return false;
+	hash_model(out->module, &out->exe);
 	out->exe.version = TG_VERSION;
 	out->exe.flags = "";
 	return !o->no_host || refuse_host(d, &out->exe);

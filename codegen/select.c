@@ -1,0 +1,15 @@
+/* select.c: the pass that writes machine code into the stages, so that it can be printed, edited and read back.
+ *
+ *   %y = tile.stage(%x) {...}     ==>     the same, with code = """ vld_f32 %3 ... """ (or plan = "host: REASON")
+ *
+ * It runs only when somebody asks for the mach level; without it, code generation does the same in one go. */
+#include "codegen.h"
+
+bool pass_select(struct tg_pass *cx, struct tg_module *m)
+{
+	const struct tg_codegen_options *given = cx->options;
+	struct tg_codegen_options o = given ? *given : (struct tg_codegen_options){ 0 };
+	struct tg_exe *x = tg_alloc(m->arena, sizeof *x);
+	o.write_code = true;
+	return tg_codegen(cx->d, m->arena, m, cx->chip, &o, x);
+}
