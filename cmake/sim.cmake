@@ -1,10 +1,11 @@
 # The functions of the instructions (sim/sem), once for each level of the host's instruction set; sim.c picks one. Same bits in all.
 set(tg_sem_sources ${CMAKE_SOURCE_DIR}/sim/sem/alu.c ${CMAKE_SOURCE_DIR}/sim/sem/mem.c ${CMAKE_SOURCE_DIR}/sim/sem/matrix.c ${CMAKE_SOURCE_DIR}/sim/sem/table.c)
+# -fno-trapping-math: nobody looks at the exception flags; results are the same, and selects become vector selects.
 function(tg_sem_level level)
 	add_library(tg_sem_${level} OBJECT ${tg_sem_sources})
 	target_include_directories(tg_sem_${level} PRIVATE ${CMAKE_SOURCE_DIR}/sim ${CMAKE_SOURCE_DIR}/isa ${CMAKE_SOURCE_DIR}/base)
 	target_compile_definitions(tg_sem_${level} PRIVATE TG_LEVEL=${level})
-	target_compile_options(tg_sem_${level} PRIVATE -O3 ${ARGN})
+	target_compile_options(tg_sem_${level} PRIVATE -O3 -fno-trapping-math ${ARGN})
 	target_sources(tg_sim PRIVATE $<TARGET_OBJECTS:tg_sem_${level}>)
 endfunction()
 tg_sem_level(base)

@@ -1,4 +1,5 @@
 /* access.c: operand maps of a stage → components with DRAM strides; merging of dimensions that every operand walks as one. */
+#include "passes.h"
 #include "plan.h"
 
 #include <string.h>
@@ -209,35 +210,12 @@ static const char *lane_type(enum tg_dtype t)
 	}
 }
 
-/* i64 tensors are narrowed by DMA where the body reads them through sat(i32) only, and widened where the result is a cast from i32. */
-static bool read_saturated(const struct tg_stage *s, uint32_t in)
-{
-	bool read = false;
-	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		const struct tg_node *n = &s->nodes[i];
-		tg_expr x[3] = { n->a, n->b, n->c };
-		for (int k = 0; k < 3; k++) {
-			if (!x[k].id || s->nodes[x[k].id - 1].op != TG_X_arg || (uint32_t)s->nodes[x[k].id - 1].k != in)
-				continue;
-			if (n->op != TG_X_sat || n->k != TG_i32)
-				return false;
-			read = true;
-		}
-	}
-	for (uint32_t i = 0; i < s->n_outs; i++) {
-		const struct tg_node *n = &s->nodes[s->outs[i].value.id - 1];
-		if (n->op == TG_X_arg && (uint32_t)n->k == in)
-			return false;
-	}
-	return read;
-}
-
 static const char *operand_types(struct plan *p)
 {
 	const struct tg_stage *s = p->stage;
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		if (o->dtype == TG_i64 && read_saturated(s, i) && !o->constant)
+		if (o->dtype == TG_i64 && tg_reads_saturated(s, i) && !o->constant)
 			o->sram_dtype = TG_i32;
 		const char *why = lane_type(o->sram_dtype);
 		if (why)
@@ -252,21 +230,10 @@ static const char *operand_types(struct plan *p)
 
 static const char *node_types(const struct tg_stage *s)
 {
-	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		const struct tg_node *n = &s->nodes[i];
-		bool wide = n->dtype == TG_i64 || n->dtype == TG_u64;
-		/* the two conversions that DMA does */
-		bool narrowed = wide && n->op == TG_X_arg && read_saturated(s, (uint32_t)n->k);
-		bool widened = n->dtype == TG_i64 && n->op == TG_X_cast && s->n_outs == 1 && s->outs[0].value.id == i + 1 &&
-			       s->nodes[n->a.id - 1].dtype == TG_i32;
-		bool sat = wide && n->op == TG_X_sat && n->k == TG_i32;
-		bool from_sat = n->op == TG_X_cast && s->nodes[n->a.id - 1].op == TG_X_sat;
-		if (n->dtype == TG_f64)
+	for (uint32_t i = 0; i < s->n_nodes; i++)
+		if (s->nodes[i].dtype == TG_f64)
 			return "the chip has no 64-bit floats";
-		if (wide && !narrowed && !widened && !sat && !from_sat)
-			return "64-bit integer arithmetic";
-	}
-	return NULL;
+	return tg_computes_wide(s) ? "64-bit integer arithmetic" : NULL;
 }
 
 static void mark_lists(struct plan *p)

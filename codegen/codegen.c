@@ -123,7 +123,7 @@ static void host_step(struct driver *dr, const struct tg_op *op, const char *rea
 	m->nodes.n = m->nodes.cap = sub.nodes.n;
 	m->provs.at = sub.provs.at;
 	m->provs.n = m->provs.cap = sub.provs.n;
-	struct tg_step s = { .on_host = true, .reason = reason, .n_args = op->n_in + 1, .n_in = op->n_in };
+	struct tg_step s = { .on_host = true, .reason = tg_asprintf(dr->a, "%s: %s", tg_prov_text(dr->a, dr->m, op->prov), reason), .n_args = op->n_in + 1, .n_in = op->n_in };
 	s.args = tg_alloc_n(dr->a, s.n_args, sizeof *s.args);
 	tg_val *in = tg_alloc_n(dr->a, op->n_in + 1, sizeof *in);
 	for (uint32_t i = 0; i <= op->n_in; i++) {

@@ -19,7 +19,7 @@ void driver_storage(struct driver *dr)
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
 		tg_val from = { 0 };
-		if (op->code == TG_TILE_view)
+		if (op->code == TG_TILE_view || op->code == TG_TILE_words)
 			from = op->in[0];
 		if (op->code == TG_TILE_stage && op->attrs[TG_AT(tile_stage, into)].i)
 			from = op->in[op->n_in - 1];

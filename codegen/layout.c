@@ -31,7 +31,7 @@ static void pin_fixed(struct driver *dr)
 		pin(dr, dr->m->outputs.at[i].value);
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
-		if (op->code == TG_TILE_view || (op->code == TG_TILE_stage && dr->host[i])) {
+		if (op->code == TG_TILE_view || op->code == TG_TILE_words || (op->code == TG_TILE_stage && dr->host[i])) {
 			for (uint32_t k = 0; k < op->n_in; k++)
 				pin(dr, op->in[k]);
 			pin(dr, op->out[0]);

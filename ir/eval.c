@@ -120,6 +120,17 @@ static bool run_view(struct machine *x, const struct tg_op *op)
 	return true;
 }
 
+/* One value for all elements is not one value for all words. */
+static bool run_words(struct machine *x, const struct tg_op *op)
+{
+	if (!x->slot[op->in[0].id].splat)
+		return run_view(x, op);
+	if (!fresh(x, op->out[0]))
+		return false;
+	materialise(value(x, op->in[0]), &x->slot[op->in[0].id], x->slot[op->out[0].id].data);
+	return true;
+}
+
 /* The tensor that `into` starts from: the old one itself when this is its last use. */
 static bool start_into(struct machine *x, tg_val old, tg_val out)
 {
@@ -160,6 +171,7 @@ static bool run_op(struct machine *x, const struct tg_op *op)
 	switch (op->code) {
 	case TG_TILE_data: return run_data(x, op);
 	case TG_TILE_view: return run_view(x, op);
+	case TG_TILE_words: return run_words(x, op);
 	case TG_TILE_stage: return run_stage(x, op);
 	case TG_TILE_empty: return fresh(x, op->out[0]) != NULL;
 	case TG_TILE_host: return true; /* the ops of its region come next */

@@ -135,6 +135,20 @@ static bool check_view(struct verifier *v, const struct tg_op *op)
 	return true;
 }
 
+static bool check_words(struct verifier *v, const struct tg_op *op)
+{
+	const struct tg_value *a = tg_value_get(v->m, op->in[0]), *b = tg_value_get(v->m, op->out[0]);
+	if (a->dtype == TG_u32) {
+		const struct tg_value *t = a;
+		a = b;
+		b = t;
+	}
+	bool ok = tg_dtypes[a->dtype].bits == 64 && b->dtype == TG_u32 && b->shape.rank == a->shape.rank + 1 && b->shape.dim[a->shape.rank] == 2;
+	for (uint32_t i = 0; ok && i < a->shape.rank; i++)
+		ok = a->shape.dim[i] == b->shape.dim[i];
+	return ok || BAD(v, op, "needs 64-bit elements on one side and u32 [..., 2] of the same shape on the other");
+}
+
 static bool check_op(struct verifier *v, const struct tg_op *op)
 {
 	if (!check_arity(v, op) || !check_prov(v, op) || !check_uses(v, op) || !check_results(v, op))
@@ -144,6 +158,7 @@ static bool check_op(struct verifier *v, const struct tg_op *op)
 	switch (op->code) {
 	case TG_TILE_data: return check_data(v, op);
 	case TG_TILE_view: return check_view(v, op);
+	case TG_TILE_words: return check_words(v, op);
 	case TG_TILE_stage: return tg_verify_stage(v->d, v->m, op, v->scratch);
 	case TG_TILE_host: return op->n_regions == 1 || BAD(v, op, "has %u regions, expected 1", op->n_regions);
 	default: return true;

@@ -262,8 +262,10 @@ static inline uint32_t tg_f32_rsqrt(uint32_t a)
 	int32_t k = ((int32_t)(u >> 23) - 127) >> 1;
 	float m = tg_float(u - ((uint32_t)k << 24));
 	float y = tg_float(UINT32_C(0x5f3759df) - (tg_bits(m) >> 1));
-	for (int i = 0; i < 4; i++)
-		y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
+	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
+	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
+	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
+	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
 	uint32_t r = tg_bits(y * tg_pow2i(tiny ? 12 - k : -k));
 	r = bad ? TG_F32_NAN : r;
 	r = a == TG_F32_INF ? 0 : r;

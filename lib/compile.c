@@ -43,13 +43,13 @@ static bool names_pass(const char *list, const char *name)
 }
 
 /* The pipeline, and the mach level behind it when it is asked for by name. */
-static void all_passes(struct tg_arena *a, struct tg_pass_run *run)
+static void all_passes(struct tg_arena *a, const struct tg_module *m, struct tg_pass_run *run)
 {
 	struct tg_pass_info *list = tg_alloc_n(a, tg_n_passes + 1, sizeof *list);
 	memcpy(list, tg_passes, tg_n_passes * sizeof *list);
 	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select };
 	bool asked = names_pass(run->print_after, "select") || names_pass(run->print_after, "all") || names_pass(run->stop_after, "select") ||
-		     names_pass(run->only, "select") || run->dump_dir;
+		     names_pass(run->only, "select") || run->dump_dir || (m->level && strcmp(m->level, "select") == 0);
 	run->passes = list;
 	run->n_passes = tg_n_passes + asked;
 }
@@ -75,7 +75,7 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 		return false;
 	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &o->codegen };
 	struct tg_pass_run run = o->passes;
-	all_passes(a, &run);
+	all_passes(a, out->module, &run);
 	if (!tg_run_passes(&cx, out->module, &run))
 		return false;
 	tg_arena_free(cx.scratch);

@@ -7,4 +7,10 @@
 extern const struct tg_pass_info tg_passes[]; /* passes.def, in order */
 extern const uint32_t tg_n_passes;
 
+/* wide.c: what the chip's DMA converts between i64 in DRAM and i32 in SRAM. */
+/* Operand `in` of 64-bit integers is read through sat(i32) only. */
+bool tg_reads_saturated(const struct tg_stage *s, uint32_t in);
+/* The stage computes with 64-bit integers beyond such reads and a result that is a cast from i32. */
+bool tg_computes_wide(const struct tg_stage *s);
+
 #endif

@@ -32,7 +32,7 @@ static void report_exe(struct tool *t, const struct tg_compiled *c)
 	put(t->report, "chip", json_string(c->chip.name));
 	for (size_t i = 0; i < c->exe.steps.n; i++)
 		if (c->exe.steps.at[i].on_host)
-			fprintf(stderr, "note: a stage runs on the host: %s\n", c->exe.steps.at[i].reason);
+			fprintf(stderr, "note: on the host: %s\n", c->exe.steps.at[i].reason);
 }
 
 enum tg_status run_compile(struct tool *t)

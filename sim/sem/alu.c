@@ -69,14 +69,16 @@ SEM(pxor) { next->p = now->p[in->f[1]] ^ now->p[in->f[2]]; }
 
 #define EACH(expr)                                                                                                                                   \
 	uint32_t *restrict d = next->v;                                                                                                              \
-	for (uint32_t i = 0; i < now->n; i++)                                                                                                        \
+	const uint32_t n = now->n; /* a store to d could change it, for all the compiler knows */                                                    \
+	for (uint32_t i = 0; i < n; i++)                                                                                                             \
 		d[i] = (uint32_t)(expr);
 #define V1(name, expr)                                                                                                                               \
 	SEM(name)                                                                                                                                    \
 	{                                                                                                                                            \
 		const uint32_t *a_ = now->v[in->f[1]];                                                                                               \
 		uint32_t *restrict d = next->v;                                                                                                      \
-		for (uint32_t i = 0; i < now->n; i++) {                                                                                              \
+		const uint32_t n = now->n; /* a store to d could change it, for all the compiler knows */                                            \
+		for (uint32_t i = 0; i < n; i++) {                                                                                                   \
 			uint32_t a = a_[i];                                                                                                          \
 			d[i] = (uint32_t)(expr);                                                                                                     \
 		}                                                                                                                                    \
@@ -86,7 +88,8 @@ SEM(pxor) { next->p = now->p[in->f[1]] ^ now->p[in->f[2]]; }
 	{                                                                                                                                            \
 		const uint32_t *a_ = now->v[in->f[1]], *b_ = now->v[in->f[2]];                                                                       \
 		uint32_t *restrict d = next->v;                                                                                                      \
-		for (uint32_t i = 0; i < now->n; i++) {                                                                                              \
+		const uint32_t n = now->n; /* a store to d could change it, for all the compiler knows */                                            \
+		for (uint32_t i = 0; i < n; i++) {                                                                                                   \
 			uint32_t a = a_[i], b = b_[i];                                                                                               \
 			d[i] = (uint32_t)(expr);                                                                                                     \
 		}                                                                                                                                    \
@@ -96,7 +99,8 @@ SEM(pxor) { next->p = now->p[in->f[1]] ^ now->p[in->f[2]]; }
 	{                                                                                                                                            \
 		const uint32_t *a_ = now->v[in->f[1]], *b_ = now->v[in->f[2]], *c_ = now->v[in->f[3]];                                               \
 		uint32_t *restrict d = next->v;                                                                                                      \
-		for (uint32_t i = 0; i < now->n; i++) {                                                                                              \
+		const uint32_t n = now->n; /* a store to d could change it, for all the compiler knows */                                            \
+		for (uint32_t i = 0; i < n; i++) {                                                                                                   \
 			uint32_t a = a_[i], b = b_[i], c = c_[i];                                                                                    \
 			d[i] = (uint32_t)(expr);                                                                                                     \
 		}                                                                                                                                    \
@@ -197,15 +201,21 @@ V1(vcos, tg_f32_cos(a))
 #define REDUCE_LANES(name, fn)                                                                                                                       \
 	SEM(name)                                                                                                                                    \
 	{                                                                                                                                            \
-		uint32_t seg = in->f[2] ? UINT32_C(1) << in->f[2] : now->lanes, t[256];                                                              \
-		for (uint32_t at = 0; at < now->n; at += seg) {                                                                                      \
-			memcpy(t, now->v[in->f[1]] + at, seg * sizeof *t);                                                                           \
-			for (uint32_t n = seg / 2; n; n /= 2) {                                                                                      \
+		uint32_t seg = in->f[2] ? UINT32_C(1) << in->f[2] : now->lanes, total = now->n;                                                      \
+		const uint32_t *a = now->v[in->f[1]];                                                                                                \
+		uint32_t *d = next->v, t[2][256];                                                                                                    \
+		for (uint32_t at = 0; at < total; at += seg) {                                                                                       \
+			const uint32_t *from = a + at;                                                                                               \
+			unsigned side = 0;                                                                                                           \
+			for (uint32_t n = seg / 2; n; n /= 2, side ^= 1) {                                                                           \
+				uint32_t *restrict to = t[side];                                                                                     \
 				for (uint32_t j = 0; j < n; j++)                                                                                     \
-					t[j] = fn(t[2 * j], t[2 * j + 1]);                                                                           \
+					to[j] = fn(from[2 * j], from[2 * j + 1]);                                                                    \
+				from = to;                                                                                                           \
 			}                                                                                                                            \
+			uint32_t all = from[0];                                                                                                      \
 			for (uint32_t j = 0; j < seg; j++)                                                                                           \
-				next->v[at + j] = t[0];                                                                                              \
+				d[at + j] = all;                                                                                                     \
 		}                                                                                                                                    \
 	}
 #define REDUCE_ROWS(name, fn)                                                                                                                        \
@@ -262,13 +272,15 @@ SEM(xrots)
 }
 SEM(xlane)
 {
+	const uint32_t last = now->lanes - 1;
 	(void)in;
-	EACH(i & (now->lanes - 1))
+	EACH(i & last)
 }
 SEM(xrow)
 {
+	const uint32_t lanes = now->lanes;
 	(void)in;
-	EACH(i / now->lanes)
+	EACH(i / lanes)
 }
 SEM(xperm)
 {

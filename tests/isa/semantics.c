@@ -504,7 +504,9 @@ static void one_load(unsigned k, const struct access *x)
 
 static void stored(unsigned k, uint8_t *row, uint32_t j, uint32_t v)
 {
-	if (tg_is_float(memory_rows[k].type))
+	if (memory_rows[k].op == TG_I_vst_e5m2 && isinf(F(v)))
+		row[j] = signbit(F(v)) ? 0xfc : 0x7c; /* an e5m2 store saturates finite values only */
+	else if (tg_is_float(memory_rows[k].type))
 		tg_put_f64(memory_rows[k].type, row, j, F(v));
 	else if (memory_rows[k].lo == memory_rows[k].hi)
 		tg_put_i64(memory_rows[k].type, row, j, (int32_t)v);
