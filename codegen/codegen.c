@@ -13,12 +13,6 @@ static const struct tg_stage *stage_of(const struct tg_op *op)
 	return op->attrs[TG_AT(tile_stage, body)].stage;
 }
 
-const char *tg_chip_refuses(const struct tg_module *m, const struct tg_op *op)
-{
-	struct plan p;
-	return plan_describe(&p, m, op, NULL, NULL);
-}
-
 /* ---- one stage ------------------------------------------------------------------------------------------------------------- */
 
 /* A plan's machine code; NULL and *why when there is none. */

@@ -11,8 +11,6 @@ struct tg_codegen_options {
 	bool write_code;   /* put plans and machine code into the module's stages: the mach level of the IR */
 };
 
-/* Why the chip cannot run a stage, or NULL when it can. The host part of the executable evaluates what is refused. */
-const char *tg_chip_refuses(const struct tg_module *m, const struct tg_op *op);
 /* The whole back end behind the tile passes: DRAM layout, machine code, bundles. Sets the layouts of m's values. */
 bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o,
 		struct tg_exe *out);

@@ -64,6 +64,8 @@ vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt);
 void kernel_store(struct kernel *k, uint32_t operand, const struct point *pt, vreg v, enum tg_dtype node_type);
 /* Computes the marked nodes at a point; acc: register of the reduction, or 0. */
 void kernel_eval(struct kernel *k, const bool *wanted, const struct point *pt, vreg acc, vreg *of);
+vreg kernel_as_mask(struct kernel *k, vreg v);                     /* v != 0 */
+vreg kernel_from_mask(struct kernel *k, vreg m, uint32_t one);    /* m ? one : 0 */
 vreg kernel_identity(struct kernel *k, uint8_t combine, enum tg_dtype t);
 void kernel_combine(struct kernel *k, vreg acc, uint8_t combine, enum tg_dtype t, vreg v); /* acc = acc combine v */
 /* lower_math.c: functions built from several operations; zero register and k->failed when unknown */

@@ -19,9 +19,15 @@ static const struct tg_reduction *reduction(const struct kernel *k)
 	return k->p->stage->n_reds ? &k->p->stage->reds[0] : NULL;
 }
 
+static bool reduces_bool(const struct kernel *k)
+{
+	return k->p->stage->nodes[reduction(k)->value.id - 1].dtype == TG_bool;
+}
+
+/* Of the accumulator: truth values are reduced as 0 and 1 of i32. */
 static enum tg_dtype red_type(const struct kernel *k)
 {
-	return k->p->stage->nodes[reduction(k)->value.id - 1].dtype;
+	return reduces_bool(k) ? TG_i32 : (enum tg_dtype)k->p->stage->nodes[reduction(k)->value.id - 1].dtype;
 }
 
 static bool lane_is_reduced(const struct kernel *k)
@@ -86,7 +92,9 @@ static void accumulate(struct kernel *k, const struct point *pt, vreg acc)
 		return;
 	}
 	kernel_eval(k, k->in_body, pt, (vreg){ 0 }, of);
-	kernel_combine(k, acc, r->combine, v->dtype, masked(k, pt, of[r->value.id - 1]));
+	vreg value = of[r->value.id - 1];
+	value = reduces_bool(k) ? kernel_from_mask(k, value, 1) : value;
+	kernel_combine(k, acc, r->combine, red_type(k), masked(k, pt, value));
 }
 
 /* Reduction points times parallel points in one basic block. */
@@ -163,7 +171,7 @@ static void finish(struct kernel *k, const struct point *pt, vreg acc)
 {
 	const struct tg_stage *s = k->p->stage;
 	vreg *of = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *of);
-	kernel_eval(k, k->in_post, pt, acc, of);
+	kernel_eval(k, k->in_post, pt, reduction(k) && reduces_bool(k) ? kernel_as_mask(k, acc) : acc, of);
 	struct point to = *pt;
 	if (k->lane == NO_DIM || lane_is_reduced(k))
 		to.lanes = 1;

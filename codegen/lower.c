@@ -74,7 +74,7 @@ static uint32_t const_bits(enum tg_dtype t, uint64_t bits)
 	return t == TG_f32 ? float_bits(d) : (uint32_t)bits;
 }
 
-static vreg as_mask(struct kernel *k, vreg v)
+vreg kernel_as_mask(struct kernel *k, vreg v)
 {
 	vreg m = mask(k);
 	EMIT(&k->at, vne_i32, R(m), R(v), R(kernel_vector(k, 0)));
@@ -94,7 +94,7 @@ vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
 	const struct operand *o = &k->p->operand[operand];
 	if (o->constant) {
 		vreg v = splat_operand(k, o);
-		return o->dtype == TG_bool ? as_mask(k, v) : v;
+		return o->dtype == TG_bool ? kernel_as_mask(k, v) : v;
 	}
 	int64_t imm;
 	vreg base, v = vec(k);
@@ -105,10 +105,10 @@ vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
 	memit(&k->at, load_op(o->sram_dtype),
 	      (const int64_t[]){ R(v), R(base), imm, R(kernel_scalar(k, rows)), 0, R(kernel_extent(k, pt->rows, pt->lanes)), 0, 0, lanes, 0 }, 10);
 	k->at.mem = MEM_NONE;
-	return o->dtype == TG_bool ? as_mask(k, v) : v;
+	return o->dtype == TG_bool ? kernel_as_mask(k, v) : v;
 }
 
-static vreg from_mask(struct kernel *k, vreg m, uint32_t one)
+vreg kernel_from_mask(struct kernel *k, vreg m, uint32_t one)
 {
 	vreg v = vec(k);
 	EMIT(&k->at, vsel, R(v), R(m), R(kernel_vector(k, one)), R(kernel_vector(k, 0)));
@@ -121,7 +121,7 @@ void kernel_store(struct kernel *k, uint32_t operand, const struct point *pt, vr
 	int64_t imm;
 	vreg base;
 	if (node_type == TG_bool)
-		v = from_mask(k, v, 1);
+		v = kernel_from_mask(k, v, 1);
 	kernel_address(k, operand, pt, &imm, &base);
 	int64_t rows = k->row == NO_DIM ? 0 : k->dim[k->row].step[operand] * elem_bytes(o->sram_dtype);
 	k->at.mem = o->mem;
@@ -191,8 +191,8 @@ static vreg compare(struct kernel *k, const struct tg_node *n, enum tg_dtype t, 
 	static const enum tg_opcode u32[] = { TG_I_veq_i32, TG_I_vne_i32, TG_I_vlt_u32, TG_I_vle_u32 };
 	uint32_t which = n->op == TG_X_eq ? 0 : n->op == TG_X_ne ? 1 : n->op == TG_X_lt ? 2 : 3;
 	if (t == TG_bool) {
-		a = from_mask(k, a, 1);
-		b = from_mask(k, b, 1);
+		a = kernel_from_mask(k, a, 1);
+		b = kernel_from_mask(k, b, 1);
 	}
 	vreg m = mask(k);
 	memit(&k->at, t == TG_f32 ? f32[which] : t == TG_u32 ? u32[which] : i32[which], (const int64_t[]){ R(m), R(a), R(b) }, 3);
@@ -226,9 +226,9 @@ static vreg cast(struct kernel *k, enum tg_dtype to, enum tg_dtype from, vreg a)
 	if (same)
 		return a;
 	if (from == TG_bool)
-		return from_mask(k, a, to == TG_f32 ? float_bits(1) : 1);
+		return kernel_from_mask(k, a, to == TG_f32 ? float_bits(1) : 1);
 	if (to == TG_bool && from != TG_f32)
-		return as_mask(k, a);
+		return kernel_as_mask(k, a);
 	vreg v = to == TG_bool ? mask(k) : vec(k);
 	if (to == TG_bool)
 		EMIT(&k->at, vne_f32, R(v), R(a), R(kernel_vector(k, 0)));

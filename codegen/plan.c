@@ -110,11 +110,8 @@ static bool place_all(struct plan *p)
 		} else if (p->path == PATH_MATRIX && (int)i == p->rhs) {
 			inner[0] = p->transposed ? p->contract : p->lane;
 			inner[1] = p->transposed ? p->lane : p->contract;
-		} else if (o->is_list) {
+		} else if (o->is_list) { /* in DRAM's own order, the last index fastest: gathers count on it */
 			inner[0] = inner[1] = NO_DIM;
-		}
-		if (o->is_list) { /* in the order of the operand that uses it: the last index fastest, as DRAM has it */
-			inner[0] = NO_DIM;
 		}
 		if (!place_image(p, o, inner, 2))
 			return false;

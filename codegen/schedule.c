@@ -92,6 +92,25 @@ static bool merges(const struct mop *op, const struct tg_insn_info *info)
 	return op->pred != 0;
 }
 
+/* A load or store whose post-increment is a register writes its base. */
+static bool increments(const struct mop *op, const struct tg_insn_info *info)
+{
+	for (uint32_t k = 0; k < info->n_fields; k++)
+		if (info->field[k].letter == 'q')
+			return op->f[k] != 0;
+	return false;
+}
+
+/* Array of a push, swap, multiply or read: its field u. */
+static int64_t unit_of(const struct mop *op)
+{
+	const struct tg_insn_info *info = tg_insn_info(op->op);
+	for (uint32_t k = 0; k < info->n_fields; k++)
+		if (info->field[k].letter == 'u')
+			return op->f[k];
+	return 0;
+}
+
 static void register_edges(struct block *b, struct resource *regs, uint32_t i)
 {
 	const struct mop *op = &b->items[i].node->op;
@@ -107,14 +126,8 @@ static void register_edges(struct block *b, struct resource *regs, uint32_t i)
 			continue;
 		if (info->field[k].is_def)
 			writes(b, &regs[op->f[k]], i, tg_insn_latency(b->f->chip, op->op));
-		else if (info->field[k].is_both && tg_insn_get(&(struct tg_insn){ .op = op->op, .f = { 0 } }, 'q') == 0) {
-			int64_t q = 0;
-			for (uint32_t j = 0; j < info->n_fields; j++)
-				if (info->field[j].letter == 'q')
-					q = op->f[j];
-			if (q)
-				writes(b, &regs[op->f[k]], i, b->f->chip->latency.scalar);
-		}
+		else if (info->field[k].is_both && increments(op, info))
+			writes(b, &regs[op->f[k]], i, b->f->chip->latency.scalar);
 	}
 }
 
@@ -163,7 +176,7 @@ static void matrix_edges(struct block *b, struct matrix *m, uint32_t i)
 	struct matrix *u;
 	if (info->slot != TG_SLOT_P && info->slot != TG_SLOT_M && info->slot != TG_SLOT_R)
 		return;
-	u = &m[tg_insn_get(&(struct tg_insn){ .op = op->op, .f = { op->f[0], op->f[1] } }, 'u')];
+	u = &m[unit_of(op)];
 	if (op->op == TG_I_swap) {
 		writes(b, &u->shadow, i, 1);
 		writes(b, &u->active, i, 1);
@@ -217,7 +230,7 @@ static bool fits(const struct tg_chip *c, struct units *u, uint32_t cycle, const
 	if (s == TG_SLOT_V)
 		return u->used[TG_SLOT_E] + u->used[TG_SLOT_V] < c->n_alu;
 	if (s == TG_SLOT_P || s == TG_SLOT_M || s == TG_SLOT_R) {
-		int64_t unit = tg_insn_get(&(struct tg_insn){ .op = op->op, .f = { op->f[0], op->f[1] } }, 'u');
+		int64_t unit = unit_of(op);
 		return !(u->unit_used[s] >> unit & 1) && u->busy[s][unit] <= cycle;
 	}
 	if (s == TG_SLOT_L && u->load_busy > cycle)

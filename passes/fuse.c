@@ -189,6 +189,26 @@ static void copy_nodes(struct joint *j, const struct tg_stage *from, const uint3
 	}
 }
 
+/* Is the value of node e one that memory type t holds exactly? */
+static bool holds(const struct joint *j, const struct tg_module *m, tg_expr e, enum tg_dtype t)
+{
+	const struct tg_node *n = &j->s->nodes[e.id - 1];
+	switch (n->op) {
+	case TG_X_wrap: case TG_X_sat: return n->k == (int32_t)t;
+	case TG_X_arg: return tg_value_get(m, j->operands[n->k])->dtype == t && !j->s->ins[n->k].guarded;
+	default: return n->dtype == t;
+	}
+}
+
+/* The tensor between the two stages goes, but what storing in it does to a value stays: rounding or wrapping to its type. */
+static tg_expr stored(struct joint *j, const struct tg_module *m, tg_expr e, enum tg_dtype t)
+{
+	if (holds(j, m, e, t))
+		return e;
+	j->s->nodes[j->s->n_nodes++] = (struct tg_node){ .op = TG_X_wrap, .dtype = j->s->nodes[e.id - 1].dtype, .k = (int32_t)t, .a = e };
+	return (tg_expr){ j->s->n_nodes };
+}
+
 static void replace_ops(struct pair *x, struct joint *j)
 {
 	struct tg_op *c = x->c;
@@ -255,7 +275,7 @@ static bool into_producer(struct pair *x)
 	for (uint32_t i = 0; i < c->n_nodes; i++)
 		if (c->nodes[i].op == TG_X_index && index_dim[c->nodes[i].k] < 0)
 			return false;
-	struct joint j = joint_new(x->m, p->n_ins + c->n_ins, p->n_nodes + c->n_nodes);
+	struct joint j = joint_new(x->m, p->n_ins + c->n_ins, p->n_nodes + c->n_nodes + 1);
 	uint32_t *in_of = tg_alloc_n(j.a, p->n_ins + c->n_ins, sizeof *in_of);
 	tg_expr *to = tg_alloc_n(j.a, p->n_nodes + c->n_nodes, sizeof *to);
 	j.s->n_dims = p->n_dims;
@@ -271,7 +291,7 @@ static bool into_producer(struct pair *x)
 	copy_nodes(&j, p, in_of, -1, (tg_expr){ 0 }, same_dim, to);
 	j.s->n_reds = p->n_reds;
 	j.s->reds = p->reds; /* the producer's nodes keep their numbers */
-	tg_expr result = moved(p->outs[0].value, to);
+	tg_expr result = stored(&j, x->m, moved(p->outs[0].value, to), (enum tg_dtype)tg_value_get(x->m, x->p->out[0])->dtype);
 	/* what the consumer reads besides; its own operand keeps its number, read or not */
 	for (uint32_t i = 0; i < c->n_ins; i++) {
 		if (i == x->in)
@@ -372,7 +392,7 @@ static bool into_consumer(struct pair *x, bool only_reader)
 		for (uint32_t k = 0; k < p->ins[i].map.rank; k++)
 			if (!plain(&p->ins[i].map.index[k]))
 				return false;
-	struct joint j = joint_new(x->m, p->n_ins + c->n_ins, p->n_nodes + c->n_nodes);
+	struct joint j = joint_new(x->m, p->n_ins + c->n_ins, p->n_nodes + c->n_nodes + 1);
 	uint32_t *in_of = tg_alloc_n(j.a, p->n_ins + c->n_ins, sizeof *in_of);
 	tg_expr *to = tg_alloc_n(j.a, p->n_nodes + c->n_nodes, sizeof *to);
 	j.s->n_dims = c->n_dims;
@@ -407,7 +427,7 @@ static bool into_consumer(struct pair *x, bool only_reader)
 	}
 	tg_expr with = { 0 };
 	copy_nodes(&j, p, in_of, -1, with, same_dim, to);
-	with = moved(p->outs[0].value, to);
+	with = stored(&j, x->m, moved(p->outs[0].value, to), (enum tg_dtype)tg_value_get(x->m, x->p->out[0])->dtype);
 	copy_nodes(&j, c, c_in, x->in, with, same_dim, to);
 	j.s->n_reds = c->n_reds;
 	j.s->reds = tg_alloc_n(j.a, c->n_reds + 1, sizeof *j.s->reds);
@@ -427,7 +447,7 @@ static bool is_stage(const struct tg_op *op)
 	return op && op->code == TG_TILE_stage;
 }
 
-/* Nothing between producer and consumer may write into a tensor that the producer reads: only `into` chains write twice, and those are fresh tensors. */
+/* A producer may read a tensor that a stage between the two writes into: the pass `own` copies that tensor then. */
 static bool fuse_operand(struct tg_pass *cx, struct tg_module *m, struct tg_op *c, uint32_t in, const uint32_t *uses)
 {
 	struct tg_op *p = tg_value_get(m, c->in[in])->def;

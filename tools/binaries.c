@@ -1,4 +1,5 @@
 /* binaries.c: asm, disasm, verify, chips. */
+#include "chip_random.h"
 #include "tool.h"
 
 #include <string.h>
@@ -52,6 +53,13 @@ enum tg_status run_chips(struct tool *t)
 	if (one) {
 		if (tg_chip_load(&t->diag, t->arena, one, &c))
 			printf("%s", tg_chip_print(t->arena, &c));
+		return status_of(t, TG_OK);
+	}
+	if (option(t, "random")) {
+		int64_t seed = 0;
+		const char *text = option_number(t, "random", 0, INT64_MAX, &seed) ? chip_random(&t->diag, t->arena, (uint64_t)seed) : NULL;
+		if (text)
+			printf("%s", text);
 		return status_of(t, TG_OK);
 	}
 	json_t *list = json_array();

@@ -46,7 +46,8 @@ static const struct option_row test_rows[] = {
 	COMMON_OPTIONS,
 };
 static const struct option_row info_rows[] = { COMPILE_OPTIONS, { "ops", NULL, "list the supported ONNX operators" }, COMMON_OPTIONS };
-static const struct option_row chips_rows[] = { { "print", "NAME", "print a chip's description with every key" }, COMMON_OPTIONS };
+static const struct option_row chips_rows[] = { { "print", "NAME", "print a chip's description with every key" },
+						  { "random", "SEED", "print a chip with every key drawn from its range" }, COMMON_OPTIONS };
 static const struct option_row opt_rows[] = {
 	{ "passes", "A,B,C", "run these passes, in this order" },
 	{ "print-after", "PASS|all", "print the IR after a pass" },
