@@ -339,39 +339,50 @@ static void split_operands(struct split *x)
 				x->to->ins[i].map.index[k].gather = (int32_t)x->lo_in[x->to->ins[i].map.index[k].gather];
 }
 
-/* Drops the nodes that a result does not need, so that the low and the high stage each compute their own. */
-static struct tg_stage *only(struct split *x, tg_expr value, struct tg_map map)
+/* Appends what `e` needs and then `e` itself, operands first and in order. */
+static void append_needed(const struct split *x, struct tg_stage *o, tg_expr e, tg_expr *moved)
 {
-	const struct tg_stage *s = x->to;
-	struct tg_stage *o = tg_alloc(x->m->arena, sizeof *o);
-	bool *used = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *used);
-	tg_expr *moved = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *moved);
-	*o = *s;
-	o->nodes = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *o->nodes);
-	o->n_nodes = 0;
-	used[value.id - 1] = true;
-	for (uint32_t r = 0; r < s->n_reds; r++)
-		used[s->reds[r].value.id - 1] = true;
-	for (uint32_t i = s->n_nodes; i-- > 0;)
-		if (used[i]) {
-			tg_expr in[3] = { s->nodes[i].a, s->nodes[i].b, s->nodes[i].c };
-			for (int k = 0; k < 3; k++)
-				if (in[k].id)
-					used[in[k].id - 1] = true;
-		}
-	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (!used[i])
+	const struct tg_node *from = x->to->nodes;
+	TG_VEC(tg_expr) stack = { 0 };
+	*TG_PUSH(x->m->arena, &stack) = e;
+	while (stack.n) {
+		tg_expr now = stack.at[stack.n - 1];
+		struct tg_node n = from[now.id - 1];
+		tg_expr in[3] = { n.a, n.b, n.c }, missing = { 0 };
+		for (int k = 2; k >= 0; k--)
+			if (in[k].id && !moved[in[k].id - 1].id)
+				missing = in[k];
+		if (missing.id) {
+			*TG_PUSH(x->m->arena, &stack) = missing;
 			continue;
-		struct tg_node n = s->nodes[i];
+		}
+		stack.n--;
+		if (moved[now.id - 1].id)
+			continue;
 		n.a = n.a.id ? moved[n.a.id - 1] : n.a;
 		n.b = n.b.id ? moved[n.b.id - 1] : n.b;
 		n.c = n.c.id ? moved[n.c.id - 1] : n.c;
 		o->nodes[o->n_nodes++] = n;
-		moved[i] = (tg_expr){ o->n_nodes };
+		moved[now.id - 1] = (tg_expr){ o->n_nodes };
 	}
+}
+
+/* The nodes that one result needs, in an order that follows from the expression alone: C leaves the order in which arguments are evaluated open, so the
+ * order in which nodes were made must not show. */
+static struct tg_stage *only(struct split *x, tg_expr value, struct tg_map map)
+{
+	const struct tg_stage *s = x->to;
+	struct tg_stage *o = tg_alloc(x->m->arena, sizeof *o);
+	tg_expr *moved = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *moved);
+	*o = *s;
+	o->nodes = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *o->nodes);
+	o->n_nodes = 0;
 	o->reds = tg_alloc_n(x->m->arena, s->n_reds + 1, sizeof *o->reds);
-	for (uint32_t r = 0; r < s->n_reds; r++)
+	for (uint32_t r = 0; r < s->n_reds; r++) {
+		append_needed(x, o, s->reds[r].value, moved);
 		o->reds[r] = (struct tg_reduction){ s->reds[r].combine, moved[s->reds[r].value.id - 1] };
+	}
+	append_needed(x, o, value, moved);
 	o->n_outs = 1;
 	o->outs = tg_alloc(x->m->arena, sizeof *o->outs);
 	o->outs[0] = (struct tg_stage_out){ map, moved[value.id - 1] };
