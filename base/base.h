@@ -39,6 +39,9 @@ struct tg_arena *tg_arena_new(struct tg_heap *h);
 void tg_arena_free(struct tg_arena *a);  /* NULL is fine */
 void tg_arena_reset(struct tg_arena *a); /* keeps nothing, frees all but one chunk */
 struct tg_heap *tg_arena_heap(struct tg_arena *a);
+/* What the arena owns besides memory (a mapping, a library's handle): fn(user) runs when the arena goes or is reset, last added first. So nothing is lost
+ * when an exhausted heap unwinds. Add it before the thing is acquired; fn must stand a thing that was not, or was given back early. */
+void tg_arena_cleanup(struct tg_arena *a, void (*fn)(void *user), void *user);
 
 void *tg_alloc(struct tg_arena *a, size_t bytes);                /* zeroed, 16-byte aligned */
 void *tg_alloc_n(struct tg_arena *a, size_t n, size_t each);      /* zeroed; an overflowing product is exhaustion */
@@ -178,7 +181,8 @@ void tg_sha256_hex(const uint8_t digest[32], char out[65]);
 /* ---- file.c ------------------------------------------------------------------------------------------------- */
 
 /* A file's bytes, mapped read-only (an empty file maps to n == 0). Refuses what is not a regular file and more than max_bytes. */
-struct tg_file { const uint8_t *at; size_t n; const char *path; };
+struct tg_mapping; /* belongs to the arena, which unmaps it at its end at the latest */
+struct tg_file { const uint8_t *at; size_t n; const char *path; struct tg_mapping *mapping; };
 bool tg_file_map(struct tg_diag *d, struct tg_arena *a, const char *path, size_t max_bytes, struct tg_file *out);
 /* Beneath `folder` only: openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, O_NOFOLLOW. */
 bool tg_file_map_beneath(struct tg_diag *d, struct tg_arena *a, const char *folder, const char *path, struct tg_loc loc, size_t max_bytes, struct tg_file *out);

@@ -11,39 +11,63 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static bool map_fd(struct tg_diag *d, struct tg_arena *a, int fd, const char *path, struct tg_loc loc, size_t max_bytes, struct tg_file *out)
+struct tg_mapping { void *at; size_t n; };
+
+static void unmap(void *user)
 {
-	struct stat st;
-	if (fstat(fd, &st) != 0)
-		return tg_io_error(d, loc, "cannot read '%s': %s", tg_quoted(d->arena, path), strerror(errno));
-	if (!S_ISREG(st.st_mode))
+	struct tg_mapping *m = user;
+	if (m->at)
+		munmap(m->at, m->n);
+	m->at = NULL;
+}
+
+/* The file's fields but for its bytes, made while there is nothing yet to lose. */
+static struct tg_file prepare(struct tg_arena *a, const char *path)
+{
+	struct tg_file f = { .path = tg_strdup(a, path), .mapping = tg_alloc(a, sizeof *f.mapping) };
+	tg_arena_cleanup(a, unmap, f.mapping);
+	return f;
+}
+
+/* Maps and closes fd; allocates nothing in between. */
+static bool map_fd(struct tg_diag *d, int fd, const char *path, struct tg_loc loc, size_t max_bytes, struct tg_file *out)
+{
+	struct stat st = { 0 };
+	int why = fstat(fd, &st) != 0 ? errno : 0;
+	bool regular = S_ISREG(st.st_mode), fits = st.st_size >= 0 && (uint64_t)st.st_size <= max_bytes;
+	void *p = NULL;
+	if (!why && regular && fits && st.st_size > 0) {
+		p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		why = p == MAP_FAILED ? errno : 0;
+		p = p == MAP_FAILED ? NULL : p;
+	}
+	close(fd);
+	if (why)
+		return tg_io_error(d, loc, "cannot read '%s': %s", tg_quoted(d->arena, path), strerror(why));
+	if (!regular)
 		return tg_io_error(d, loc, "'%s' is not a regular file", tg_quoted(d->arena, path));
-	if ((uint64_t)st.st_size > max_bytes)
+	if (!fits)
 		return tg_limit(d, loc, "'%s' has %lld bytes, the limit is %zu", tg_quoted(d->arena, path), (long long)st.st_size, max_bytes);
-	*out = (struct tg_file){ .n = (size_t)st.st_size, .path = tg_strdup(a, path) };
-	if (out->n == 0)
-		return true;
-	void *p = mmap(NULL, out->n, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (p == MAP_FAILED)
-		return tg_io_error(d, loc, "cannot map '%s': %s", tg_quoted(d->arena, path), strerror(errno));
+	*out->mapping = (struct tg_mapping){ p, (size_t)st.st_size };
 	out->at = p;
+	out->n = (size_t)st.st_size;
 	return true;
 }
 
 bool tg_file_map(struct tg_diag *d, struct tg_arena *a, const char *path, size_t max_bytes, struct tg_file *out)
 {
 	struct tg_loc loc = tg_at_file(path);
+	*out = prepare(a, path);
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return tg_io_error(d, loc, "cannot open: %s", strerror(errno));
-	bool ok = map_fd(d, a, fd, path, loc, max_bytes, out);
-	close(fd);
-	return ok;
+	return map_fd(d, fd, path, loc, max_bytes, out);
 }
 
 bool tg_file_map_beneath(struct tg_diag *d, struct tg_arena *a, const char *folder, const char *path, struct tg_loc loc, size_t max_bytes,
 			 struct tg_file *out)
 {
+	*out = prepare(a, path);
 	int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return tg_io_error(d, loc, "cannot open folder '%s': %s", tg_quoted(d->arena, folder), strerror(errno));
@@ -54,15 +78,13 @@ bool tg_file_map_beneath(struct tg_diag *d, struct tg_arena *a, const char *fold
 	if (fd < 0)
 		return tg_io_error(d, loc, "cannot open external data '%s': %s", tg_quoted(d->arena, path),
 				   why == EXDEV || why == ELOOP ? "it leaves the model's folder or goes through a link" : strerror(why));
-	bool ok = map_fd(d, a, fd, path, loc, max_bytes, out);
-	close(fd);
-	return ok;
+	return map_fd(d, fd, path, loc, max_bytes, out);
 }
 
 void tg_file_unmap(struct tg_file *f)
 {
-	if (f->at)
-		munmap((void *)(uintptr_t)f->at, f->n);
+	if (f->mapping)
+		unmap(f->mapping);
 	*f = (struct tg_file){ 0 };
 }
 

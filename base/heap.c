@@ -12,10 +12,17 @@ struct chunk {
 	_Alignas(ALIGN) unsigned char data[];
 };
 
+struct cleanup {
+	struct cleanup *next;
+	void (*fn)(void *user);
+	void *user;
+};
+
 struct tg_arena {
 	struct tg_heap *heap;
 	struct tg_arena *prev, *next;
 	struct chunk *chunks; /* the one that is filled first in the list */
+	struct cleanup *cleanups; /* in the arena itself */
 	size_t next_bytes;
 };
 
@@ -67,10 +74,20 @@ static void drop_chunks(struct tg_arena *a)
 	}
 }
 
+static void clean_up(struct tg_arena *a)
+{
+	while (a->cleanups) {
+		struct cleanup *c = a->cleanups;
+		a->cleanups = c->next;
+		c->fn(c->user);
+	}
+}
+
 void tg_arena_free(struct tg_arena *a)
 {
 	if (!a)
 		return;
+	clean_up(a);
 	drop_chunks(a);
 	if (a->prev)
 		a->prev->next = a->next;
@@ -84,6 +101,7 @@ void tg_arena_free(struct tg_arena *a)
 
 void tg_arena_reset(struct tg_arena *a)
 {
+	clean_up(a);
 	struct chunk *keep = a->chunks;
 	if (!keep)
 		return;
@@ -93,6 +111,13 @@ void tg_arena_reset(struct tg_arena *a)
 	keep->used = 0;
 	keep->next = NULL;
 	a->chunks = keep;
+}
+
+void tg_arena_cleanup(struct tg_arena *a, void (*fn)(void *user), void *user)
+{
+	struct cleanup *c = tg_alloc(a, sizeof *c);
+	*c = (struct cleanup){ a->cleanups, fn, user };
+	a->cleanups = c;
 }
 
 void tg_heap_free(struct tg_heap *h)

@@ -114,6 +114,8 @@ static uint32_t transfer_sides(struct emit *e, const struct operand *o, struct s
 				one.guarded = true;
 			}
 		}
+		for (uint32_t k = 0; c->n > 1 && k < c->n; k++)
+			one.guarded |= ragged(e->p, c->term[k].dim); /* the last tile's window may reach past the tensor */
 		s[n++] = one;
 	}
 	/* outermost (largest stride in DRAM) first */

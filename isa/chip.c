@@ -318,33 +318,51 @@ static bool too_deep(const char *text, size_t n, uint32_t *line)
 	return false;
 }
 
+struct events { yaml_parser_t parser; yaml_event_t event; bool open, has_event; };
+
+static void drop_event(struct events *v)
+{
+	if (v->has_event)
+		yaml_event_delete(&v->event);
+	v->has_event = false;
+}
+
+static void end_events(void *user)
+{
+	struct events *v = user;
+	drop_event(v);
+	if (v->open)
+		yaml_parser_delete(&v->parser);
+	v->open = false;
+}
+
 static bool read_events(struct reader *r, const char *text, size_t n)
 {
-	yaml_parser_t p;
-	if (!yaml_parser_initialize(&p))
+	struct events *v = tg_alloc(r->arena, sizeof *v);
+	tg_arena_cleanup(r->arena, end_events, v);
+	if (!yaml_parser_initialize(&v->parser))
 		tg_heap_exhausted(tg_arena_heap(r->arena));
-	yaml_parser_set_input_string(&p, (const unsigned char *)text, n);
+	v->open = true;
+	yaml_parser_set_input_string(&v->parser, (const unsigned char *)text, n);
 	bool ok = true, more = true;
 	unsigned documents = 0;
 	while (ok && more) {
-		yaml_event_t e;
-		if (!yaml_parser_parse(&p, &e)) {
-			if (p.error == YAML_MEMORY_ERROR) {
-				yaml_parser_delete(&p);
+		if (!yaml_parser_parse(&v->parser, &v->event)) {
+			if (v->parser.error == YAML_MEMORY_ERROR)
 				tg_heap_exhausted(tg_arena_heap(r->arena));
-			}
-			ok = tg_error(r->d, at_mark(r, p.problem_mark), "not YAML: %s", p.problem ? p.problem : "unreadable text");
+			ok = tg_error(r->d, at_mark(r, v->parser.problem_mark), "not YAML: %s", v->parser.problem ? v->parser.problem : "unreadable text");
 			break;
 		}
-		documents += e.type == YAML_DOCUMENT_START_EVENT;
-		more = e.type != YAML_STREAM_END_EVENT;
+		v->has_event = true;
+		documents += v->event.type == YAML_DOCUMENT_START_EVENT;
+		more = v->event.type != YAML_STREAM_END_EVENT;
 		if (documents > 1)
-			ok = tg_error(r->d, at_mark(r, e.start_mark), "found a second document, expected one");
+			ok = tg_error(r->d, at_mark(r, v->event.start_mark), "found a second document, expected one");
 		else
-			ok = on_event(r, &e);
-		yaml_event_delete(&e);
+			ok = on_event(r, &v->event);
+		drop_event(v);
 	}
-	yaml_parser_delete(&p);
+	end_events(v);
 	return ok;
 }
 

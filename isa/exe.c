@@ -322,11 +322,22 @@ bool tg_exe_write(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x,
 	return tg_io_error(d, tg_at_file(path), "cannot be written: %s", why ? strerror(why) : elf_errmsg(-1));
 }
 
+static void close_fd(void *user)
+{
+	int *fd = user;
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 bool tg_exe_bytes(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x, uint8_t **out, size_t *n)
 {
 	struct image im = {0};
 	build(a, x, &im);
-	int fd = memfd_create("tgx", MFD_CLOEXEC);
+	int *held = tg_alloc(a, sizeof *held);
+	*held = -1;
+	tg_arena_cleanup(a, close_fd, held);
+	int fd = *held = memfd_create("tgx", MFD_CLOEXEC);
 	if (fd < 0)
 		return tg_io_error(d, TG_NOWHERE, "no memory file: %s", strerror(errno));
 	off_t size = write_elf(fd, &im) ? lseek(fd, 0, SEEK_END) : -1;
@@ -340,6 +351,6 @@ bool tg_exe_bytes(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x,
 			at += ok ? (size_t)got : 0;
 		}
 	}
-	close(fd);
+	close_fd(held);
 	return ok || tg_internal(d, TG_NOWHERE, "libelf cannot write the executable: %s", elf_errmsg(-1));
 }

@@ -117,13 +117,22 @@ static bool take_section(struct reader *r, Elf *e, Elf_Scn *scn, size_t strings)
 	return true;
 }
 
+static void end_elf(void *user)
+{
+	Elf **e = user;
+	elf_end(*e); /* NULL is fine */
+	*e = NULL;
+}
+
 static bool take_sections(struct reader *r)
 {
+	Elf **held = tg_alloc(r->arena, sizeof(Elf *)); /* a message may run out of memory */
+	tg_arena_cleanup(r->arena, end_elf, held);
 	if (elf_version(EV_CURRENT) == EV_NONE)
 		return tg_internal(r->d, r->loc, "libelf does not know this ELF version");
 	char *image;
 	memcpy(&image, &r->file->at, sizeof image); /* libelf takes char *, and only reads: the file's byte order is refused unless little */
-	Elf *e = elf_memory(image, r->file->n);
+	Elf *e = *held = elf_memory(image, r->file->n);
 	if (!e)
 		return tg_error(r->d, r->loc, "libelf cannot read it: %s", elf_errmsg(-1));
 	size_t strings = 0;
@@ -131,7 +140,7 @@ static bool take_sections(struct reader *r)
 	/* bounds of every section, the names' among them, before a name is followed */
 	for (Elf_Scn *s = NULL; ok && (s = elf_nextscn(e, s)) != NULL;)
 		ok = take_section(r, e, s, strings);
-	elf_end(e);
+	end_elf(held);
 	for (int k = 0; ok && k < N_SECTIONS; k++) {
 		if (!r->found[k])
 			ok = tg_error(r->d, r->loc, "section %s is missing", names[k]);

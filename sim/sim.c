@@ -3,6 +3,18 @@
 
 #include <sys/mman.h>
 
+static void free_memory(void *user)
+{
+	struct tg_sim *s = user;
+	void *const at[] = { s->core.mem.at, s->core.mem.mark, s->dram };
+	const uint64_t bytes[] = { s->core.mem.bytes, s->core.mem.bytes, s->core.chip ? s->core.chip->dram_bytes : 0 };
+	for (int i = 0; i < 3; i++)
+		if (at[i])
+			munmap(at[i], bytes[i]);
+	s->core.mem.at = s->core.mem.mark = NULL;
+	s->dram = NULL;
+}
+
 static void *map(struct tg_arena *a, uint64_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -114,6 +126,7 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 {
 	struct tg_sim *s = tg_alloc(a, sizeof *s);
 	s->arena = a;
+	tg_arena_cleanup(a, free_memory, s);
 	s->x = x;
 	s->options = *o;
 	if (s->options.max_cycles == 0)
@@ -139,9 +152,7 @@ void tg_sim_free(struct tg_sim *s)
 {
 	if (!s)
 		return;
-	munmap(s->core.mem.at, s->core.mem.bytes);
-	munmap(s->core.mem.mark, s->core.mem.bytes);
-	munmap(s->dram, s->x->chip.dram_bytes);
+	free_memory(s);
 }
 
 void *tg_sim_dram(struct tg_sim *s, uint64_t offset, uint64_t bytes, bool write)

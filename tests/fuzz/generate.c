@@ -307,7 +307,7 @@ static bool fit_shape(struct gen *g, struct shape_map *m)
 			x->offset -= before;
 			size -= before + after;
 			size = size < 1 ? 1 : size;
-		} else if (x->n && chance(g, 4)) {
+		} else if (x->n && chance(g, 2)) {
 			if (chance(g, 50)) {
 				x->div = some(g, 2, 4);
 				size = size / x->div + 1;

@@ -124,6 +124,9 @@ static enum verdict run_one(struct tg_arena *a, struct tg_module *m, const struc
 	tg_session_open(&s, a, &x, &sim);
 	if (tg_session_run(&s, &d, a, in, out)) {
 		v = strcmp(tg_placement(&x), "chip") ? ON_HOST : AGREES;
+		for (size_t i = 0; i < x.steps.n && getenv("TG_VERBOSE"); i++)
+			if (x.steps.at[i].on_host)
+				printf("host (chip %d): %s\n", c->chip, x.steps.at[i].reason);
 		for (size_t i = 0; i < m->outputs.n && v != DIFFERS; i++)
 			if (!equal(&out[i], &want[i], why)) {
 				tg_buf_printf(why, " (output %zu)", i);

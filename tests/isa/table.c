@@ -230,7 +230,7 @@ START_TEST(executable_round_trip)
 	struct tg_buf t1, t2;
 	build_sample(f, &x);
 	ck_assert(tg_exe_bytes(&f->d, f->a, &x, &one, &n_one));
-	ck_assert_msg(tg_exe_read(&f->d, f->a, &(struct tg_file){one, n_one, "a.tgx"}, &y), "%s", messages(f));
+	ck_assert_msg(tg_exe_read(&f->d, f->a, &(struct tg_file){one, n_one, "a.tgx", NULL}, &y), "%s", messages(f));
 	ck_assert(tg_exe_bytes(&f->d, f->a, &y, &two, &n_two));
 	ck_assert_uint_eq(n_one, n_two);
 	ck_assert_int_eq(memcmp(one, two, n_one), 0);
@@ -262,11 +262,11 @@ START_TEST(executable_faults)
 		uint8_t *copy = malloc(n);
 		memcpy(copy, bytes, n);
 		copy[i] ^= (uint8_t)(1 + i % 255);
-		refused += !tg_exe_read(&g->d, g->a, &(struct tg_file){copy, n, "x"}, &y);
+		refused += !tg_exe_read(&g->d, g->a, &(struct tg_file){copy, n, "x", NULL}, &y);
 		free(copy);
 		copy = malloc(i + 1);
 		memcpy(copy, bytes, i);
-		ck_assert(!tg_exe_read(&g->d, g->a, &(struct tg_file){copy, i, "x"}, &y));
+		ck_assert(!tg_exe_read(&g->d, g->a, &(struct tg_file){copy, i, "x", NULL}, &y));
 		free(copy);
 		fixture_free(g);
 	}
