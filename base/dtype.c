@@ -191,6 +191,8 @@ static uint32_t e8m0_encode(double v)
 {
 	if (isnan(v) || v < 0)
 		return 255;
+	if (isinf(v))
+		return 254;
 	int e;
 	double f = frexp(v, &e); /* v = f * 2^e, f in [0.5, 1): nearest power of two, ties to the even exponent */
 	int up = f > 0.75 || (f == 0.75 && (e & 1) == 0);

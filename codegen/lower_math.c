@@ -22,39 +22,28 @@ static vreg v1(struct kernel *k, enum tg_opcode op, vreg a)
 	return v;
 }
 
-static vreg v2(struct kernel *k, enum tg_opcode op, vreg a, vreg b)
+static vreg emit_of(struct kernel *k, enum tg_opcode op, enum vclass c, const vreg *in, uint32_t n)
 {
-	vreg v = mreg(k->f, CLASS_V);
-	memit(&k->at, op, (const int64_t[]){ R(v), R(a), R(b) }, 3);
+	vreg v = mreg(k->f, c);
+	int64_t f[4] = { R(v) };
+	for (uint32_t i = 0; i < n; i++)
+		f[i + 1] = R(in[i]);
+	memit(&k->at, op, f, n + 1);
 	return v;
 }
 
-static vreg v3(struct kernel *k, enum tg_opcode op, vreg a, vreg b, vreg c)
-{
-	vreg v = mreg(k->f, CLASS_V);
-	memit(&k->at, op, (const int64_t[]){ R(v), R(a), R(b), R(c) }, 4);
-	return v;
-}
-
-static vreg test(struct kernel *k, enum tg_opcode op, vreg a, vreg b)
-{
-	vreg m = mreg(k->f, CLASS_M);
-	memit(&k->at, op, (const int64_t[]){ R(m), R(a), R(b) }, 3);
-	return m;
-}
-
-static vreg pick(struct kernel *k, vreg m, vreg a, vreg b)
-{
-	vreg v = mreg(k->f, CLASS_V);
-	EMIT(&k->at, vsel, R(v), R(m), R(a), R(b));
-	return v;
-}
-
-static vreg mul(struct kernel *k, vreg a, vreg b) { return v2(k, TG_I_vmul_f32, a, b); }
-static vreg add(struct kernel *k, vreg a, vreg b) { return v2(k, TG_I_vadd_f32, a, b); }
-static vreg sub(struct kernel *k, vreg a, vreg b) { return v2(k, TG_I_vsub_f32, a, b); }
-static vreg fma3(struct kernel *k, vreg a, vreg b, vreg c) { return v3(k, TG_I_vfma_f32, a, b, c); }
-static vreg fnma(struct kernel *k, vreg a, vreg b, vreg c) { return v3(k, TG_I_vfnma_f32, a, b, c); }
+/* Operands are often calls that emit code themselves. Compilers disagree about the order in which a function's arguments are evaluated, and so would
+ * the code; the elements of an initializer list come in order. */
+#define v2(k, op, a, b) emit_of(k, op, CLASS_V, (const vreg[]){ a, b }, 2)
+#define v3(k, op, a, b, c) emit_of(k, op, CLASS_V, (const vreg[]){ a, b, c }, 3)
+#define test(k, op, a, b) emit_of(k, op, CLASS_M, (const vreg[]){ a, b }, 2)
+#define pick(k, m, a, b) emit_of(k, TG_I_vsel, CLASS_V, (const vreg[]){ m, a, b }, 3)
+#define mul(k, a, b) v2(k, TG_I_vmul_f32, a, b)
+#define add(k, a, b) v2(k, TG_I_vadd_f32, a, b)
+#define sub(k, a, b) v2(k, TG_I_vsub_f32, a, b)
+#define fma3(k, a, b, c) v3(k, TG_I_vfma_f32, a, b, c)
+#define fnma(k, a, b, c) v3(k, TG_I_vfnma_f32, a, b, c)
+#define iop(k, op, a, b) v2(k, op, a, b)
 static vreg absf(struct kernel *k, vreg a) { return v1(k, TG_I_vabs_f32, a); }
 static vreg rcp(struct kernel *k, vreg a) { return v1(k, TG_I_vrcp, a); }
 
@@ -200,13 +189,14 @@ static vreg acosh_of(struct kernel *k, vreg x)
 
 static vreg atanh_of(struct kernel *k, vreg x)
 {
-	vreg a = absf(k, x), u = divide(k, add(k, a, a), sub(k, k_f32(k, 1), a));
+	vreg a = absf(k, x), twice = add(k, a, a), rest = sub(k, k_f32(k, 1), a), u = divide(k, twice, rest);
 	return with_sign(k, mul(k, log1p_of(k, u), k_f32(k, 0.5)), x);
 }
 
 static vreg tangent(struct kernel *k, vreg x)
 {
-	return divide(k, v1(k, TG_I_vsin, x), v1(k, TG_I_vcos, x));
+	vreg s = v1(k, TG_I_vsin, x), c = v1(k, TG_I_vcos, x);
+	return divide(k, s, c);
 }
 
 /* a^n by squaring: exact wherever the products are. */
@@ -300,7 +290,6 @@ static vreg sign_of(struct kernel *k, vreg a)
 
 /* ---- integers ------------------------------------------------------------------------------------------------------------ */
 
-static vreg iop(struct kernel *k, enum tg_opcode op, vreg a, vreg b) { return v2(k, op, a, b); }
 
 /* Unsigned quotient: the f32 estimate is below the quotient by at most 2^-22 of it, so three rounds of estimating the remainder and one final
  * correction reach every 32-bit operand. The estimate is scaled down so that it never exceeds what is left. */
@@ -332,7 +321,7 @@ static vreg abs_i32(struct kernel *k, vreg a)
 
 static vreg divide_i32(struct kernel *k, vreg a, vreg b)
 {
-	vreg q = divide_u32(k, abs_i32(k, a), abs_i32(k, b));
+	vreg n = abs_i32(k, a), d = abs_i32(k, b), q = divide_u32(k, n, d);
 	vreg differ = test(k, TG_I_vlt_i32, iop(k, TG_I_vxor, a, b), kernel_vector(k, 0));
 	return pick(k, differ, negate_i32(k, q), q);
 }

@@ -187,7 +187,13 @@ static void matrix_edges(struct block *b, struct matrix *m, uint32_t i)
 		add_access(b, &u->shadow.readers, i, l->push_swap);
 	} else if (info->slot == TG_SLOT_M) {
 		reads(b, &u->active, i);
-		writes(b, &u->acc, i, l->multiply_read);
+		/* The accumulating adder ends the pipeline: multiplies follow each other at the issue rate, in order; only a read waits for the latency. */
+		for (struct access *x = u->acc.readers; x; x = x->next)
+			add_edge(b, x->item, i, 0);
+		for (struct access *w = u->acc.writers; w; w = w->next)
+			add_edge(b, w->item, i, 1);
+		u->acc = (struct resource){ 0 };
+		add_access(b, &u->acc.writers, i, l->multiply_read);
 	} else {
 		reads(b, &u->acc, i);
 	}

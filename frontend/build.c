@@ -245,16 +245,6 @@ tg_val tg_im_1(struct tg_im *im, enum tg_op_code code, tg_val x)
 	return tg_im_op(im, code, &x, 1, NULL);
 }
 
-tg_val tg_im_2(struct tg_im *im, enum tg_op_code code, tg_val a, tg_val b)
-{
-	return tg_im_op(im, code, (tg_val[]){ a, b }, 2, NULL);
-}
-
-tg_val tg_im_select(struct tg_im *im, tg_val c, tg_val a, tg_val b)
-{
-	return tg_im_op(im, TG_OP_select, (tg_val[]){ c, a, b }, 3, NULL);
-}
-
 static tg_val cast(struct tg_im *im, tg_val x, enum tg_dtype t, int64_t saturate)
 {
 	union tg_attr a[2];
@@ -422,11 +412,6 @@ tg_val tg_im_reduce(struct tg_im *im, enum tg_op_code code, tg_val x, uint32_t a
 	a[TG_AT(reduce_sum, axes)].ints.n = n;
 	a[TG_AT(reduce_sum, keep)].i = keep;
 	return n ? tg_im_op(im, code, &x, 1, a) : x;
-}
-
-tg_val tg_im_matmul(struct tg_im *im, tg_val a, tg_val b)
-{
-	return tg_im_2(im, TG_OP_matmul, a, b);
 }
 
 tg_val tg_im_along(struct tg_im *im, tg_val x, uint32_t axis, uint32_t rank)

@@ -143,8 +143,11 @@ tg_val tg_im_i64s(struct tg_im *im, const int64_t *v, uint32_t n);
 int64_t *tg_im_dims(struct tg_im *im, uint32_t n, int64_t fill); /* n integers in the module's arena */
 
 tg_val tg_im_1(struct tg_im *im, enum tg_op_code code, tg_val x);
-tg_val tg_im_2(struct tg_im *im, enum tg_op_code code, tg_val a, tg_val b);
-tg_val tg_im_select(struct tg_im *im, tg_val c, tg_val a, tg_val b);
+/* Operands are often calls that make ops themselves. Compilers disagree about the order in which a function's arguments are evaluated, and so would
+ * the ops; the elements of an initializer list come in order. */
+#define tg_im_2(im, code, a, b) tg_im_op(im, code, (tg_val[]){ a, b }, 2, NULL)
+#define tg_im_select(im, c, a, b) tg_im_op(im, TG_OP_select, (tg_val[]){ c, a, b }, 3, NULL)
+#define tg_im_matmul(im, a, b) tg_im_2(im, TG_OP_matmul, a, b)
 tg_val tg_im_cast(struct tg_im *im, tg_val x, enum tg_dtype t);      /* nothing when it is that type */
 tg_val tg_im_cast_sat(struct tg_im *im, tg_val x, enum tg_dtype t);
 tg_val tg_im_reshape(struct tg_im *im, tg_val x, const struct tg_shape *s);
@@ -158,7 +161,6 @@ tg_val tg_im_gather(struct tg_im *im, tg_val x, tg_val index, uint32_t axis);
 tg_val tg_im_pad(struct tg_im *im, tg_val x, const int64_t *lo, const int64_t *hi, const char *mode, tg_val fill);
 tg_val tg_im_iota(struct tg_im *im, enum tg_dtype t, const struct tg_shape *s, uint32_t axis);
 tg_val tg_im_reduce(struct tg_im *im, enum tg_op_code code, tg_val x, uint32_t axes_mask, bool keep);
-tg_val tg_im_matmul(struct tg_im *im, tg_val a, tg_val b);
 /* A rank-1 operand put along `axis` of rank `rank`, for broadcasting. */
 tg_val tg_im_along(struct tg_im *im, tg_val x, uint32_t axis, uint32_t rank);
 /* f16 and bf16 as f32 for a composed computation; the result goes back with tg_im_cast. */

@@ -58,7 +58,10 @@ bool tg_im_window(struct tg_im *im, tg_val x, tg_val weight, struct tg_window *w
 	if (im->failed)
 		return false;
 	if (s->rank < 3 || (tg_has(weight) && tg_im_rank(im, weight) != s->rank)) {
-		tg_im_error(im, "the operand has rank %u%s, expected 3 or more", s->rank, tg_has(weight) ? ", its weight another or less" : "");
+		if (s->rank < 3)
+			tg_im_error(im, "the operand has rank %u, expected 3 or more", s->rank);
+		else
+			tg_im_error(im, "the weight has rank %u, expected %u, that of the operand", tg_im_rank(im, weight), s->rank);
 		return false;
 	}
 	w->n = s->rank - 2;

@@ -78,7 +78,8 @@ void tg_im_import_gather_elements(struct tg_im *im)
 	uint32_t axis = tg_im_axis(im, tg_im_int(im, "axis", 0), data.rank);
 	if (im->failed || !fits_data(im, &data, &s, axis))
 		return;
-	im->out[0] = tg_im_gather(im, flatten(im, x), flat_place(im, &data, &s, axis, index), 0);
+	tg_val flat = flatten(im, x), place = flat_place(im, &data, &s, axis, index);
+	im->out[0] = tg_im_gather(im, flat, place, 0);
 }
 
 /* Index tuples [..., k] into dimensions b .. b + k of data, as one index into those dimensions flattened. */
@@ -130,7 +131,8 @@ void tg_im_import_gather_nd(struct tg_im *im)
 		else
 			rows.dim[rows.rank++] = data.dim[i];
 	}
-	im->out[0] = tg_im_gather(im, tg_im_reshape(im, x, &rows), tuple_place(im, &data, b, index), 0);
+	tg_val flat = tg_im_reshape(im, x, &rows), place = tuple_place(im, &data, b, index);
+	im->out[0] = tg_im_gather(im, flat, place, 0);
 }
 
 /* ---- scatter ---- */

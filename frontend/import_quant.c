@@ -116,7 +116,7 @@ void tg_im_import_dequantize(struct tg_im *im)
 		return;
 	if (tg_has(zero) && tg_im_type(im, zero) != tg_im_type(im, x))
 		tg_im_error(im, "the zero point is %s, x is %s", tg_dtypes[tg_im_type(im, zero)].name, tg_dtypes[tg_im_type(im, x)].name);
-	tg_val y = dequantize(im, x, per_block(im, tg_im_cast(im, scale, TG_f32), x), per_block(im, zero, x));
+	tg_val scales = per_block(im, tg_im_cast(im, scale, TG_f32), x), zeros = per_block(im, zero, x), y = dequantize(im, x, scales, zeros);
 	im->out[0] = tg_im_cast(im, y, t);
 }
 

@@ -221,7 +221,7 @@ static void dispatch(struct tg_im *im)
 	} else {
 		im->row = tg_im_find_row(!strcmp(domain, "ai.onnx") ? "" : domain, type, im->opset);
 		if (!im->row)
-			tg_im_refuse(im, "unknown operator %s of domain %s, opset %lld", tg_quoted(im->d->arena, type), tg_quoted(im->d->arena, domain),
+			tg_im_refuse(im, "unknown operator %s of domain %s, opset %lld", tg_quoted(im->d->arena, type), *domain ? tg_quoted(im->d->arena, domain) : "ai.onnx",
 				     (long long)im->opset);
 		else if (!im->row->import)
 			tg_im_refuse(im, "%s", im->row->reason);

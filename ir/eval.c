@@ -38,7 +38,7 @@ static void *fresh(struct machine *x, tg_val v)
 {
 	struct slot *s = &x->slot[v.id];
 	const struct tg_value *t = value(x, v);
-	struct tg_tensor out;
+	struct tg_tensor out = { 0 };
 	struct tg_arena *a = tg_arena_new(tg_arena_heap(x->arena));
 	if (!tg_tensor_alloc(x->d, a, (enum tg_dtype)t->dtype, &t->shape, &out)) {
 		tg_arena_free(a);

@@ -14,18 +14,19 @@
 #define X1 (e->in[1])
 #define NONE ((tg_expr){ 0 })
 
-static tg_expr un(const struct tg_elem *e, enum tg_expr_op op, tg_expr a) { return tg_node_new(e->b, op, e->t, a, NONE, NONE); }
-static tg_expr bin(const struct tg_elem *e, enum tg_expr_op op, tg_expr a, tg_expr b) { return tg_node_new(e->b, op, e->t, a, b, NONE); }
-static tg_expr cmp(const struct tg_elem *e, enum tg_expr_op op, tg_expr a, tg_expr b) { return tg_node_new(e->b, op, TG_bool, a, b, NONE); }
+/* Operands are often calls that make nodes themselves. Compilers disagree about the order in which a function's arguments are evaluated, and so would
+ * the nodes; the elements of an initializer list come in order. */
+static tg_expr node_of(const struct tg_elem *e, enum tg_expr_op op, enum tg_dtype t, const tg_expr *in) { return tg_node_new(e->b, op, t, in[0], in[1], in[2]); }
+static tg_expr pick_of(const struct tg_elem *e, const tg_expr *in) { return node_of(e, TG_X_select, tg_node_type(e->b, in[1]), in); }
+#define un(e, op, a) node_of(e, op, (e)->t, (const tg_expr[3]){ a })
+#define bin(e, op, a, b) node_of(e, op, (e)->t, (const tg_expr[3]){ a, b })
+#define cmp(e, op, a, b) node_of(e, op, TG_bool, (const tg_expr[3]){ a, b })
+#define pick(e, c, a, b) pick_of(e, (const tg_expr[3]){ c, a, b })
+#define add(e, a, b) bin(e, TG_X_add, a, b)
+#define sub(e, a, b) bin(e, TG_X_sub, a, b)
+#define mul(e, a, b) bin(e, TG_X_mul, a, b)
 static tg_expr num(const struct tg_elem *e, double v) { return tg_node_const(e->b, e->t, v); }
-static tg_expr add(const struct tg_elem *e, tg_expr a, tg_expr b) { return bin(e, TG_X_add, a, b); }
-static tg_expr sub(const struct tg_elem *e, tg_expr a, tg_expr b) { return bin(e, TG_X_sub, a, b); }
-static tg_expr mul(const struct tg_elem *e, tg_expr a, tg_expr b) { return bin(e, TG_X_mul, a, b); }
 static tg_expr scale(const struct tg_elem *e, double k, tg_expr a) { return k == 1 ? a : mul(e, num(e, k), a); }
-static tg_expr pick(const struct tg_elem *e, tg_expr c, tg_expr a, tg_expr b)
-{
-	return tg_node_new(e->b, TG_X_select, tg_node_type(e->b, a), c, a, b);
-}
 static tg_expr negative(const struct tg_elem *e) { return cmp(e, TG_X_lt, X0, num(e, 0)); }
 static tg_expr expm1_of(const struct tg_elem *e, tg_expr a) { return sub(e, un(e, TG_X_exp, a), num(e, 1)); }
 static tg_expr sigmoid_of(const struct tg_elem *e, tg_expr a)
@@ -155,6 +156,6 @@ ELEM(pow)
 {
 	enum tg_dtype ta = e->t, tb = tg_node_type(e->b, X1);
 	enum tg_dtype t = !tg_type_is_float(ta) && tg_type_is_float(tb) ? tb : ta;
-	tg_expr r = tg_node_new(e->b, TG_X_pow, t, tg_cast_node(e->b, t, X0), tg_cast_node(e->b, t, X1), NONE);
+	tg_expr base = tg_cast_node(e->b, t, X0), exponent = tg_cast_node(e->b, t, X1), r = tg_node_new(e->b, TG_X_pow, t, base, exponent, NONE);
 	return tg_cast_node(e->b, ta, r);
 }

@@ -7,8 +7,6 @@
 #include "passes.h"
 #include "runtime.h"
 
-#define TG_VERSION "0.1.0"
-
 struct tg_compile_options {
 	const char *chip;                 /* built-in name or path; NULL: t1 */
 	struct tg_import_options import;

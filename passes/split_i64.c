@@ -49,8 +49,19 @@ static tg_expr put(struct split *x, enum tg_expr_op op, enum tg_dtype t, int32_t
 }
 
 #define NONE ((tg_expr){ 0 })
-static tg_expr two(struct split *x, enum tg_expr_op op, enum tg_dtype t, tg_expr a, tg_expr b) { return put(x, op, t, 0, 0, a, b, NONE); }
-static tg_expr one(struct split *x, enum tg_expr_op op, enum tg_dtype t, tg_expr a) { return put(x, op, t, 0, 0, a, NONE, NONE); }
+static tg_expr put_of(struct split *x, enum tg_expr_op op, enum tg_dtype t, const tg_expr *in) { return put(x, op, t, 0, 0, in[0], in[1], in[2]); }
+/* Operands are often calls that make nodes themselves: an initializer list evaluates them in order, a function call in any (ir/graph_expand_elem.c). */
+#define one(x, op, t, a) put_of(x, op, t, (const tg_expr[3]){ a })
+#define two(x, op, t, a, b) put_of(x, op, t, (const tg_expr[3]){ a, b })
+#define select(x, t, c, a, b) put_of(x, TG_X_select, t, (const tg_expr[3]){ c, a, b })
+#define add(x, a, b) two(x, TG_X_add, TG_u32, a, b)
+#define sub(x, a, b) two(x, TG_X_sub, TG_u32, a, b)
+#define mul(x, a, b) two(x, TG_X_mul, TG_u32, a, b)
+#define shl(x, a, b) two(x, TG_X_shl, TG_u32, a, b)
+#define shr(x, a, b) two(x, TG_X_shr, TG_u32, a, b)
+#define below(x, a, b) two(x, TG_X_lt, TG_bool, a, b)
+#define and_u(x, a, b) two(x, TG_X_and, TG_u32, a, b)
+#define or_u(x, a, b) two(x, TG_X_or, TG_u32, a, b)
 static tg_expr u(struct split *x, uint32_t v) { return put(x, TG_X_const, TG_u32, 0, v, NONE, NONE, NONE); }
 static tg_expr f(struct split *x, double v)
 {
@@ -58,19 +69,10 @@ static tg_expr f(struct split *x, double v)
 	memcpy(&bits, &v, sizeof bits);
 	return put(x, TG_X_const, TG_f32, 0, bits, NONE, NONE, NONE);
 }
-static tg_expr select(struct split *x, enum tg_dtype t, tg_expr c, tg_expr a, tg_expr b) { return put(x, TG_X_select, t, 0, 0, c, a, b); }
 static tg_expr to(struct split *x, enum tg_dtype t, tg_expr a)
 {
 	return x->to->nodes[a.id - 1].dtype == t ? a : one(x, TG_X_cast, t, a);
 }
-static tg_expr add(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_add, TG_u32, a, b); }
-static tg_expr sub(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_sub, TG_u32, a, b); }
-static tg_expr mul(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_mul, TG_u32, a, b); }
-static tg_expr shl(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_shl, TG_u32, a, b); }
-static tg_expr shr(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_shr, TG_u32, a, b); }
-static tg_expr below(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_lt, TG_bool, a, b); }
-static tg_expr and_u(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_and, TG_u32, a, b); }
-static tg_expr or_u(struct split *x, tg_expr a, tg_expr b) { return two(x, TG_X_or, TG_u32, a, b); }
 /* all bits the sign of a word */
 static tg_expr sign_word(struct split *x, tg_expr hi)
 {
@@ -112,10 +114,12 @@ static struct pair mul_pair(struct split *x, struct pair a, struct pair b)
 	return (struct pair){ mul(x, a.lo, b.lo), hi };
 }
 
-static struct pair select_pair(struct split *x, tg_expr c, struct pair a, struct pair b)
+struct choice { tg_expr c; struct pair a, b; };
+static struct pair select_pair_of(struct split *x, struct choice s)
 {
-	return (struct pair){ select(x, TG_u32, c, a.lo, b.lo), select(x, TG_u32, c, a.hi, b.hi) };
+	return (struct pair){ select(x, TG_u32, s.c, s.a.lo, s.b.lo), select(x, TG_u32, s.c, s.a.hi, s.b.hi) };
 }
+#define select_pair(x, c, a, b) select_pair_of(x, (struct choice){ c, a, b })
 
 static tg_expr equal(struct split *x, struct pair a, struct pair b)
 {
@@ -169,7 +173,7 @@ static struct pair from_float(struct split *x, enum tg_dtype t, tg_expr v)
 static tg_expr to_float(struct split *x, enum tg_dtype t, struct pair a)
 {
 	struct pair m = t == TG_i64 ? magnitude(x, a) : a;
-	tg_expr v = put(x, TG_X_fma, TG_f32, 0, 0, to(x, TG_f32, m.hi), f(x, 0x1p32), to(x, TG_f32, m.lo));
+	tg_expr v = put_of(x, TG_X_fma, TG_f32, (const tg_expr[3]){ to(x, TG_f32, m.hi), f(x, 0x1p32), to(x, TG_f32, m.lo) });
 	return t == TG_i64 ? select(x, TG_f32, is_negative(x, a.hi), one(x, TG_X_neg, TG_f32, v), v) : v;
 }
 
@@ -335,39 +339,50 @@ static void split_operands(struct split *x)
 				x->to->ins[i].map.index[k].gather = (int32_t)x->lo_in[x->to->ins[i].map.index[k].gather];
 }
 
-/* Drops the nodes that a result does not need, so that the low and the high stage each compute their own. */
-static struct tg_stage *only(struct split *x, tg_expr value, struct tg_map map)
+/* Appends what `e` needs and then `e` itself, operands first and in order. */
+static void append_needed(const struct split *x, struct tg_stage *o, tg_expr e, tg_expr *moved)
 {
-	const struct tg_stage *s = x->to;
-	struct tg_stage *o = tg_alloc(x->m->arena, sizeof *o);
-	bool *used = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *used);
-	tg_expr *moved = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *moved);
-	*o = *s;
-	o->nodes = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *o->nodes);
-	o->n_nodes = 0;
-	used[value.id - 1] = true;
-	for (uint32_t r = 0; r < s->n_reds; r++)
-		used[s->reds[r].value.id - 1] = true;
-	for (uint32_t i = s->n_nodes; i-- > 0;)
-		if (used[i]) {
-			tg_expr in[3] = { s->nodes[i].a, s->nodes[i].b, s->nodes[i].c };
-			for (int k = 0; k < 3; k++)
-				if (in[k].id)
-					used[in[k].id - 1] = true;
-		}
-	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (!used[i])
+	const struct tg_node *from = x->to->nodes;
+	TG_VEC(tg_expr) stack = { 0 };
+	*TG_PUSH(x->m->arena, &stack) = e;
+	while (stack.n) {
+		tg_expr now = stack.at[stack.n - 1];
+		struct tg_node n = from[now.id - 1];
+		tg_expr in[3] = { n.a, n.b, n.c }, missing = { 0 };
+		for (int k = 2; k >= 0; k--)
+			if (in[k].id && !moved[in[k].id - 1].id)
+				missing = in[k];
+		if (missing.id) {
+			*TG_PUSH(x->m->arena, &stack) = missing;
 			continue;
-		struct tg_node n = s->nodes[i];
+		}
+		stack.n--;
+		if (moved[now.id - 1].id)
+			continue;
 		n.a = n.a.id ? moved[n.a.id - 1] : n.a;
 		n.b = n.b.id ? moved[n.b.id - 1] : n.b;
 		n.c = n.c.id ? moved[n.c.id - 1] : n.c;
 		o->nodes[o->n_nodes++] = n;
-		moved[i] = (tg_expr){ o->n_nodes };
+		moved[now.id - 1] = (tg_expr){ o->n_nodes };
 	}
+}
+
+/* The nodes that one result needs, in an order that follows from the expression alone: C leaves the order in which arguments are evaluated open, so the
+ * order in which nodes were made must not show. */
+static struct tg_stage *only(struct split *x, tg_expr value, struct tg_map map)
+{
+	const struct tg_stage *s = x->to;
+	struct tg_stage *o = tg_alloc(x->m->arena, sizeof *o);
+	tg_expr *moved = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *moved);
+	*o = *s;
+	o->nodes = tg_alloc_n(x->m->arena, s->n_nodes + 1, sizeof *o->nodes);
+	o->n_nodes = 0;
 	o->reds = tg_alloc_n(x->m->arena, s->n_reds + 1, sizeof *o->reds);
-	for (uint32_t r = 0; r < s->n_reds; r++)
+	for (uint32_t r = 0; r < s->n_reds; r++) {
+		append_needed(x, o, s->reds[r].value, moved);
 		o->reds[r] = (struct tg_reduction){ s->reds[r].combine, moved[s->reds[r].value.id - 1] };
+	}
+	append_needed(x, o, value, moved);
 	o->n_outs = 1;
 	o->outs = tg_alloc(x->m->arena, sizeof *o->outs);
 	o->outs[0] = (struct tg_stage_out){ map, moved[value.id - 1] };

@@ -148,9 +148,8 @@ bool case_compare(struct tool *t, const struct case_run *r, const struct tg_tens
 			json_array_append_new(rows, comparison_row(names[i], &c));
 		if (c.ok)
 			continue;
-		tg_buf_printf(why, "output '%s': ", tg_quoted(t->arena, names[i]));
+		tg_buf_printf(why, "%soutput '%s': ", why->n ? "; " : "", tg_quoted(t->arena, names[i]));
 		tg_comparison_print(why, &c);
-		tg_buf_puts(why, "; ");
 	}
 	return true;
 }

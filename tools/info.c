@@ -37,16 +37,16 @@ static void print_exe(struct tool *t, const struct tg_exe *x)
 	put(t->report, "data_bytes", json_integer((json_int_t)data));
 }
 
-static void list_ops(void)
+static void list_ops(struct tool *t)
 {
 	uint32_t n;
 	const struct tg_onnx_op_info *ops = tg_onnx_ops(&n);
 	for (uint32_t i = 0; i < n; i++)
-		printf("%-28s %-16s %2d..%-2d %s\n", ops[i].name, *ops[i].domain ? ops[i].domain : "ai.onnx", ops[i].first, ops[i].last,
-		       ops[i].unsupported ? ops[i].unsupported : "supported");
+		printf("%-28s %-16s %2d..%-6s %s\n", ops[i].name, *ops[i].domain ? ops[i].domain : "ai.onnx", ops[i].first,
+		       ops[i].last ? tg_asprintf(t->arena, "%d", ops[i].last) : "newest", ops[i].unsupported ? ops[i].unsupported : "supported");
 }
 
-/* Operators by number of nodes, most first, then by name. */
+/* Operators in order of appearance. The node that stands for the graph itself (what inputs and constants come from) is none. */
 static void print_histogram(const struct tg_module *m)
 {
 	for (size_t i = 0; i < m->nodes.n; i++) {
@@ -57,7 +57,7 @@ static void print_histogram(const struct tg_module *m)
 			count += same;
 			first &= !(same && k < i);
 		}
-		if (first)
+		if (first && strcmp(m->nodes.at[i].op_type, "Graph") != 0)
 			printf("op       %s: %zu\n", m->nodes.at[i].op_type, count);
 	}
 }
@@ -67,7 +67,7 @@ enum tg_status run_info(struct tool *t)
 	struct case_run r = { 0 };
 	struct tg_compile_options o;
 	if (flag(t, "ops")) {
-		list_ops();
+		list_ops(t);
 		return TG_OK;
 	}
 	if (t->args.n != 1) {

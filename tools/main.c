@@ -11,7 +11,7 @@ static void print_help(const struct verb *v)
 	for (const struct option_row *o = v->options; o->name; o++) {
 		char left[64];
 		snprintf(left, sizeof left, "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-		printf("  %-26s %s\n", left, o->doc);
+		printf("  %-30s %s\n", left, o->doc);
 	}
 }
 
@@ -116,6 +116,7 @@ static enum tg_status run_verb(struct tool *t, int argc, char **argv)
 	if (!parse_options(t, argc, argv)) {
 		print_messages(&t->diag);
 		fprintf(stderr, "help: tegula %s --help\n", t->verb->name);
+		write_report(t, TG_ERR_USAGE);
 		return TG_ERR_USAGE;
 	}
 	if (flag(t, "help")) {
