@@ -283,7 +283,7 @@ int main(void)
 {
 	Suite *s = suite_create("cases");
 	TCase *t = tcase_create("cases");
-	tcase_set_timeout(t, 600);
+	tcase_set_timeout(t, 0); /* CTest watches the time: a busy machine must not decide */
 	tcase_add_loop_test(t, cases, 0, n_cases());
 	tcase_add_test(t, every_message_has_a_case);
 	suite_add_tcase(s, t);

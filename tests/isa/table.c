@@ -324,7 +324,7 @@ int main(void)
 {
 	Suite *s = suite_create("isa table");
 	TCase *t = tcase_create("table");
-	tcase_set_timeout(t, 120);
+	tcase_set_timeout(t, 0); /* CTest watches the time: a busy machine must not decide */
 	tcase_add_loop_test(t, every_row, 0, 2);
 	tcase_add_loop_test(t, random_words, 0, 2);
 	tcase_add_loop_test(t, slots_are_counted, 0, 2);

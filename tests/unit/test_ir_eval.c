@@ -290,7 +290,7 @@ int main(void)
 {
 	Suite *s = suite_create("ir eval");
 	TCase *c = tcase_create("eval");
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 0); /* CTest watches the time: a busy machine must not decide */
 	tcase_add_test(c, div_mod_and_gather);
 	tcase_add_test(c, gather_out_of_range_is_an_error);
 	tcase_add_test(c, into_keeps_what_others_use);
