@@ -23,7 +23,7 @@ enum tg_op_code {
 #include "graph_ops.def"
 #define OP(name, lo, hi, out, traits, doc) TG_TILE_##name,
 #include "tile_ops.def"
-	TG_FIRST_MACH /* mach: TG_FIRST_MACH + enum tg_mach_op (codegen/mach_ops.def) through tg_ir_register_mach */
+	TG_FIRST_MACH /* one past the last op; machine code is text in tile.stage's `code` (codegen/mach_text.c), not ops of this container */
 };
 enum tg_attr_kind { TG_ATTR_INT, TG_ATTR_FLOAT, TG_ATTR_INTS, TG_ATTR_FLOATS, TG_ATTR_STR, TG_ATTR_DTYPE, TG_ATTR_CONST, TG_ATTR_STAGE };
 struct tg_attr_info { const char *name; enum tg_attr_kind kind; double dflt; const char *dflt_str, *doc; };
