@@ -7,9 +7,11 @@
 /* A file holds cases:
  *   #! case NAME            starts one
  *   #! chip NAME            t1 when absent
+ *   #! asm TEXT             the assembler must refuse it so; nothing else is asked
  *   #! trap TEXT            the run must trap with it; else it must halt
  *   #! verify TEXT          the checker must say it; else it must accept
  *   #! patch WORD VALUE     a code word replaced after assembly
+ *   #! move-maps SRAM       where every buffer and birth of the debug map is put after assembly, which refuses one outside SRAM
  *   #! budget CYCLES        of the run
  *   #! skip-run             only the checker is asked
  *   #! expect NAME v v v    leading values of an output
@@ -18,10 +20,10 @@
  *   #! scalar-latency N     of the chip, instead of its own
  * `#! prelude` ... `#! end` holds text that every case of the file begins with. */
 struct test_case {
-	const char *name, *chip, *trap, *verify, *text;
+	const char *name, *chip, *refused, *trap, *verify, *text;
 	TG_VEC(const char *) expect;
 	TG_VEC(const char *) patches;
-	uint64_t budget, cycles;
+	uint64_t budget, cycles, move_maps;
 	uint32_t scalar_latency;
 	uint64_t dram_bytes;
 	bool skip_run;
@@ -65,6 +67,10 @@ static void load_cases(struct fixture *f, const char *path, struct suite_of *out
 			*c = (struct test_case){.name = rest, .chip = "t1"};
 		} else if (starts(line, "#! chip ", &rest)) {
 			c->chip = rest;
+		} else if (starts(line, "#! asm ", &rest)) {
+			c->refused = rest;
+		} else if (starts(line, "#! move-maps ", &rest)) {
+			c->move_maps = strtoull(rest, NULL, 0);
 		} else if (starts(line, "#! trap ", &rest)) {
 			c->trap = rest;
 		} else if (starts(line, "#! verify ", &rest)) {
@@ -141,7 +147,17 @@ static void run_case(const struct test_case *c)
 	uint8_t early[32], other[32];
 	if (c->scalar_latency)
 		f->chip.latency.scalar = c->scalar_latency;
-	ck_assert_msg(tg_asm(&f->d, f->a, &f->chip, c->name, c->text, strlen(c->text), &x), "%s", messages(f));
+	bool assembled = tg_asm(&f->d, f->a, &f->chip, c->name, c->text, strlen(c->text), &x);
+	if (c->refused) {
+		ck_assert_msg(!assembled && strstr(messages(f), c->refused), "%s: the assembler was to say '%s', and said: %s", c->name, c->refused, messages(f));
+		fixture_free(f);
+		return;
+	}
+	ck_assert_msg(assembled, "%s", messages(f));
+	for (size_t i = 0; c->move_maps && i < x.buffers.n; i++)
+		x.buffers.at[i].sram = (uint32_t)c->move_maps;
+	for (size_t i = 0; c->move_maps && i < x.births.n; i++)
+		x.births.at[i].sram = (uint32_t)c->move_maps;
 	for (size_t i = 0; i < c->patches.n; i++) {
 		char *end;
 		unsigned long at = strtoul(c->patches.at[i], &end, 0);
