@@ -35,6 +35,7 @@ struct mnode {
 	struct mnode *next;
 	/* after scheduling, on the first node of each run of operations: its bundles */
 	struct sched *sched;
+	uint32_t start, end;   /* of a loop, in program order */
 	struct pipeline *pipe; /* on a loop that pipeline.c has overlapped with itself */
 };
 struct sched_bundle { uint32_t n; struct mop *ops[TG_MAX_BUNDLE]; uint32_t idle; }; /* idle: empty bundles that follow */
@@ -78,6 +79,7 @@ struct reg_facts {
 	bool constant;
 	const struct mnode *home; /* the loop whose body has every access; NULL: several places or none */
 	bool seen;
+	uint32_t first, last;     /* accesses, in program order */
 };
 bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *facts, uint32_t n_facts, struct tg_arena *scratch);
 /* regalloc.c: false when the registers do not suffice. */

@@ -8,6 +8,8 @@
 
 #include <assert.h>
 #include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, SPARE_VREGS = 2 };
 
@@ -497,11 +499,11 @@ static void incoming(struct pipe *p)
 		}
 }
 
-/* Registers that hold something across the loop: known outside of it, or carried. */
+/* Registers that hold something throughout the loop: known outside of it, or carried. */
 static void count_outside(const struct pipe *p, const struct reg_facts *facts, uint32_t *outside)
 {
 	for (size_t r = 1; r < p->n_regs; r++)
-		if (facts[r].seen && (facts[r].home == NULL || (facts[r].home == p->loop && !p->local[r])))
+		if (facts[r].seen && !p->local[r] && facts[r].first <= p->loop->end && facts[r].last >= p->loop->start)
 			outside[p->b.f->classes.at[r]]++;
 }
 
@@ -553,7 +555,10 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	p.copies_of = tg_alloc_n(scratch, n_facts, sizeof *p.copies_of);
 	count_outside(&p, facts, outside);
 	p.least = resource_bound(&p);
-	if (search(&p, outside) && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {
+	bool found = search(&p, outside);
+	if (getenv("PIPE"))
+		fprintf(stderr, "pipe: ops %u trips %lld least %u interval %u stages %u copies %u %s%s outside %u %u %u %u\n", n, (long long)p.trips, p.least, p.interval, p.stages, p.copies, found ? "found" : "FAILED", found && !code_fits(&p) ? " TOO LONG" : "", outside[0], outside[1], outside[2], outside[3]);
+	if (found && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {
 		write_code(&p);
 		done = true;
 	}

@@ -146,24 +146,26 @@ static void schedule_idle(struct mfn *f, struct mnode *n)
 	n->sched = s;
 }
 
-/* Who defines every register, and whether one loop's body has all that concerns it. */
-static void note_access(struct reg_facts *x, const struct mnode *home)
+/* Who defines every register, where it is in use, and whether one loop's body has all that concerns it. */
+static void note_access(struct reg_facts *x, const struct mnode *home, uint32_t at)
 {
 	x->home = !x->seen || x->home == home ? home : NULL;
+	x->first = x->seen ? x->first : at;
+	x->last = at;
 	x->seen = true;
 }
 
-static void note_op(struct reg_facts *facts, const struct mop *op, const struct mnode *home)
+static void note_op(struct reg_facts *facts, const struct mop *op, const struct mnode *home, uint32_t at)
 {
 	const struct tg_insn_info *info = tg_insn_info(op->op);
 	if (op->pred)
-		note_access(&facts[op->pred], home);
+		note_access(&facts[op->pred], home, at);
 	for (uint32_t k = 0; k < info->n_fields; k++) {
 		enum vclass c;
 		if (!op_class_of(info->field[k].kind, &c) || !op->f[k])
 			continue;
 		struct reg_facts *x = &facts[op->f[k]];
-		note_access(x, home);
+		note_access(x, home, at);
 		if (!info->field[k].is_def && !info->field[k].is_both)
 			continue;
 		x->constant = x->n_defs++ == 0 && op->op == TG_I_smov && !op->pred;
@@ -171,25 +173,31 @@ static void note_op(struct reg_facts *facts, const struct mop *op, const struct 
 	}
 }
 
-struct part { struct mseq *seq; const struct mnode *loop; };
-
+/* In program order; loops learn where they begin and end. */
 static struct reg_facts *note_all(struct mfn *f, struct tg_arena *a)
 {
 	struct reg_facts *facts = tg_alloc_n(a, f->classes.n, sizeof *facts);
-	TG_VEC(struct part) todo = { 0 };
-	*TG_PUSH(a, &todo) = (struct part){ &f->top, NULL };
-	while (todo.n) {
-		struct part p = todo.at[--todo.n];
-		for (struct mnode *n = p.seq->first; n; n = n->next) {
-			if (n->kind == NODE_OP) {
-				note_op(facts, &n->op, p.loop);
-				continue;
-			}
-			note_access(&facts[n->control.id], NULL); /* read between the loop and what is around it */
-			*TG_PUSH(a, &todo) = (struct part){ &n->body, n };
+	TG_VEC(struct mnode *) stack = { 0 };
+	struct mnode *n = f->top.first;
+	for (uint32_t at = 0;; at++) {
+		while (!n && stack.n) {
+			struct mnode *loop = stack.at[--stack.n];
+			note_access(&facts[loop->control.id], NULL, at);
+			loop->end = at;
+			n = loop->next;
 		}
+		if (!n)
+			return facts;
+		if (n->kind == NODE_OP) {
+			note_op(facts, &n->op, stack.n ? stack.at[stack.n - 1] : NULL, at);
+			n = n->next;
+			continue;
+		}
+		note_access(&facts[n->control.id], NULL, at);
+		n->start = at;
+		*TG_PUSH(a, &stack) = n;
+		n = n->body.first;
 	}
-	return facts;
 }
 
 /* Sequences still to do are kept on a list: loops nest as deep as the model's dimensions, the C stack need not. */
