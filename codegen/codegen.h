@@ -16,7 +16,7 @@ struct tg_codegen_options {
 bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o,
 		struct tg_exe *out);
 
-/* select.c: the pass of the mach level; its options are struct tg_codegen_options. */
+/* select.c: the pass of the mach level; its options are tg_options.codegen (passes.h). */
 bool pass_select(struct tg_pass *cx, struct tg_module *m);
 
 #endif

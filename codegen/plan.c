@@ -441,9 +441,20 @@ static void vector_candidates(const struct plan *p, uint64_t base, struct plan *
 		consider(&leader, best, have);
 }
 
+/* What an operand's elements are when they meet the others: its own type, or what the stage rounds it to. */
+static enum tg_dtype factor_type(const struct plan *p, int operand)
+{
+	struct tg_factor f[2];
+	bool is = tg_stage_product(p->stage, f);
+	for (int i = 0; is && i < 2; i++)
+		if (f[i].in == operand && f[i].round != TG_none)
+			return f[i].round;
+	return p->operand[operand].dtype;
+}
+
 static bool array_of(struct plan *p, int a, int b)
 {
-	enum tg_dtype x = p->operand[a].dtype, y = b == -2 ? x : p->operand[b].dtype;
+	enum tg_dtype x = factor_type(p, a), y = b == -2 ? x : factor_type(p, b);
 	enum tg_dtype node = p->stage->nodes[p->stage->reds[0].value.id - 1].dtype;
 	if (node == TG_i32)
 		p->array = x == TG_u8 ? TG_ARRAY_u8 : TG_ARRAY_i8;
@@ -451,6 +462,8 @@ static bool array_of(struct plan *p, int a, int b)
 		p->array = x == TG_f16 && y == TG_f16 ? TG_ARRAY_f16 : x == TG_bf16 && y == TG_bf16 ? TG_ARRAY_bf16 : TG_ARRAY_f32;
 	if (p->chip->rate_num[p->array] == 0 && node == TG_f32)
 		p->array = TG_ARRAY_f32;
+	if (p->array == TG_ARRAY_f32 && (x != p->operand[a].dtype || (b != -2 && y != p->operand[b].dtype)))
+		return false; /* this array would not round what the stage says is rounded */
 	if (node == TG_i32 && ((x != TG_i8 && x != TG_u8) || (y != TG_i8 && y != TG_u8)))
 		return false;
 	return p->chip->rate_num[p->array] != 0;
@@ -525,17 +538,13 @@ static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t ba
 static bool product(const struct plan *p, int *a, int *b)
 {
 	const struct tg_stage *s = p->stage;
-	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM)
+	struct tg_factor f[2];
+	if (!tg_stage_product(s, f))
 		return false;
-	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
-	if (v->op != TG_X_mul || (v->dtype != TG_f32 && v->dtype != TG_i32))
-		return false;
-	const struct tg_node *x = &s->nodes[v->a.id - 1], *y = &s->nodes[v->b.id - 1];
-	*a = x->op == TG_X_arg ? x->k : x->op == TG_X_const ? -2 : -1;
-	*b = y->op == TG_X_arg ? y->k : y->op == TG_X_const ? -2 : -1;
-	if (*a == -1 || *b == -1 || *a == *b || (*a == -2 && *b == -2))
-		return false;
-	return true;
+	enum tg_dtype t = (enum tg_dtype)s->nodes[s->reds[0].value.id - 1].dtype;
+	*a = f[0].in < 0 ? -2 : f[0].in;
+	*b = f[1].in < 0 ? -2 : f[1].in;
+	return *a != *b && (t == TG_f32 || t == TG_i32);
 }
 
 const char *plan_choose(struct plan *p, uint64_t sram_base)
