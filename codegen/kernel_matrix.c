@@ -297,17 +297,27 @@ static void block_rows(const struct kernel *k, const struct matrix *x, uint32_t 
 	*tail = (uint32_t)(n % *full ? n % *full : *full);
 }
 
-/* Where the innermost contracted block stands among its dimension's. */
-static vreg follow_contract(struct kernel *k, struct walker *w, struct flat *f, const int *level, const struct matrix *x)
+/* Level of the innermost contracted blocks. */
+static int contract_level(const struct flat *f, const int *level, const struct matrix *x)
 {
 	for (uint32_t i = 0; i < f->n; i++)
-		if (f->level[i].dim == x->contract && f->level[i].role == ROLE_K && level[i] >= 0) {
-			struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
-			if (r)
-				r->step[level[i]] = 1;
-			return r ? r->reg : (vreg){ 0 };
-		}
-	return (vreg){ 0 };
+		if (f->level[i].dim == x->contract && f->level[i].role == ROLE_K)
+			return level[i];
+	return -1;
+}
+
+/* The level of a role that has no other with more than one position; -1: none, or several. */
+static int only_level(const struct flat *f, const int *level, enum role role)
+{
+	int only = -1;
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (f->level[i].role != role || level[i] < 0)
+			continue;
+		if (only >= 0)
+			return -1;
+		only = level[i];
+	}
+	return only;
 }
 
 struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; };
@@ -361,13 +371,8 @@ static void push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	u.transposed = u.o && k->p->transposed;
 	block_rows(k, x, &u.full, &u.tail);
 	u.along = u.transposed ? x->cols : u.full;
-	if (m_total > 1) { /* level 0 counts the iterations of a block */
-		struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
-		if (!r)
-			return;
-		r->step[0] = 1;
-		u.start = equals(k, r->reg, 0);
-	}
+	if (m_total > 1) /* level 0 counts the iterations of a block */
+		u.start = walker_at_first(w, &k->at, 0);
 	if (u.o) {
 		struct follower *r = follow_address(k, w, f, level, (uint32_t)k->p->rhs, NULL);
 		u.from = r ? r->reg : (vreg){ 0 };
@@ -375,11 +380,9 @@ static void push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		u.fixed = constant_weight(k);
 	}
 	if (u.full != u.tail) {
-		vreg at = follow_contract(k, w, f, level, x);
-		int64_t last = ceil_div(k->dim[x->contract].n, u.full) - 1;
 		vreg not_last = mreg(k->f, CLASS_P);
-		u.short_block = equals(k, at, last);
-		EMIT(&k->at, pnei, R(not_last), R(at), last);
+		u.short_block = walker_at_last(w, &k->at, contract_level(f, level, x));
+		EMIT(&k->at, pxor, R(not_last), R(u.short_block), 0);
 		u.not_last = not_last;
 		if (u.start.id) {
 			u.not_last = mreg(k->f, CLASS_P);
@@ -412,8 +415,16 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
 	if (!x->halves)
 		return row;
-	struct follower *turn = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
 	vreg odd = mreg(k->f, CLASS_S), half = mreg(k->f, CLASS_S), sum = mreg(k->f, CLASS_S);
+	int only = only_level(f, level, ROLE_N);
+	if (only >= 0) { /* positions left alternate as well as positions done */
+		w->asked[only] = true;
+		EMIT(&k->at, sandi, R(odd), R(w->left[only]), 1);
+		EMIT(&k->at, smuli, R(half), R(odd), x->acc_tile);
+		EMIT(&k->at, sadd, R(sum), R(half), R(row));
+		return sum;
+	}
+	struct follower *turn = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
 	for (uint32_t i = 0; turn && i < f->n; i++)
 		if (f->level[i].role == ROLE_N && level[i] >= 0) {
 			int64_t radix = 1;
@@ -480,13 +491,19 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			r->moved = x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
 		if (x->mode == KERNEL_WHOLE) {
-			vreg number = follow_number(k, w, f, level, ROLE_K, 1, &blocks);
-			s.add = blocks > 1;
-			if (blocks > 1)
-				s.first = equals(k, number, 0);
+			int only = only_level(f, level, ROLE_K);
+			if (only >= 0) {
+				s.add = true;
+				s.first = walker_at_first(w, &k->at, only);
+			} else {
+				vreg number = follow_number(k, w, f, level, ROLE_K, 1, &blocks);
+				s.add = blocks > 1;
+				if (blocks > 1)
+					s.first = equals(k, number, 0);
+			}
 		}
 		if (s.full != s.tail)
-			s.short_block = equals(k, follow_contract(k, w, f, level, x), ceil_div(k->dim[x->contract].n, s.full) - 1);
+			s.short_block = walker_at_last(w, &k->at, contract_level(f, level, x));
 	}
 	multiply_groups(k, x, &s);
 	walker_advance(w, &k->at);
@@ -534,11 +551,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		uint32_t inner = 0;
 		for (uint32_t i = 0; i < f->n && f->level[i].role == ROLE_M; i++)
 			inner += f->level[i].count > 1;
-		struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
-		if (r) {
-			r->step[inner] = 1;
-			last = equals(k, r->reg, blocks - 1);
-		}
+		last = walker_at_last(w, &k->at, (int)inner);
 	}
 	for (uint32_t i = 0; i < x->cut.n_points; i++) {
 		struct point pt = x->cut.pts[i];

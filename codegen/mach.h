@@ -70,8 +70,9 @@ struct mcursor mloop(struct mcursor *at, vreg count);    /* cursor into the new 
 struct mcursor mrepeat(struct mcursor *at, vreg again);
 vreg m_const(struct mcursor *at, int64_t v);             /* a new scalar holding v */
 
-/* schedule.c: bundles for every basic block; window: operations looked at beyond the oldest unscheduled one; pipelines: overlap innermost loops. */
-void mach_schedule(struct mfn *f, uint32_t window, bool pipelines);
+/* schedule.c: bundles for every basic block; window: operations looked at beyond the oldest unscheduled one; pipelines: overlap innermost
+ * loops, in all registers of a class but `spare`. */
+void mach_schedule(struct mfn *f, uint32_t window, bool pipelines, uint32_t spare);
 /* pipeline.c: sets loop->pipe and returns true where the loop is innermost, its trips are known and overlapping them pays. */
 struct reg_facts {
 	uint32_t n_defs;
@@ -81,7 +82,7 @@ struct reg_facts {
 	bool seen;
 	uint32_t first, last;     /* accesses, in program order */
 };
-bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *facts, uint32_t n_facts, struct tg_arena *scratch);
+bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *facts, uint32_t n_facts, uint32_t spare, struct tg_arena *scratch);
 /* regalloc.c: false when the registers do not suffice. */
 bool mach_allocate(struct mfn *f);
 /* bundle.c: appends the code to the executable; entry_word: where it starts. halt is added. */

@@ -1,7 +1,7 @@
 /* mach_text.c: machine code as text, and back: the mach level of the IR, kept in a stage's attribute `code`.
  *
  *   window 256                          how far the scheduler looked ahead
- *   pipelines 1                         innermost loops are overlapped with themselves
+ *   pipelines 1 0                       innermost loops are overlapped with themselves, with that many registers to spare
  *   top 12288                           SRAM in use
  *   buffer in0 4096 512                 name, address, bytes
  *   desc 0 1 2 2 0 ...                  a DMA descriptor, every field of struct tg_dma_desc in order
@@ -73,7 +73,7 @@ static void print_tree(struct tg_buf *b, struct tg_arena *a, const struct mseq *
 
 void mach_print(struct tg_buf *b, const struct stage_code *c)
 {
-	tg_buf_printf(b, "window %u\npipelines %d\ntop %llu\n", c->window, c->pipelines, (unsigned long long)c->sram_top);
+	tg_buf_printf(b, "window %u\npipelines %d %u\ntop %llu\n", c->window, c->pipelines, c->spare, (unsigned long long)c->sram_top);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
 		tg_buf_printf(b, "buffer %s %llu %llu\n", c->buffers[i].name, (unsigned long long)c->buffers[i].sram, (unsigned long long)c->buffers[i].bytes);
 	for (uint32_t i = 0; i < c->n_descs; i++)
@@ -174,6 +174,15 @@ static void parse_regs(struct reader *r, struct stage_code *c)
 	}
 }
 
+static void parse_pipelines(struct reader *r, struct stage_code *c)
+{
+	c->pipelines = number(r) != 0;
+	int64_t spare = number(r);
+	if (spare < 0 || spare > 256)
+		r->failed = "more spare registers than a chip has";
+	c->spare = (uint32_t)spare;
+}
+
 static void parse_buffer(struct reader *r, struct stage_code *c)
 {
 	const char *w;
@@ -235,7 +244,7 @@ const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const cha
 		if (is_word(w, n, "window"))
 			c->window = (uint32_t)number(&r);
 		else if (is_word(w, n, "pipelines"))
-			c->pipelines = number(&r) != 0;
+			parse_pipelines(&r, c);
 		else if (is_word(w, n, "top"))
 			c->sram_top = (uint64_t)number(&r);
 		else if (is_word(w, n, "buffer"))

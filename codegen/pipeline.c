@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, SPARE_VREGS = 2 };
+enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8 };
 
+struct user { uint32_t item; struct user *next; };
 struct pipe {
 	struct block b;
 	struct tg_arena *a;
@@ -27,11 +28,14 @@ struct pipe {
 	uint16_t (*used)[TG_N_SLOTS];
 	uint8_t (*busy)[3];         /* P, M, R: a bit for each array */
 	/* registers */
+	uint32_t spare;
 	uint32_t n_regs;            /* those of the code before pipelining */
 	bool *local;
+	struct user **users;        /* by local register */
 	int32_t *born, *gone;       /* by register */
 	uint32_t *copies_of;        /* by register */
 	uint32_t copies, stages;
+	uint32_t *window_name;      /* by register: its name in the window that is being written */
 	uint32_t *first_copy;       /* by register: its copies are f->classes numbers from here on, 0: itself */
 };
 
@@ -261,22 +265,119 @@ static bool place_all(struct pipe *p)
 	return false;
 }
 
-/* Operations without vector inputs (loads, constants) move towards their readers: values live shorter. */
+/* ---- shorter lives ------------------------------------------------------------------------------------------------------------------- */
+
+/* What a bundle of life costs: rare registers more. */
+static int64_t weight(const struct pipe *p, int64_t r)
+{
+	static const uint8_t by_class[N_CLASSES] = { [CLASS_P] = 16, [CLASS_M] = 12, [CLASS_S] = 4, [CLASS_V] = 2 };
+	return by_class[p->b.f->classes.at[r]];
+}
+
+static void note_user(struct pipe *p, int64_t r, uint32_t item)
+{
+	if (!r || !p->local[r])
+		return;
+	struct user *u = tg_alloc(p->a, sizeof *u);
+	*u = (struct user){ item, p->users[r] };
+	p->users[r] = u;
+}
+
+static void find_users(struct pipe *p)
+{
+	p->users = tg_alloc_n(p->a, p->n_regs, sizeof *p->users);
+	for (uint32_t i = 0; i < p->b.n; i++) {
+		const struct mop *op = &p->b.items[i].node->op;
+		const struct tg_insn_info *info = tg_insn_info(op->op);
+		note_user(p, op->pred, i);
+		for (uint32_t k = 0; k < info->n_fields; k++)
+			if (info->field[k].kind <= TG_FIELD_P)
+				note_user(p, op->f[k], i);
+	}
+}
+
+/* The life of register r if item i stood at t. */
+static int64_t life(const struct pipe *p, int64_t r, uint32_t i, int64_t t)
+{
+	int64_t first = t, last = t;
+	for (const struct user *u = p->users[r]; u; u = u->next) {
+		int64_t at = u->item == i ? t : p->time[u->item];
+		first = at < first ? at : first;
+		last = at > last ? at : last;
+	}
+	return last - first;
+}
+
+static int64_t lives_cost(const struct pipe *p, uint32_t i, int64_t t)
+{
+	const struct mop *op = &p->b.items[i].node->op;
+	const struct tg_insn_info *info = tg_insn_info(op->op);
+	int64_t cost = op->pred && p->local[op->pred] ? weight(p, op->pred) * life(p, op->pred, i, t) : 0;
+	for (uint32_t k = 0; k < info->n_fields; k++)
+		if (info->field[k].kind <= TG_FIELD_P && op->f[k] && p->local[op->f[k]])
+			cost += weight(p, op->f[k]) * life(p, op->f[k], i, t);
+	return cost;
+}
+
+/* Moves an operation between its neighbours in the graph to where the registers it touches live shortest. */
+static bool improve(struct pipe *p, uint32_t i)
+{
+	int64_t from = earliest(p, i), to = latest(p, i), now = p->time[i], best = now, least = lives_cost(p, i, now);
+	to = to == INT64_MAX ? now + p->interval : to;
+	if (to - from > 4 * (int64_t)p->interval)
+		to = from + 4 * (int64_t)p->interval;
+	mark(p, i, false);
+	/* costs are piecewise linear in t: from each end to the nearest free bundle, and near the present place */
+	const int64_t starts[] = { from, to };
+	for (int e = 0; e < 2; e++) {
+		int64_t t = starts[e], step = e ? -1 : 1;
+		while (t >= from && t <= to && !room(p, &p->b.items[i].node->op, (int32_t)t))
+			t += step;
+		if (t < from || t > to)
+			continue;
+		int64_t cost = lives_cost(p, i, t);
+		if (cost < least) {
+			least = cost;
+			best = t;
+		}
+	}
+	p->time[i] = (int32_t)best;
+	mark(p, i, true);
+	return best != now;
+}
+
+/* Scalar work and loads were placed as early as possible: as late as possible frees their neighbours, chain by chain. */
 static void sink(struct pipe *p)
 {
-	for (uint32_t i = p->b.n; i-- > 0;) {
-		const struct mop *op = &p->b.items[i].node->op;
-		if (slot_of(op) != TG_SLOT_L && op->op != TG_I_vmovi && op->op != TG_I_mrd)
-			continue;
-		int64_t to = latest(p, i), now = p->time[i];
-		if (to == INT64_MAX || to <= now)
-			continue;
-		mark(p, i, false);
-		int64_t t = to;
-		while (t > now && !room(p, op, (int32_t)t))
-			t--;
-		p->time[i] = (int32_t)t;
-		mark(p, i, true);
+	bool moved = true;
+	for (int pass = 0; pass < MAX_PASSES && moved; pass++) {
+		moved = false;
+		for (uint32_t i = p->b.n; i-- > 0;) {
+			const struct mop *op = &p->b.items[i].node->op;
+			uint32_t s = slot_of(op);
+			if (s != TG_SLOT_L && s != TG_SLOT_S && s != TG_SLOT_R && op->op != TG_I_vmovi)
+				continue;
+			int64_t to = latest(p, i), now = p->time[i], t = to;
+			if (to == INT64_MAX || to <= now)
+				continue;
+			mark(p, i, false);
+			while (t > now && !room(p, op, (int32_t)t))
+				t--;
+			moved |= t > now;
+			p->time[i] = (int32_t)t;
+			mark(p, i, true);
+		}
+	}
+}
+
+static void shorten_lives(struct pipe *p)
+{
+	bool moved = true;
+	sink(p);
+	for (int pass = 0; pass < MAX_PASSES && moved; pass++) {
+		moved = false;
+		for (uint32_t k = 0; k < p->b.n; k++)
+			moved |= improve(p, pass % 2 ? k : p->b.n - 1 - k);
 	}
 }
 
@@ -288,6 +389,10 @@ static void settle_start(struct pipe *p)
 		first = p->time[i] < first ? p->time[i] : first;
 	for (uint32_t i = 0; i < p->b.n; i++)
 		p->time[i] -= first;
+}
+
+static void count_stages(struct pipe *p)
+{
 	p->stages = 0;
 	for (uint32_t i = 0; i < p->b.n; i++)
 		if ((uint32_t)p->time[i] / p->interval + 1 > p->stages)
@@ -323,11 +428,40 @@ static void find_lives(struct pipe *p)
 	}
 }
 
+/* Where the windows are cut is free: where the fewest local values cross a cut, as the allocator keeps those for the whole kernel. */
+static void rotate(struct pipe *p)
+{
+	int32_t ii = (int32_t)p->interval;
+	int32_t *crossing = tg_alloc_n(p->a, (size_t)ii + 1, sizeof *crossing), best = 0;
+	find_lives(p);
+	for (size_t r = 1; r < p->n_regs; r++) {
+		if (p->gone[r] < 0 || !p->local[r] || p->gone[r] - p->born[r] >= ii)
+			continue;
+		int32_t weight = p->b.f->classes.at[r] == CLASS_P ? 4 : p->b.f->classes.at[r] == CLASS_S ? 2 : 1;
+		/* a cut at c divides it when born < c <= gone, modulo the interval */
+		for (int32_t t = p->born[r] + 1; t <= p->gone[r]; t++)
+			crossing[t % ii] += weight;
+	}
+	for (int32_t c = 1; c < ii; c++)
+		if (crossing[c] < crossing[best])
+			best = c;
+	for (uint32_t i = 0; i < p->b.n; i++)
+		p->time[i] += best ? ii - best : 0;
+}
+
+static bool crosses(const struct pipe *p, int64_t r)
+{
+	return p->gone[r] / (int32_t)p->interval != p->born[r] / (int32_t)p->interval;
+}
+
 /* Names that every local value needs, and whether the chip has the registers. */
 static bool expand_names(struct pipe *p, const uint32_t *outside)
 {
 	size_t n = p->n_regs;
-	uint64_t need[N_CLASSES] = { 0 };
+	int32_t ii = (int32_t)p->interval;
+	uint32_t need[N_CLASSES] = { 0 };
+	const uint32_t have[N_CLASSES] = { [CLASS_S] = p->chip->n_sregs - 2, [CLASS_V] = p->chip->n_vregs, [CLASS_M] = p->chip->n_mregs - 1, [CLASS_P] = p->chip->n_pregs - 1 };
+	uint16_t (*live)[N_CLASSES] = tg_alloc_n(p->a, p->interval, sizeof *live);
 	p->copies = 1;
 	find_lives(p);
 	for (size_t r = 1; r < n; r++) {
@@ -340,27 +474,26 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 	}
 	if (p->copies > MAX_COPIES)
 		return false;
-	/* Registers at the busiest bundle of the interval: a value that lives x bundles counts in x of them. */
-	uint16_t *live = tg_alloc_n(p->a, p->interval, sizeof *live);
-	uint32_t most = 0;
 	for (size_t r = 1; r < n; r++) {
-		if (p->gone[r] < 0)
-			continue;
 		enum vclass c = (enum vclass)p->b.f->classes.at[r];
-		if (!p->local[r])
+		if (p->gone[r] < 0 || !p->local[r])
 			continue;
-		need[c] += p->copies_of[r] > 1 ? p->copies : p->gone[r] / (int32_t)p->interval != p->born[r] / (int32_t)p->interval;
-		bool crosses = p->gone[r] / (int32_t)p->interval != p->born[r] / (int32_t)p->interval; /* the allocator keeps it for the whole kernel */
-		if (p->copies_of[r] > 1 || c != CLASS_V || crosses)
-			continue;
-		for (int32_t t = p->born[r]; t < p->gone[r]; t++) {
-			uint16_t *x = &live[(uint32_t)t % p->interval];
-			(*x)++;
-			most = *x > most ? *x : most;
-		}
+		if (p->copies_of[r] > 1)
+			need[c] += p->copies;
+		else if (crosses(p, (int64_t)r))
+			need[c]++;
+		else
+			for (int32_t t = p->born[r]; t < p->gone[r] || t == p->born[r]; t++)
+				live[t % ii][c]++;
 	}
-	return need[CLASS_V] + most + outside[CLASS_V] + SPARE_VREGS <= p->chip->n_vregs && need[CLASS_P] + outside[CLASS_P] < p->chip->n_pregs &&
-	       need[CLASS_M] + outside[CLASS_M] < p->chip->n_mregs && need[CLASS_S] + outside[CLASS_S] + 2 < p->chip->n_sregs;
+	for (uint32_t c = 0; c < N_CLASSES; c++) {
+		uint32_t most = 0;
+		for (int32_t t = 0; t < ii; t++)
+			most = live[t][c] > most ? live[t][c] : most;
+		if (need[c] + most + outside[c] + p->spare > have[c])
+			return false;
+	}
+	return true;
 }
 
 static void name_copies(struct pipe *p)
@@ -368,6 +501,7 @@ static void name_copies(struct pipe *p)
 	struct mfn *f = p->b.f;
 	size_t n = p->n_regs;
 	p->first_copy = tg_alloc_n(p->a, n, sizeof *p->first_copy);
+	p->window_name = tg_alloc_n(p->a, n, sizeof *p->window_name);
 	for (size_t r = 1; r < n; r++) {
 		if (p->gone[r] < 0 || !p->local[r] || p->copies_of[r] == 1)
 			continue;
@@ -377,9 +511,18 @@ static void name_copies(struct pipe *p)
 	}
 }
 
-static int64_t renamed(const struct pipe *p, int64_t r, uint64_t iteration)
+/* Copies by iteration where lives overlap; a name of its own in every window where a value stays within one; else its own name. */
+static int64_t renamed(struct pipe *p, int64_t r, uint64_t iteration)
 {
-	return r && p->first_copy[r] ? p->first_copy[r] + (int64_t)(iteration % p->copies) : r;
+	if (!r || r >= p->n_regs || !p->local[r])
+		return r;
+	if (p->first_copy[r])
+		return p->first_copy[r] + (int64_t)(iteration % p->copies);
+	if (crosses(p, r))
+		return r;
+	if (!p->window_name[r])
+		p->window_name[r] = mreg(p->b.f, (enum vclass)p->b.f->classes.at[r]).id;
+	return p->window_name[r];
 }
 
 static struct mop *copy_op(struct pipe *p, uint32_t item, uint64_t iteration)
@@ -402,6 +545,7 @@ static void write_windows(struct pipe *p, struct sched *s, int64_t from, int64_t
 	TG_VEC(struct sched_bundle) out = { 0 };
 	for (int64_t w = from; w < to; w++) {
 		size_t base = out.n;
+		memset(p->window_name, 0, p->n_regs * sizeof *p->window_name);
 		for (uint32_t t = 0; t < p->interval; t++)
 			*TG_PUSH(p->b.f->arena, &out) = (struct sched_bundle){ 0 };
 		for (uint32_t i = 0; i < p->b.n; i++) {
@@ -456,6 +600,7 @@ static void write_code(struct pipe *p)
 	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies };
 	int64_t fill = (int64_t)p->stages - 1, windows = p->trips + fill, rounds = (p->trips - fill) / p->copies;
 	name_copies(p);
+	if (getenv("PIPE2")) for (uint32_t i = 0; i < p->b.n; i++) { const struct mop *op = &p->b.items[i].node->op; fprintf(stderr, "  t %d (%d) %s pred %u :", p->time[i], p->time[i] / (int)p->interval, tg_insn_info(op->op)->name, op->pred); for (uint32_t kk = 0; kk < tg_insn_info(op->op)->n_fields; kk++) fprintf(stderr, " %lld", (long long)op->f[kk]); fprintf(stderr, "\n"); }
 	if (rounds >= 1 && p->trips > fill) {
 		out->rounds = mreg(p->b.f, CLASS_S);
 		struct sched_bundle *first = tg_alloc(p->b.f->arena, sizeof *first);
@@ -523,17 +668,19 @@ static bool search(struct pipe *p, const uint32_t *outside)
 		p->busy = tg_alloc_n(p->a, p->interval, sizeof *p->busy);
 		if (!find_heights(p) || !place_all(p))
 			continue;
-		sink(p);
+		shorten_lives(p);
 		settle_start(p);
+		rotate(p);
+		count_stages(p);
 		if (expand_names(p, outside))
 			return true;
 	}
 	return false;
 }
 
-bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *facts, uint32_t n_facts, struct tg_arena *scratch)
+bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *facts, uint32_t n_facts, uint32_t spare, struct tg_arena *scratch)
 {
-	struct pipe p = { .a = scratch, .chip = f->chip, .loop = loop, .n_regs = n_facts };
+	struct pipe p = { .a = scratch, .chip = f->chip, .loop = loop, .n_regs = n_facts, .spare = spare };
 	uint32_t n, outside[N_CLASSES] = { 0 };
 	bool done = false;
 	if (!facts[loop->control.id].constant || facts[loop->control.id].n_defs != 1 || !is_plain(loop, &n))
@@ -547,6 +694,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	p.b.n_local = n_facts;
 	deps_build(&p.b, loop->body.first, n, true);
 	incoming(&p);
+	find_users(&p);
 	p.time = tg_alloc_n(scratch, n, sizeof *p.time);
 	p.last = tg_alloc_n(scratch, n, sizeof *p.last);
 	p.height = tg_alloc_n(scratch, n, sizeof *p.height);

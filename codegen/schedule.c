@@ -201,7 +201,7 @@ static struct reg_facts *note_all(struct mfn *f, struct tg_arena *a)
 }
 
 /* Sequences still to do are kept on a list: loops nest as deep as the model's dimensions, the C stack need not. */
-void mach_schedule(struct mfn *f, uint32_t window, bool pipelines)
+void mach_schedule(struct mfn *f, uint32_t window, bool pipelines, uint32_t spare)
 {
 	struct tg_arena *lasting = tg_arena_new(tg_arena_heap(f->arena)), *scratch = tg_arena_new(tg_arena_heap(f->arena));
 	uint32_t n_facts = (uint32_t)f->classes.n; /* pipelines add registers of their own */
@@ -224,7 +224,7 @@ void mach_schedule(struct mfn *f, uint32_t window, bool pipelines)
 			}
 			if (n->kind == NODE_OP)
 				schedule_idle(f, n);
-			else if (n->kind != NODE_LOOP || !pipelines || !mach_pipeline(f, n, facts, n_facts, scratch))
+			else if (n->kind != NODE_LOOP || !pipelines || !mach_pipeline(f, n, facts, n_facts, spare, scratch))
 				*TG_PUSH(lasting, &todo) = &n->body;
 			n = n->next;
 		}

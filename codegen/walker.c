@@ -22,19 +22,55 @@ struct follower *walker_follow(struct kernel *k, struct walker *w, struct mcurso
 	return f;
 }
 
+static vreg at_position(struct walker *w, struct mcursor *at, int l, int64_t left)
+{
+	vreg p = mreg(at->f, CLASS_P);
+	w->asked[l] = true;
+	EMIT(at, peqi, R(p), R(w->left[l]), left);
+	return p;
+}
+
+vreg walker_at_first(struct walker *w, struct mcursor *at, int l)
+{
+	return at_position(w, at, l, w->count[l]);
+}
+
+vreg walker_at_last(struct walker *w, struct mcursor *at, int l)
+{
+	return at_position(w, at, l, 1);
+}
+
+/* The outermost level's end is the loop's: its counter is kept only for those who ask. */
+static bool counts(const struct walker *w, uint32_t l)
+{
+	return l + 1 < w->n_levels || w->asked[l] || (l == 0 && w->overlaps);
+}
+
 void walker_begin(struct walker *w, struct mcursor *before)
 {
-	for (uint32_t l = 0; l < w->n_levels; l++) {
-		if (l + 1 == w->n_levels && !w->overlaps)
-			break; /* nobody asks when the outermost level ends */
-		EMIT(before, smov, R(w->left[l]), w->count[l]);
-	}
+	for (uint32_t l = 0; l < w->n_levels; l++)
+		if (counts(w, l))
+			EMIT(before, smov, R(w->left[l]), w->count[l]);
 }
 
 static void add(struct mcursor *at, const struct follower *f, int64_t by)
 {
 	if (by)
 		EMIT(at, saddi, R(f->reg), R(f->reg), by);
+}
+
+/* Before the last position of level 0: it lies closer. */
+static void step_back(struct walker *w, struct mcursor *at)
+{
+	vreg was = at->pred, last = { 0 };
+	for (uint32_t i = 0; i < w->n; i++) {
+		if (!w->at[i].overlap)
+			continue;
+		last = last.id ? last : walker_at_last(w, at, 0);
+		at->pred = last;
+		add(at, &w->at[i], -w->at[i].overlap);
+		at->pred = was;
+	}
 }
 
 void walker_advance(struct walker *w, struct mcursor *at)
@@ -50,17 +86,11 @@ void walker_advance(struct walker *w, struct mcursor *at)
 				by -= w->count[l - 1] * f->step[l - 1] - (l == 1 && w->overlaps ? f->overlap : 0);
 			add(at, f, by);
 		}
-		if (l >= w->n_levels || (l + 1 == w->n_levels && !(l == 0 && w->overlaps)))
+		if (l >= w->n_levels || !counts(w, l))
 			break;
 		EMIT(at, saddi, R(w->left[l]), R(w->left[l]), -1);
-		if (l == 0 && w->overlaps) {
-			vreg last = mreg(at->f, CLASS_P);
-			EMIT(at, peqi, R(last), R(w->left[0]), 1);
-			at->pred = last;
-			for (uint32_t i = 0; i < w->n; i++)
-				add(at, &w->at[i], -w->at[i].overlap);
-			at->pred = wrapped;
-		}
+		if (l == 0 && w->overlaps)
+			step_back(w, at);
 		if (l + 1 == w->n_levels)
 			break;
 		wrapped = mreg(at->f, CLASS_P);

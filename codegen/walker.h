@@ -20,6 +20,7 @@ struct walker {
 	uint32_t n_levels, n;
 	int64_t count[MAX_LEVELS]; /* [0] innermost */
 	vreg left[MAX_LEVELS];     /* positions left, this one included */
+	bool asked[MAX_LEVELS];    /* the body reads `left` */
 	struct follower at[MAX_FOLLOWERS];
 	bool overlaps;
 };
@@ -28,6 +29,9 @@ struct walker {
 int walker_level(struct mfn *f, struct walker *w, int64_t n);
 /* A register that follows, starting at `start`; NULL when there are too many. */
 struct follower *walker_follow(struct kernel *k, struct walker *w, struct mcursor *before, vreg start, int64_t offset);
+/* Predicate: level l stands at its first or its last position. */
+vreg walker_at_first(struct walker *w, struct mcursor *at, int l);
+vreg walker_at_last(struct walker *w, struct mcursor *at, int l);
 /* Sets the counters, in front of the loop, once the levels are known. */
 void walker_begin(struct walker *w, struct mcursor *before);
 /* At the end of the body: on to the next position. */
