@@ -28,7 +28,7 @@ static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan 
 	c->n_descs = (uint32_t)descs.list.n;
 	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
-		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].bytes, 0, 0 };
+		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].places * p->operand[i].place_bytes, 0, 0 };
 	return true;
 }
 

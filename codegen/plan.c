@@ -4,6 +4,7 @@
  * dimension whose halving costs the fewest predicted cycles is halved until the tile fits SRAM and accumulators. The cheapest candidate wins. */
 #include "plan.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- SRAM image of an operand ------------------------------------------------------------------------------------ */
@@ -139,6 +140,9 @@ static bool steps_fit(const struct plan *p)
 	return true;
 }
 
+enum { MAX_REFINEMENTS = 16 };
+#define LEAST_GAIN 0.005
+
 /* ---- cost ----------------------------------------------------------------------------------------------------------- */
 
 static int64_t tiles_of(const struct plan *p, uint32_t d)
@@ -185,19 +189,28 @@ static double fetches(const struct plan *p, const struct operand *o)
 	return n;
 }
 
+/* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
+enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4 };
+
 static double vector_work(const struct plan *p)
 {
-	double blocks = 1, loads = 0, alu = 0;
+	double blocks = 1, results = 1, loads = 0, alu = 0, slow = 0;
 	const struct tg_chip *c = p->chip;
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		blocks *= (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		double n = (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+		blocks *= n;
+		results *= is_reduction(p, d) ? 1 : n;
+	}
 	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
 		uint8_t op = p->stage->nodes[i].op;
 		loads += op == TG_X_arg;
 		alu += op != TG_X_arg && op != TG_X_const;
+		slow += op == TG_X_exp || op == TG_X_log || op == TG_X_tanh || op == TG_X_erf || op == TG_X_div || op == TG_X_sqrt;
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
-	return blocks * (each + 2) + 20;
+	each += slow * 4 / c->n_alu;
+	double ramps = p->stage->n_reds ? ceil(results / REDUCED_TOGETHER) : 1; /* every few results have a loop over what they reduce */
+	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
 
 static double matrix_work(const struct plan *p)
@@ -217,21 +230,27 @@ static double matrix_work(const struct plan *p)
 	}
 	double kb = outer_k * (double)ceil_div(p->tile[p->contract], c->array_rows);
 	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
-	double per_row = (double)c->rate_den[p->array] / c->rate_num[p->array];
-	double push = c->array_rows / (double)c->push_rows_per_cycle + 20;
-	double epilogue = rows / c->sublanes * 6 + c->latency.multiply_read;
-	return batch * nb * (kb * (push + rows * per_row) + epilogue);
+	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
+	double push = c->array_rows / (double)c->push_rows_per_cycle;
+	bool two = p->tile[p->lane] > c->array_cols && p->tile[p->lane] % c->array_cols; /* the last columns have a loop of their own */
+	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
+/* Transfers run beside the work but for the first tile's and the last result's. */
 static double total_cost(struct plan *p)
 {
-	double n_tiles = 1, dma = 0;
+	double n_tiles = 1, dma = 0, first = 0, last = dma_cycles(p, &p->operand[p->n_ops]);
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
-	for (uint32_t i = 0; i <= p->n_ops; i++)
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		dma += dma_cycles(p, &p->operand[i]) * fetches(p, &p->operand[i]);
+		first += i < p->n_ops ? dma_cycles(p, &p->operand[i]) : 0;
+	}
 	double work = p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p);
-	return dma + n_tiles * (work + 40);
+	if (p->n_loops == 0 || !plan_prefetches(p))
+		return dma + n_tiles * (work + TILE_OVERHEAD);
+	double busy = n_tiles * (work + TILE_OVERHEAD), beside = dma - first - last;
+	return first + last + (busy > beside ? busy : beside);
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */
@@ -281,7 +300,12 @@ static bool lay_out(struct plan *p, uint64_t base)
 		/* a constant is one element that a vector load reads with strides of 0 */
 		o->sram = at;
 		o->mem = i + 2;
-		at += (o->bytes + 63) & ~UINT64_C(63);
+		o->place_bytes = (o->bytes + 63) & ~UINT64_C(63);
+		o->places = 1;
+		for (uint32_t l = 0; l < p->n_loops && !o->is_list && plan_prefetches(p); l++)
+			if (depends(o, (uint32_t)p->loop_order[l]))
+				o->places = 2;
+		at += o->places * o->place_bytes;
 	}
 	p->partial_sram = at;
 	p->partial_bytes = 0;
@@ -363,6 +387,34 @@ static double excess(struct plan *p, uint64_t base)
 	return over;
 }
 
+/* Halves the dimension that makes a legal tile cheaper, as long as one does: smaller tiles expose less of the first fetch and the last store. */
+static void refine_tile(struct plan *p, uint64_t base)
+{
+	for (int round = 0; round < MAX_REFINEMENTS; round++) {
+		double best = p->cost * (1 - LEAST_GAIN);
+		int pick = NO_DIM;
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			if (!may_tile(p, d) || is_reduction(p, d))
+				continue;
+			int64_t old = p->tile[d];
+			p->tile[d] = smaller(p, d);
+			if (tile_is_legal(p, base)) {
+				double cost = total_cost(p);
+				if (cost < best) {
+					best = cost;
+					pick = (int)d;
+				}
+			}
+			p->tile[d] = old;
+		}
+		if (pick == NO_DIM)
+			break;
+		p->tile[pick] = smaller(p, (uint32_t)pick);
+		p->cost = best;
+	}
+	tile_is_legal(p, base);
+}
+
 static bool search_tile(struct plan *p, uint64_t base)
 {
 	for (uint32_t d = 0; d < p->n_dims; d++)
@@ -370,6 +422,7 @@ static bool search_tile(struct plan *p, uint64_t base)
 	for (int round = 0; round < 400; round++) {
 		if (tile_is_legal(p, base)) {
 			p->cost = total_cost(p);
+			refine_tile(p, base);
 			return true;
 		}
 		double before = excess(p, base), best = 0;
