@@ -213,22 +213,45 @@ static double vector_work(const struct plan *p)
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
 
+/* Blocks of the contracted dimensions: those that the kernel folds into the lanes, or packs beside each other there, count with the innermost. */
+static double contracted_blocks(const struct plan *p)
+{
+	const struct operand *lhs = &p->operand[p->lhs], *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : NULL;
+	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows;
+	bool done[MAX_DIMS] = { false };
+	done[p->contract] = true;
+	for (int packs = 0; packs < 2; packs++)
+		for (uint32_t d = 0; rhs && d < p->n_dims; d++) {
+			bool folds = lhs->step[d] == lanes * lhs->step[p->contract];
+			if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || (packs ? lanes * p->tile[d] > rows || p->tile[d] >= p->chip->n_mregs : !folds))
+				continue;
+			lanes *= p->tile[d];
+			done[d] = true;
+			if (packs)
+				break;
+			d = UINT32_MAX; /* from the start */
+		}
+	double blocks = (double)ceil_div(lanes, rows);
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_K && !done[d])
+			blocks *= (double)p->tile[d];
+	return blocks;
+}
+
 static double matrix_work(const struct plan *p)
 {
 	const struct tg_chip *c = p->chip;
-	double rows = 1, outer_k = 1, batch = 1, outer_n = 1;
+	double rows = 1, batch = 1, outer_n = 1;
 	for (uint32_t d = 0; d < p->n_dims; d++) {
 		double t = (double)p->tile[d];
 		if (p->role[d] == ROLE_M)
 			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
-		else if (p->role[d] == ROLE_K && (int)d != p->contract)
-			outer_k *= t;
 		else if (p->role[d] == ROLE_BATCH)
 			batch *= t;
 		else if (p->role[d] == ROLE_N && (int)d != p->lane)
 			outer_n *= t;
 	}
-	double kb = outer_k * (double)ceil_div(p->tile[p->contract], c->array_rows);
+	double kb = contracted_blocks(p);
 	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
 	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
 	double push = c->array_rows / (double)c->push_rows_per_cycle;
