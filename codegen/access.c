@@ -196,6 +196,66 @@ static void merge_dims(struct plan *p)
 			}
 }
 
+/* The largest number of lanes into which n entries divide evenly. */
+static int64_t even_lanes(int64_t n, int64_t lanes)
+{
+	int64_t q = lanes;
+	while (n % q)
+		q--;
+	return q;
+}
+
+/* Can dimension d become rows of q lanes? */
+static bool can_split(struct plan *p, uint32_t d)
+{
+	if (p->pinned[d] || p->n_dims == MAX_DIMS)
+		return false;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		bool used;
+		if (!lone(&p->operand[i], d, &used) ? used : p->operand[i].n_comps == MAX_COMPS)
+			return false;
+	}
+	return true;
+}
+
+static void split(struct plan *p, uint32_t d, int64_t q)
+{
+	uint32_t inner = p->n_dims++;
+	p->extent[inner] = q;
+	p->extent[d] /= q;
+	p->role[inner] = p->role[d];
+	p->pinned[inner] = false;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		bool used;
+		struct operand *o = &p->operand[i];
+		struct comp *x = lone(o, d, &used);
+		if (!x)
+			continue;
+		o->base += x->offset * x->stride;
+		x->offset = 0;
+		o->comp[o->n_comps] = *x;
+		o->comp[o->n_comps++].term[0].dim = inner;
+		x->term[0].coef *= q;
+		x->size = INT64_MAX / 2; /* never tested: not guarded */
+	}
+}
+
+/* A stage with one long dimension would fill one row of a register only: make rows of it. */
+static void split_alone(struct plan *p)
+{
+	uint32_t n = 0, at = 0;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_PARALLEL) {
+			n++;
+			at = d;
+		}
+	if (n != 1 || p->stage->n_reds || p->extent[at] <= p->chip->lanes || !can_split(p, at))
+		return;
+	int64_t q = even_lanes(p->extent[at], p->chip->lanes);
+	if (q >= p->chip->lanes / 4)
+		split(p, at, q);
+}
+
 /* 64-bit integers are 32-bit in SRAM where the body allows it; anything else of 64 bits is not for the lanes. */
 static const char *lane_type(enum tg_dtype t)
 {
@@ -304,5 +364,6 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 		if (p->extent[d] == 1 && !p->pinned[d])
 			drop_dim(p, d);
 	merge_dims(p);
+	split_alone(p);
 	return NULL;
 }

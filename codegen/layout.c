@@ -76,7 +76,8 @@ static void dim_ranks(const struct driver *dr, const struct tg_op *op, int64_t *
 	for (uint32_t i = 0; i < s->n_ins; i++) {
 		const struct tg_value *v = tg_value_get(dr->m, op->in[i]);
 		int64_t n;
-		if (!tg_const_of(dr->m, op->in[i]) && tg_shape_count(&v->shape, &n) && n > most) {
+		const struct tg_const *c = tg_const_of(dr->m, op->in[i]);
+		if ((!c || c->kind != TG_CONST_SPLAT) && tg_shape_count(&v->shape, &n) && (n > most || (n == most && largest && tg_const_of(dr->m, op->in[which]) && !c))) {
 			most = n;
 			largest = v;
 			which = i;
