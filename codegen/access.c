@@ -93,11 +93,11 @@ static const char *add_split(struct operand *o, const struct comp *c)
 	return NULL;
 }
 
-static const char *describe_operand(struct plan *p, struct operand *o, tg_val v, const struct tg_map *map, bool guarded, const uint64_t *dram)
+static const char *describe_operand(struct plan *p, struct operand *o, tg_val v, const struct tg_map *map, bool guarded, const struct places_of *at)
 {
 	const struct tg_value *val = tg_value_get(p->m, v);
 	int64_t stride[TG_MAX_RANK];
-	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype, .dram = dram ? dram[v.id] : 0 };
+	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype, .dram = at->dram[v.id], .home = at->home[v.id], .storage = at->storage[v.id] };
 	const struct tg_const *c = tg_const_of(p->m, v);
 	if (c && c->kind == TG_CONST_SPLAT && !guarded) {
 		o->constant = c;
@@ -328,7 +328,7 @@ static const char *gather_terms(struct plan *p)
 	return NULL;
 }
 
-const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const uint64_t *dram)
+const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at)
 {
 	const struct tg_stage *s = op->attrs[TG_AT(tile_stage, body)].stage;
 	*p = (struct plan){ .chip = c, .m = m, .op = op, .stage = s, .lane = NO_DIM, .row = NO_DIM, .contract = NO_DIM, .lhs = -1, .rhs = -1 };
@@ -349,11 +349,11 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 		if (s->nodes[i].op == TG_X_index)
 			p->pinned[s->nodes[i].k] = true; /* numbers are still the stage's own */
 	for (uint32_t i = 0; i < s->n_ins; i++) {
-		const char *why = describe_operand(p, &p->operand[i], op->in[i], &s->ins[i].map, s->ins[i].guarded, dram);
+		const char *why = describe_operand(p, &p->operand[i], op->in[i], &s->ins[i].map, s->ins[i].guarded, at);
 		if (why)
 			return why;
 	}
-	const char *why = describe_operand(p, &p->operand[s->n_ins], op->out[0], &s->outs[0].map, false, dram);
+	const char *why = describe_operand(p, &p->operand[s->n_ins], op->out[0], &s->outs[0].map, false, at);
 	why = why ? why : operand_types(p);
 	why = why ? why : node_types(s);
 	why = why ? why : gather_terms(p);
