@@ -41,7 +41,7 @@ struct emit {
 /* One dimension of a transfer. */
 struct side { int64_t size, sram, dram; const struct comp *comp; uint32_t limit_dim; bool guarded; };
 
-enum { FRAME_MEM = 1 };
+enum { FRAME_MEM = 1, MOST_UNRETIRED = 32 /* transfers of one operand that are not waited for one by one */ };
 _Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
 /* Rows of the frame, each of so many slots of 8 bytes. */
 enum { SLOT_NOW = 0, SLOT_NEXT = MAX_DIMS, SLOT_PLACE = 2 * MAX_DIMS, SLOT_NEXT_PLACE = SLOT_PLACE + MAX_OPERANDS + 1,
@@ -376,6 +376,11 @@ static vreg start_transfer(struct emit *e, uint32_t operand, vreg place, vreg wh
 	e->at.pred = when;
 	EMIT(&e->at, dma_start, R(number), q, R(desc), out ? R(sram) : R(dram), out ? R(dram) : R(sram));
 	e->at.pred = (vreg){ 0 };
+	int64_t starts = 1;
+	for (uint32_t i = 0; i < extra; i++)
+		starts *= s[i].size;
+	if (starts > MOST_UNRETIRED)
+		EMIT(&e->at, dma_wait, q, R(number));
 	for (uint32_t i = extra; i-- > 0;) {
 		int64_t back = i + 1 < extra ? s[i + 1].size : 0;
 		int64_t ds = (s[i].sram - back * (i + 1 < extra ? s[i + 1].sram : 0)) * elem_bytes(o->sram_dtype);
@@ -434,6 +439,7 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 		at[d] = outside && is_reduction(e->p, d) ? (vreg){ 0 } : coordinate(e, d);
 	for (uint32_t i = 0; i <= e->p->n_ops; i++)
 		place[i] = e->p->operand[i].direct ? tile_offset(e, &e->p->operand[i]) : e->p->operand[i].places > 1 ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
+	EMIT(&e->at, idle, 1); /* ends the block: what moves tiles gives its registers back before the kernel takes many */
 	kernel_begin(&k, e->f, e->p, &e->at, at, place, e->unroll);
 	if (e->p->path == PATH_MATRIX)
 		kernel_matrix_path(&k, mode);
