@@ -237,8 +237,12 @@ static bool births(struct tg_sim *s, const struct decoded *b)
 	for (uint32_t i = b->birth; i < b->birth + b->n_births; i++) {
 		const struct tg_birth *t = &s->x->births.at[i];
 		uint64_t at = t->sram, end = t->sram + t->bytes;
-		if (t->bytes && chunks_have(m->chunk_write, at, t->bytes) && marks_have(m, at, t->bytes, MARK_WRITER))
-			return sim_trap(s, "a buffer is born where an unretired DMA transfer writes", (int64_t)at, NULL);
+		if (t->bytes && chunks_have(m->chunk_write, at, t->bytes)) {
+			dma_settle(s, at, t->bytes);
+			if (marks_have(m, at, t->bytes, MARK_WRITER))
+				return sim_trap(s, "a buffer is born where an unretired DMA transfer writes", (int64_t)at, NULL);
+		}
+		forget_clean(m, at, t->bytes, 0);
 		for (; at < end && (at & 63); at++)
 			m->written[at >> 6] &= ~(UINT64_C(1) << (at & 63));
 		for (; at + 64 <= end; at += 64)

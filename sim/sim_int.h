@@ -40,7 +40,10 @@ struct transfer {
 	uint64_t done;   /* cycle */
 	uint32_t list_bytes;
 	bool moved;
+	bool marked; /* its bytes are marked in SRAM */
 };
+struct dram_segment;
+struct cost_memo;
 struct span {
 	int64_t first, end;
 };
@@ -94,9 +97,14 @@ struct tg_sim {
 	uint64_t dram_bytes; /* mapped */
 	uint8_t *dram;
 	uint64_t *dram_touched; /* a bit per 64 KiB page */
+	struct dram_segment *segments; /* sorted; contents that still stand in the executable */
+	size_t n_segments;
 	uint64_t dram_free;     /* cycle from which the DRAM takes the next transfer */
 	struct queue *queues;
 	struct transfer *unretired, *spare_transfers;
+	uint32_t n_unretired;
+	struct cost_memo *costs;
+	uint64_t last_touched; /* DRAM page of the row before */
 	TG_VEC(struct span) spans_a, spans_b; /* scratch of the hazard check */
 	uint64_t random;
 
@@ -119,6 +127,12 @@ void sim_decode(struct tg_sim *s);
 bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in, int64_t *number);
 bool dma_wait(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in);
 void dma_reset(struct tg_sim *s); /* at the start of a run: queues count from 1 */
+void dma_open(struct tg_sim *s);
+void dma_settle(void *user, uint64_t at, uint64_t n); /* of struct tg_memory */
+/* dram.c: offsets in DRAM. Pointers to the bytes [first, end) for reading; for writing, where reads elsewhere no longer see the executable's copy */
+void dram_open(struct tg_sim *s);
+const uint8_t *dram_read(struct tg_sim *s, uint64_t first, uint64_t end);
+uint8_t *dram_write(struct tg_sim *s, uint64_t first, uint64_t end);
 void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
 /* fetch.c */
 void fetch_reset(struct tg_sim *s, uint32_t entry_word);
