@@ -142,10 +142,17 @@ static inline bool chunks_have(const uint32_t *count, uint64_t at, uint64_t n)
 
 static inline bool all_clean(const struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
 {
-	uint8_t all = how;
-	for (uint64_t k = at / CLEAN_BYTES; k <= (at + n - 1) / CLEAN_BYTES; k++)
-		all &= m->clean[k];
-	return all != 0;
+	uint64_t k = at / CLEAN_BYTES, left = (at + n - 1) / CLEAN_BYTES - k + 1, want = how * UINT64_C(0x0101010101010101), word;
+	for (; left >= 8; k += 8, left -= 8) {
+		memcpy(&word, m->clean + k, 8);
+		if ((word & want) != want)
+			return false;
+	}
+	if (left == 0)
+		return true;
+	memcpy(&word, m->clean + k, 8);
+	want &= ~UINT64_C(0) >> (64 - 8 * left);
+	return (word & want) == want;
 }
 
 /* After a successful access: what holds for whole entries around it. */

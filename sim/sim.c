@@ -1,5 +1,5 @@
 /* sim.c: the simulator object: memories, initial contents, counters, digest. The interpreter is sim_exec.c. */
-#include "sim_int.h"
+#include "jit.h"
 
 #include <sys/mman.h>
 
@@ -129,6 +129,7 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	new_memory(s);
 	dram_open(s);
 	dma_open(s);
+	jit_open(s);
 	return s;
 }
 
