@@ -38,14 +38,14 @@ static val and_also(struct gen *g, val a, val b)
 }
 
 /* Whether all pieces of [at, at + n) are clean: 1 for loads, 2 for stores. */
-static val clean_at(struct gen *g, val at, uint32_t n, uint8_t how)
+static val clean_at(struct gen *g, val clean, val at, uint32_t n, uint8_t how)
 {
 	val zero = gen_int(g, 0), want = gen_int(g, (int64_t)(how * UINT64_C(0x0101010101010101)));
 	if (n > g->s->core.mem.bytes)
 		return g->L->ConstInt(g->i1, 0, 0);
 	val inside = g->L->BuildICmp(g->b, LLVMIntULE, at, gen_int(g, (int64_t)(g->s->core.mem.bytes - n)), "");
 	val from = g->L->BuildSelect(g->b, inside, at, zero, "");
-	val piece = gen_at(g, g->clean, g->L->BuildLShr(g->b, from, gen_int(g, 6), ""));
+	val piece = gen_at(g, clean, g->L->BuildLShr(g->b, from, gen_int(g, 6), ""));
 	val off = g->L->BuildAnd(g->b, from, gen_int(g, CLEAN_BYTES - 1), "");
 	val pieces = g->L->BuildLShr(g->b, g->L->BuildAdd(g->b, off, gen_int(g, (int64_t)n + CLEAN_BYTES - 1), ""), gen_int(g, 6), "");
 	uint32_t least = (n + CLEAN_BYTES - 1) / CLEAN_BYTES;
@@ -64,26 +64,40 @@ static val clean_at(struct gen *g, val at, uint32_t n, uint8_t how)
 			word = g->L->BuildAnd(g->b, word, more, "");
 		}
 	}
-	val clean = g->L->BuildICmp(g->b, LLVMIntEQ, g->L->BuildAnd(g->b, word, want, ""), want, "");
-	return g->L->BuildAnd(g->b, inside, clean, "");
+	val hit = g->L->BuildICmp(g->b, LLVMIntEQ, g->L->BuildAnd(g->b, word, want, ""), want, "");
+	return g->L->BuildAnd(g->b, inside, hit, "");
 }
 
-static val row_of(struct gen *g, const struct place *p, uint32_t r)
+/* The look-up of a shape is a function of its own: there are few shapes. clean, base, step, block step -> i1. */
+static val lookup_for(struct gen *g, const struct place *p, bool box, uint8_t how)
 {
-	val a = g->L->BuildMul(g->b, p->step, gen_int(g, r % p->n), "");
-	val b = g->L->BuildMul(g->b, p->block_step, gen_int(g, r / p->n), "");
-	return g->L->BuildAdd(g->b, p->base, g->L->BuildAdd(g->b, a, b, ""), "");
+	char name[64];
+	uint32_t n = box ? (uint32_t)(p->hi - p->lo) : p->row_bytes, rows = box ? 1 : p->rows, in_block = p->n < rows ? p->n : rows;
+	snprintf(name, sizeof name, "clean_%u_%u_%u_%u", rows, in_block, n, how);
+	val fn = g->L->GetNamedFunction(g->m, name), all = NULL;
+	if (fn)
+		return fn;
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
+	fn = g->L->AddFunction(g->m, name, g->lookup_type);
+	g->L->SetLinkage(fn, LLVMInternalLinkage);
+	g->L->PositionBuilderAtEnd(g->b, g->L->AppendBasicBlockInContext(g->c, fn, ""));
+	val base = g->L->GetParam(fn, 1), step = g->L->GetParam(fn, 2), block_step = g->L->GetParam(fn, 3);
+	for (uint32_t r = 0; r < rows; r++) {
+		val a = g->L->BuildMul(g->b, step, gen_int(g, r % in_block), ""), b = g->L->BuildMul(g->b, block_step, gen_int(g, r / in_block), "");
+		val at = g->L->BuildAdd(g->b, base, g->L->BuildAdd(g->b, a, b, ""), "");
+		all = and_also(g, all, clean_at(g, g->L->GetParam(fn, 0), at, n, how));
+	}
+	g->L->BuildRet(g->b, all);
+	g->L->PositionBuilderAtEnd(g->b, here);
+	return fn;
 }
 
 static val clean_place(struct gen *g, const struct place *p, uint8_t how)
 {
-	int64_t box = p->hi - p->lo;
-	if (p->fixed && (box <= SMALL_BOX || (box <= MAX_BOX && box <= 2 * (int64_t)(p->rows * p->row_bytes))))
-		return clean_at(g, g->L->BuildAdd(g->b, p->base, gen_int(g, p->lo), ""), (uint32_t)box, how);
-	val all = NULL;
-	for (uint32_t r = 0; r < p->rows; r++)
-		all = and_also(g, all, clean_at(g, row_of(g, p, r), p->row_bytes, how));
-	return all;
+	int64_t n = p->hi - p->lo;
+	bool box = p->fixed && (n <= SMALL_BOX || (n <= MAX_BOX && n <= 2 * (int64_t)(p->rows * p->row_bytes)));
+	val args[4] = {g->clean, box ? g->L->BuildAdd(g->b, p->base, gen_int(g, p->lo), "") : p->base, p->step, p->block_step};
+	return g->L->BuildCall2(g->b, g->lookup_type, lookup_for(g, p, box, how), args, 4, "");
 }
 
 static bool accesses(const struct lane_op *o)

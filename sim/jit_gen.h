@@ -104,7 +104,7 @@ struct gen {
 	LLVMContextRef c;
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
-	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type;
+	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
 	/* the block at work */
 	const struct block *block;
 	uint32_t index;

@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-#define PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse,simplifycfg)"
+#define PASSES "function(early-cse)"
 
 struct engine {
 	struct llvm_api L;
@@ -67,7 +67,7 @@ static bool open_engine(struct engine *n)
 		n->L.DisposeMessage(why);
 		return false;
 	}
-	n->machine = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+	n->machine = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelDefault);
 	return n->machine && worked(n, n->L.OrcCreateLLJIT(&n->lljit, NULL));
 }
 
@@ -85,6 +85,8 @@ static void find_types(struct gen *g)
 	g->fv = L->VectorType(g->f32, STRIP);
 	g->cv = L->VectorType(g->i1, STRIP);
 	g->code_type = L->FunctionType(g->i64, &g->ptr, 1, 0);
+	LLVMTypeRef in[4] = {g->ptr, g->i64, g->i64, g->i64};
+	g->lookup_type = L->FunctionType(g->i1, in, 4, 0);
 }
 
 static LLVMMemoryBufferRef compile(struct engine *n, struct gen *g)

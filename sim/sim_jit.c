@@ -3,7 +3,10 @@
 
 #include "matrix_rules.h"
 
+#include <stdlib.h>
+
 #define WORTH_IT 24.0   /* a block that runs less often is left to the interpreter */
+#define MOST_WORK 0.99  /* of what all blocks do, as estimated: blocks beyond that are too */
 #define TIRED 200       /* a block that was left early this often is too */
 
 /* ---- what translated code calls ---- */
@@ -298,6 +301,41 @@ static void place_registers(struct tg_sim *s)
 	}
 }
 
+struct share {
+	uint32_t block;
+	double work;
+};
+static int by_work(const void *a, const void *b)
+{
+	const struct share *x = a, *y = b;
+	if (x->work != y->work)
+		return x->work > y->work ? -1 : 1;
+	return x->block < y->block ? -1 : x->block > y->block;
+}
+
+/* The blocks to translate: those that do most of the work. False: none is worth it. */
+static bool choose(struct tg_sim *s, const struct blocks *k, bool *want)
+{
+	struct share *of = tg_alloc_n(s->arena, k->n, sizeof *of);
+	double all = 0, sum = 0;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < k->n; i++) {
+		const struct block *b = &k->at[i];
+		double uops = b->end - b->first;
+		for (uint32_t j = b->first; j < b->end; j++)
+			uops += s->bundles[j].n_uops;
+		all += b->weight * uops;
+		if (!b->interpret && (s->options.translate_all || b->weight >= WORTH_IT))
+			of[n++] = (struct share){i, b->weight * uops};
+	}
+	qsort(of, n, sizeof *of, by_work);
+	for (uint32_t i = 0; i < n && (s->options.translate_all || sum < MOST_WORK * all); i++) {
+		want[of[i].block] = true;
+		sum += of[i].work;
+	}
+	return n != 0;
+}
+
 void jit_open(struct tg_sim *s)
 {
 	struct blocks *k;
@@ -306,12 +344,8 @@ void jit_open(struct tg_sim *s)
 	k = sim_find_blocks(s);
 	if (!k->usable || !k->n)
 		return;
-	bool *want = tg_alloc(s->arena, k->n), any = false;
-	for (uint32_t i = 0; i < k->n; i++) {
-		want[i] = !k->at[i].interpret && (s->options.translate_all || k->at[i].weight >= WORTH_IT);
-		any |= want[i];
-	}
-	if (!any)
+	bool *want = tg_alloc(s->arena, k->n);
+	if (!choose(s, k, want))
 		return;
 	s->jit.calls = &jit_calls;
 	s->jit.blocks = k;
