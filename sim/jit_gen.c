@@ -534,7 +534,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role role = b->of[i].role;
 		note_latency(g, u);
-		if (u->in.pred && role != R_CONTROL)
+		if (u->in.pred)
 			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, pred_of(g, u)};
 		if (role == R_SCALAR || role == R_FLAG) {
 			l[n] = (struct scalar_landing){.reg = u->writes[0], .sym = fresh(g)};

@@ -115,6 +115,7 @@ static bool run_sem(struct tg_sim *s, struct tg_counters *c, const struct uop *u
 	w.s = w.post = 0;
 	w.p = false;
 	w.trap = NULL;
+	w.at = 0;
 	w.sram_bytes = w.acc_bytes = w.macs = 0;
 	w.mac_type = 0;
 	if (u->result == 'v' || u->result == 'm')
