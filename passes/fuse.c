@@ -7,7 +7,7 @@
  *   %y = stage(%t) { exp(t[i, j]) }                  ==>
  *
  * In: tile stages. Out: fewer of them. A producer with two readers stays: computing it twice costs more than its trip through DRAM would, unless it only
- * moves elements. An operand of a sum of products stays a tensor, so that the matrix unit can stream it. */
+ * moves elements. A stage for the host (f64, division of 64-bit integers) takes in nothing that the chip can do. An operand of a sum of products stays a tensor, so that the matrix unit can stream it. */
 #include "passes.h"
 
 #include <string.h>
@@ -447,12 +447,31 @@ static bool is_stage(const struct tg_op *op)
 	return op && op->code == TG_TILE_stage;
 }
 
+/* The stage computes what the chip's lanes do not hold: it will go to the host, and whatever joins it would go too. */
+static bool beyond_lanes(const struct tg_stage *s)
+{
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		const struct tg_node *n = &s->nodes[i];
+		bool wide = n->dtype == TG_i64 || n->dtype == TG_u64, hard = n->op == TG_X_div || n->op == TG_X_rem || n->op == TG_X_mod || n->op == TG_X_pow;
+		if (n->dtype == TG_f64 || (wide && hard))
+			return true;
+	}
+	for (uint32_t i = 0; i < s->n_reds; i++) {
+		enum tg_dtype t = (enum tg_dtype)s->nodes[s->reds[i].value.id - 1].dtype;
+		if (t == TG_i64 || t == TG_u64)
+			return true;
+	}
+	return false;
+}
+
 /* A producer may read a tensor that a stage between the two writes into: the pass `own` copies that tensor then. */
 static bool fuse_operand(struct tg_pass *cx, struct tg_module *m, struct tg_op *c, uint32_t in, const uint32_t *uses)
 {
 	struct tg_op *p = tg_value_get(m, c->in[in])->def;
 	if (!is_stage(p) || p->n_out != 1 || p == c || stage_of(p)->n_outs != 1 || stage_of(c)->n_outs != 1 || stage_of(p)->n_dims > MAX_STAGE_DIMS ||
 	    stage_of(c)->n_dims > MAX_STAGE_DIMS)
+		return false;
+	if (beyond_lanes(stage_of(p)) != beyond_lanes(stage_of(c)) && !only_moves(stage_of(p)))
 		return false;
 	bool only_reader = uses[p->out[0].id] == 1;
 	/* A value that is read twice by one consumer is handled when the copies have become one operand. */

@@ -203,5 +203,5 @@ int main(void)
 	tcase_add_test(c, pass_manager);
 	tcase_add_test(c, pass_manager_names_the_culprit);
 	suite_add_tcase(s, c);
-	return h_main(s);
+	return run_suite(s);
 }
