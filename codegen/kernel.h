@@ -35,6 +35,7 @@ struct kernel {
 	bool indexed[MAX_DIMS];
 	TG_VEC(struct constant) scalars, vectors;
 	uint32_t unroll;
+	vreg store_pred;          /* stores happen where it is true */
 	vreg lane_numbers, row_numbers;
 	uint32_t body_nodes, post_nodes;
 	bool *in_body, *in_post;  /* by node: needed before / after the reduction */
