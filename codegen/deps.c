@@ -71,7 +71,8 @@ uint32_t op_busy(const struct tg_chip *c, const struct mop *op)
 
 uint32_t op_settles(const struct tg_chip *c, const struct mop *op)
 {
-	uint32_t latency = tg_insn_latency(c, op->op), busy = op_busy(c, op);
+	uint32_t latency = tg_insn_latency(c, op->op), busy = op_busy(c, op), slot = tg_insn_info(op->op)->slot;
+	latency = slot == TG_SLOT_M ? c->latency.multiply_read : slot == TG_SLOT_P ? c->latency.push_swap : op->op == TG_I_xtw ? c->latency.transposer : latency;
 	latency = latency ? latency : 1;
 	return latency > busy ? latency : busy;
 }

@@ -360,6 +360,7 @@ static void sink(struct pipe *p)
 			int64_t to = latest(p, i), now = p->time[i], t = to;
 			if (to == INT64_MAX || to <= now)
 				continue;
+			t = t > now + p->interval ? now + p->interval : t;
 			mark(p, i, false);
 			while (t > now && !room(p, op, (int32_t)t))
 				t--;
@@ -704,6 +705,8 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	count_outside(&p, facts, outside);
 	p.least = resource_bound(&p);
 	bool found = search(&p, outside);
+	if (getenv("PIPE3") && !found) for (size_t r = 1; r < p.n_regs; r++) if (p.local[r] && p.gone[r] - p.born[r] > 60) fprintf(stderr, "   long %c%zu %d..%d\n", "svmp"[f->classes.at[r]], r, p.born[r], p.gone[r]);
+	if (getenv("PIPE3") && !found) for (uint32_t i = 0; i < p.b.n; i++) { const struct mop *op = &p.b.items[i].node->op; fprintf(stderr, "  t %d (%d) %s pred %u :", p.time[i], p.time[i] / (int)p.interval, tg_insn_info(op->op)->name, op->pred); for (uint32_t kk = 0; kk < tg_insn_info(op->op)->n_fields; kk++) fprintf(stderr, " %lld", (long long)op->f[kk]); fprintf(stderr, "\n"); }
 	if (getenv("PIPE"))
 		fprintf(stderr, "pipe: ops %u trips %lld least %u interval %u stages %u copies %u %s%s outside %u %u %u %u\n", n, (long long)p.trips, p.least, p.interval, p.stages, p.copies, found ? "found" : "FAILED", found && !code_fits(&p) ? " TOO LONG" : "", outside[0], outside[1], outside[2], outside[3]);
 	if (found && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {

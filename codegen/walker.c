@@ -40,10 +40,33 @@ vreg walker_at_last(struct walker *w, struct mcursor *at, int l)
 	return at_position(w, at, l, 1);
 }
 
+/* What a follower moves by when level l steps on. */
+static int64_t change(const struct walker *w, const struct follower *f, uint32_t l)
+{
+	int64_t by = l < w->n_levels ? f->step[l] : 0;
+	by -= f->moved_at == l ? f->moved : 0;
+	if (l)
+		by -= w->count[l - 1] * f->step[l - 1] - (l == 1 && w->overlaps ? f->overlap : 0);
+	return by;
+}
+
+/* Does anything happen when level l or one outside of it steps on? */
+static bool matters(const struct walker *w, uint32_t l)
+{
+	for (; l < w->n_levels; l++) {
+		if (w->asked[l])
+			return true;
+		for (uint32_t i = 0; i < w->n; i++)
+			if (change(w, &w->at[i], l))
+				return true;
+	}
+	return false;
+}
+
 /* The outermost level's end is the loop's: its counter is kept only for those who ask. */
 static bool counts(const struct walker *w, uint32_t l)
 {
-	return l + 1 < w->n_levels || w->asked[l] || (l == 0 && w->overlaps);
+	return matters(w, l + 1) || w->asked[l] || (l == 0 && w->overlaps);
 }
 
 void walker_begin(struct walker *w, struct mcursor *before)
@@ -76,28 +99,27 @@ static void step_back(struct walker *w, struct mcursor *at)
 void walker_advance(struct walker *w, struct mcursor *at)
 {
 	vreg outer = at->pred, wrapped = { 0 };
+	if (w->overlaps)
+		w->asked[0] = true;
 	for (uint32_t l = 0; l < w->n_levels || l == 0; l++) {
 		at->pred = wrapped;
 		for (uint32_t i = 0; i < w->n; i++) {
-			const struct follower *f = &w->at[i];
-			int64_t by = l < w->n_levels ? f->step[l] : 0;
-			by -= f->moved_at == l ? f->moved : 0;
-			if (l)
-				by -= w->count[l - 1] * f->step[l - 1] - (l == 1 && w->overlaps ? f->overlap : 0);
-			add(at, f, by);
+			add(at, &w->at[i], change(w, &w->at[i], l));
 		}
 		if (l >= w->n_levels || !counts(w, l))
 			break;
 		EMIT(at, saddi, R(w->left[l]), R(w->left[l]), -1);
 		if (l == 0 && w->overlaps)
 			step_back(w, at);
-		if (l + 1 == w->n_levels)
+		if (!matters(w, l + 1) && !w->asked[l])
 			break;
 		wrapped = mreg(at->f, CLASS_P);
 		at->pred = (vreg){ 0 };
 		EMIT(at, peqi, R(wrapped), R(w->left[l]), 0);
 		at->pred = wrapped;
 		EMIT(at, smov, R(w->left[l]), w->count[l]);
+		if (!matters(w, l + 1))
+			break;
 	}
 	at->pred = outer;
 }
