@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-enum { MAX_FUSED_OPERANDS = 8, MAX_FUSED_NODES = 96, MAX_STAGE_DIMS = 16 };
+/* Every operand takes scalar registers for its pointer and strides, and the loops of a product take more of them than others. */
+enum { MAX_FUSED_OPERANDS = 8, MAX_PRODUCT_OPERANDS = 5, MAX_FUSED_NODES = 96, MAX_STAGE_DIMS = 16 };
 
 static struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -70,6 +71,12 @@ static bool is_factor(const struct tg_stage *s, uint32_t in)
 {
 	struct tg_factor f[2];
 	return tg_stage_product(s, f) && tg_reuses_factors(s, f) && (f[0].in == (int32_t)in || f[1].in == (int32_t)in);
+}
+
+static uint32_t most_operands(const struct tg_stage *s)
+{
+	struct tg_factor f[2];
+	return tg_stage_product(s, f) && tg_reuses_factors(s, f) ? MAX_PRODUCT_OPERANDS : MAX_FUSED_OPERANDS;
 }
 
 /* ---- building the joint stage ------------------------------------------------------------------------------------------------- */
@@ -249,7 +256,7 @@ bool tg_join_into_producer(struct tg_pair *x)
 	const struct tg_stage *p = stage_of(x->p), *c = stage_of(x->c);
 	struct tg_index sub[MAX_STAGE_DIMS];
 	int index_dim[MAX_STAGE_DIMS], same_dim[MAX_STAGE_DIMS];
-	if (c->n_reds || writes_in_part(x->p) || p->n_ins + c->n_ins - 1 > MAX_FUSED_OPERANDS || p->n_nodes + c->n_nodes > MAX_FUSED_NODES ||
+	if (c->n_reds || writes_in_part(x->p) || p->n_ins + c->n_ins - 1 > most_operands(p) || p->n_nodes + c->n_nodes > MAX_FUSED_NODES ||
 	    uses_gather(c) || mentions_inside(c) || !match_points(x, sub, index_dim))
 		return false;
 	for (uint32_t i = 0; i < c->n_nodes; i++)
@@ -320,7 +327,7 @@ static bool may_inline(const struct tg_pair *x)
 	for (uint32_t i = 0; i < p->n_nodes; i++)
 		if (p->nodes[i].op == TG_X_index)
 			return false;
-	if (p->n_ins + c->n_ins - 1 > MAX_FUSED_OPERANDS || p->n_nodes + c->n_nodes > MAX_FUSED_NODES)
+	if (p->n_ins + c->n_ins - 1 > most_operands(c) || p->n_nodes + c->n_nodes > MAX_FUSED_NODES)
 		return false;
 	if (tg_stage_moves(p)) {
 		/* one guard or the other, not both; types must agree, since moving narrows nothing */
