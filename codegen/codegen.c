@@ -1,7 +1,7 @@
 /* codegen.c: the back end as a whole: for every stage a plan, machine code, bundles; what the chip cannot run becomes a step of the host part.
  *
  * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
- * and the run starts over, because layouts depend on who runs what. Each round marks at least one stage, so it ends. */
+ * and the run starts over, because layouts depend on who runs what. A round marks every such stage; each marks at least one, so it ends. */
 #include "driver.h"
 
 #include <string.h>
@@ -279,6 +279,24 @@ static bool one_round(struct driver *dr, bool *complete)
 	return true;
 }
 
+/* What is refused whatever the layout need not wait for its turn in a round. */
+static void mark_at_once(struct driver *dr)
+{
+	struct plan *p = tg_alloc(dr->a, sizeof *p);
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		struct tg_op *op = dr->ops[i];
+		if (op->code != TG_TILE_stage || dr->host[i] || *op->attrs[TG_AT(tile_stage, code)].s)
+			continue;
+		const char *why = plan_describe(p, dr->m, op, dr->chip, NULL);
+		if (!why)
+			continue;
+		dr->host[i] = true;
+		dr->reason[i] = why;
+		if (dr->options->write_code)
+			op->attrs[TG_AT(tile_stage, plan)].s = tg_asprintf(dr->m->arena, "host: %s", why);
+	}
+}
+
 /* What an earlier run decided. */
 static void read_plans(struct driver *dr)
 {
@@ -306,6 +324,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
 	read_plans(&dr);
 	driver_storage(&dr);
+	mark_at_once(&dr);
 	for (bool complete = false; !complete;)
 		if (!one_round(&dr, &complete))
 			return false;

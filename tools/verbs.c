@@ -1,6 +1,8 @@
 /* verbs.c: the table of verbs and their options. */
 #include "tool.h"
 
+#include <string.h>
+
 static const struct option_row compile_rows[] = {
 	COMPILE_OPTIONS,
 	{ "output", "FILE", "where the executable goes (also -o)" },
@@ -78,3 +80,30 @@ const struct verb tg_verbs[] = {
 	{ "verify", "FILE.tgx", "prove the schedule rules and memory bounds of an executable without running it", plain_rows, run_verify, 1, 1 },
 	{ NULL, NULL, NULL, NULL, NULL, 0, 0 },
 };
+
+static const struct option_row pass_rows[] = {
+#define PASS(level, name, optional, doc) { optional ? "no-" #name : "", NULL, "leave out the pass: " doc },
+#include "passes.def"
+};
+
+static bool runs_passes(const struct verb *v)
+{
+	const struct option_row *o = v->options;
+	while (o->name && strcmp(o->name, "skip") != 0)
+		o++;
+	return o->name != NULL;
+}
+
+const struct option_row *verb_option(const struct verb *v, size_t i)
+{
+	size_t own = 0;
+	while (v->options[own].name)
+		own++;
+	if (i < own)
+		return &v->options[i];
+	i -= own;
+	for (size_t k = 0; runs_passes(v) && k < TG_ARRAY_LEN(pass_rows); k++)
+		if (*pass_rows[k].name && i-- == 0)
+			return &pass_rows[k];
+	return NULL;
+}

@@ -803,9 +803,5 @@ int main(void)
 	tcase_add_loop_test(t, matrix, 0, TG_ARRAY_LEN(matrix_cases));
 	tcase_add_loop_test(t, transfers, 0, 3);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }
