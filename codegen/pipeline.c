@@ -238,6 +238,12 @@ static void throw_out(struct pipe *p, uint32_t i, int32_t t)
 			unplace(p, e->to);
 }
 
+/* Copies of one chain follow each other in the program: staggered over the interval they need registers one after the other, not all at once. */
+static int64_t urgency(const struct pipe *p, uint32_t i)
+{
+	return p->height[i] - (int64_t)i * p->interval / p->b.n;
+}
+
 static bool place_all(struct pipe *p)
 {
 	memset(p->used, 0, p->interval * sizeof *p->used);
@@ -247,7 +253,7 @@ static bool place_all(struct pipe *p)
 	for (uint64_t budget = (uint64_t)BUDGET * p->b.n; budget > 0; budget--) {
 		uint32_t pick = UINT32_MAX;
 		for (uint32_t i = 0; i < p->b.n; i++)
-			if (p->time[i] == NOT_PLACED && (pick == UINT32_MAX || p->height[i] > p->height[pick]))
+			if (p->time[i] == NOT_PLACED && (pick == UINT32_MAX || urgency(p, i) > urgency(p, pick)))
 				pick = i;
 		if (pick == UINT32_MAX)
 			return true;
@@ -473,6 +479,7 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 		p->copies_of[r] = q ? q : 1;
 		p->copies = q > p->copies ? q : p->copies;
 	}
+	if (getenv("PIPE4") && p->copies > MAX_COPIES) fprintf(stderr, "  copies %u ii %u\n", p->copies, p->interval);
 	if (p->copies > MAX_COPIES)
 		return false;
 	for (size_t r = 1; r < n; r++) {
@@ -491,6 +498,7 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 		uint32_t most = 0;
 		for (int32_t t = 0; t < ii; t++)
 			most = live[t][c] > most ? live[t][c] : most;
+		if (getenv("PIPE4") && need[c] + most + outside[c] + p->spare > have[c]) fprintf(stderr, "  over %c ii %u need %u most %u outside %u copies %u\n", "svmp"[c], p->interval, need[c], most, outside[c], p->copies);
 		if (need[c] + most + outside[c] + p->spare > have[c])
 			return false;
 	}
