@@ -8,8 +8,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8 };
 
@@ -479,7 +477,6 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 		p->copies_of[r] = q ? q : 1;
 		p->copies = q > p->copies ? q : p->copies;
 	}
-	if (getenv("PIPE4") && p->copies > MAX_COPIES) fprintf(stderr, "  copies %u ii %u\n", p->copies, p->interval);
 	if (p->copies > MAX_COPIES)
 		return false;
 	for (size_t r = 1; r < n; r++) {
@@ -498,7 +495,6 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 		uint32_t most = 0;
 		for (int32_t t = 0; t < ii; t++)
 			most = live[t][c] > most ? live[t][c] : most;
-		if (getenv("PIPE4") && need[c] + most + outside[c] + p->spare > have[c]) fprintf(stderr, "  over %c ii %u need %u most %u outside %u copies %u\n", "svmp"[c], p->interval, need[c], most, outside[c], p->copies);
 		if (need[c] + most + outside[c] + p->spare > have[c])
 			return false;
 	}
@@ -609,7 +605,6 @@ static void write_code(struct pipe *p)
 	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies };
 	int64_t fill = (int64_t)p->stages - 1, windows = p->trips + fill, rounds = (p->trips - fill) / p->copies;
 	name_copies(p);
-	if (getenv("PIPE2")) for (uint32_t i = 0; i < p->b.n; i++) { const struct mop *op = &p->b.items[i].node->op; fprintf(stderr, "  t %d (%d) %s pred %u :", p->time[i], p->time[i] / (int)p->interval, tg_insn_info(op->op)->name, op->pred); for (uint32_t kk = 0; kk < tg_insn_info(op->op)->n_fields; kk++) fprintf(stderr, " %lld", (long long)op->f[kk]); fprintf(stderr, "\n"); }
 	if (rounds >= 1 && p->trips > fill) {
 		out->rounds = mreg(p->b.f, CLASS_S);
 		struct sched_bundle *first = tg_alloc(p->b.f->arena, sizeof *first);
@@ -713,10 +708,6 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	count_outside(&p, facts, outside);
 	p.least = resource_bound(&p);
 	bool found = search(&p, outside);
-	if (getenv("PIPE3") && !found) for (size_t r = 1; r < p.n_regs; r++) if (p.local[r] && p.gone[r] - p.born[r] > 60) fprintf(stderr, "   long %c%zu %d..%d\n", "svmp"[f->classes.at[r]], r, p.born[r], p.gone[r]);
-	if (getenv("PIPE3") && !found) for (uint32_t i = 0; i < p.b.n; i++) { const struct mop *op = &p.b.items[i].node->op; fprintf(stderr, "  t %d (%d) %s pred %u :", p.time[i], p.time[i] / (int)p.interval, tg_insn_info(op->op)->name, op->pred); for (uint32_t kk = 0; kk < tg_insn_info(op->op)->n_fields; kk++) fprintf(stderr, " %lld", (long long)op->f[kk]); fprintf(stderr, "\n"); }
-	if (getenv("PIPE"))
-		fprintf(stderr, "pipe: ops %u trips %lld least %u interval %u stages %u copies %u %s%s outside %u %u %u %u\n", n, (long long)p.trips, p.least, p.interval, p.stages, p.copies, found ? "found" : "FAILED", found && !code_fits(&p) ? " TOO LONG" : "", outside[0], outside[1], outside[2], outside[3]);
 	if (found && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {
 		write_code(&p);
 		done = true;
