@@ -28,7 +28,7 @@ static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan 
 	c->n_descs = (uint32_t)descs.list.n;
 	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
-		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].bytes, 0, 0 };
+		c->buffers[i] = p->operand[i].direct ? (struct tg_sram_buffer){ "in place", 0, 0, 0, 0 } : (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].places * p->operand[i].place_bytes, 0, 0 };
 	return true;
 }
 
@@ -78,14 +78,14 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 	return why;
 }
 
-static const char *chip_stage(struct driver *dr, struct tg_op *op)
+static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limit)
 {
 	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why;
 	if (given && *given)
 		return given_stage(dr, op, given);
 	struct plan *p = tg_alloc(dr->a, sizeof *p);
-	why = plan_describe(p, dr->m, op, dr->chip, dr->dram);
-	why = why ? why : plan_choose(p, SRAM_RESERVED);
+	why = plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
+	why = why ? why : plan_choose(p, SRAM_RESERVED, limit);
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
 	bool pipelines = !dr->options->no_pipelines;
 	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
@@ -203,7 +203,7 @@ static bool generate(struct driver *dr)
 		if (!open)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
-		const char *why = chip_stage(dr, op);
+		const char *why = chip_stage(dr, op, dr->limit[i]);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
 		if (why) {
@@ -271,6 +271,7 @@ static bool one_round(struct driver *dr, bool *complete)
 	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
 	mark_dram(dr);
 	driver_layout(dr);
+	driver_reside(dr);
 	if (!driver_place(dr))
 		return false;
 	dr->descs.dram = dr->dram_top;

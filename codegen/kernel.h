@@ -43,7 +43,8 @@ struct kernel {
 };
 
 /* kernel.c */
-void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, uint32_t unroll);
+void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, const vreg *places,
+		  uint32_t unroll); /* coordinates: of the tile; places: bytes from each operand's first place */
 void kernel_end(struct kernel *k, struct mcursor *at); /* splices constants and code into `at` */
 vreg kernel_scalar(struct kernel *k, int64_t v);        /* a scalar register that holds v throughout */
 vreg kernel_extent(struct kernel *k, uint32_t rows, uint32_t lanes);

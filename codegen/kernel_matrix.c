@@ -13,7 +13,8 @@
 
 #include <assert.h>
 
-enum { MAX_GROUPS = 16, MAX_BODY_OPS = 700 };
+enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
+enum { MAX_GROUPS = 16, MAX_BODY_OPS = 700, MAX_PARTS = 6 };
 
 /* How the rows are cut: an iteration takes `points`; `split` is the dimension whose blocks follow each other, the last one overlapping. */
 struct cut {
@@ -28,6 +29,8 @@ struct cut {
 struct matrix {
 	enum kernel_mode mode;
 	int contract;
+	int packed;              /* a second contracted dimension whose entries lie side by side in the lanes, or NO_DIM */
+	vreg part[MAX_PARTS];    /* masks: lanes of entry i + 1 */
 	struct cut cut;
 	int64_t acc_tile;        /* accumulator rows of the tile */
 	bool halves;
@@ -160,7 +163,7 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	if (x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
-			if (k->dim[d].role == ROLE_K && (int)d != x->contract)
+			if (k->dim[d].role == ROLE_K && (int)d != x->contract && (int)d != x->packed)
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
 	}
 	l[n++] = (struct level_of){ k->lane, k->f->chip->array_cols, column_blocks, ROLE_N };
@@ -292,7 +295,7 @@ static int64_t extent_bits(const struct kernel *k, uint32_t rows, uint32_t lanes
 /* Rows of the contracted dimension in a full block and in the last one. */
 static void block_rows(const struct kernel *k, const struct matrix *x, uint32_t *full, uint32_t *tail)
 {
-	int64_t n = k->dim[x->contract].n, rows = k->f->chip->array_rows;
+	int64_t n = k->dim[x->contract].n * (x->packed == NO_DIM ? 1 : k->dim[x->packed].n), rows = k->f->chip->array_rows;
 	*full = (uint32_t)(n < rows ? n : rows);
 	*tail = (uint32_t)(n % *full ? n % *full : *full);
 }
@@ -452,6 +455,32 @@ static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
 	return *e;
 }
 
+/* A group of rows of which each entry of the packed dimension goes to the lanes behind those of the entry before it. */
+static vreg load_parts(struct kernel *k, struct matrix *x, const struct stream *s, const struct point *pt, vreg stride)
+{
+	const struct operand *o = &k->p->operand[k->p->lhs];
+	int64_t lanes = k->dim[x->contract].n, step = step_bytes(k, x->packed, (uint32_t)k->p->lhs), back = lanes * elem_bytes(o->sram_dtype), here = moving_delta(k, pt);
+	vreg v = mreg(k->f, CLASS_V), group = s->from;
+	if (here) {
+		group = mreg(k->f, CLASS_S);
+		EMIT(&k->at, saddi, R(group), R(s->from), here);
+	}
+	for (int64_t i = 0; i < k->dim[x->packed].n; i++) {
+		int64_t imm = i * (step - back);
+		vreg base = group, extent = kernel_extent(k, pt->rows, (uint32_t)(lanes * (i + 1)));
+		if (imm < -8192 || imm >= 8192) {
+			base = mreg(k->f, CLASS_S);
+			EMIT(&k->at, saddi, R(base), R(group), imm);
+			imm = 0;
+		}
+		k->at.mem = o->mem;
+		memit(&k->at, load_of(o->sram_dtype),
+		      (const int64_t[]){ R(v), R(base), imm, R(stride), 0, R(extent), i ? R(x->part[i - 1]) : 0, i ? KEEP : 0, 1, 0 }, 10);
+		k->at.mem = MEM_NONE;
+	}
+	return v;
+}
+
 static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
@@ -462,6 +491,8 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 		vreg v = x->zero;
 		if (x->mode != KERNEL_INIT && o->constant) {
 			v = kernel_load(k, (uint32_t)k->p->lhs, pt);
+		} else if (x->mode != KERNEL_INIT && x->packed != NO_DIM) {
+			v = load_parts(k, x, s, pt, stride);
 		} else if (x->mode != KERNEL_INIT) {
 			int64_t here = moving_delta(k, pt), next = i + 1 < x->cut.n_points ? moving_delta(k, &x->cut.pts[i + 1]) - here : 0;
 			vreg extent = stream_extent(k, s, pt->rows), by = kernel_scalar(k, next);
@@ -488,7 +519,7 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			if (!r)
 				return;
 			s.from = r->reg;
-			r->moved = x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
+			r->moved = x->packed == NO_DIM && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
 		if (x->mode == KERNEL_WHOLE) {
 			int only = only_level(f, level, ROLE_K);
@@ -631,15 +662,46 @@ static void fold(struct kernel *k, struct matrix *x)
 			x->contract = (int)d;
 }
 
+/* Few channels: entries of a second contracted dimension (kernel taps) share the lanes, where the weights' rows follow each other and the moving
+ * operand has masks enough. */
+static void pack(struct kernel *k, struct matrix *x)
+{
+	uint32_t rhs = (uint32_t)k->p->rhs;
+	x->packed = NO_DIM;
+	if (!rhs_is_data(k) || k->p->operand[k->p->lhs].constant || k->dim[x->contract].step[k->p->lhs] != 1)
+		return;
+	for (uint32_t d = 0; d < k->n_dims; d++) {
+		const struct kdim *q = &k->dim[d], *c = &k->dim[x->contract];
+		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n >= k->f->chip->n_mregs || q->n * c->n > k->f->chip->array_rows ||
+		    q->step[rhs] != c->n * c->step[rhs])
+			continue;
+		x->packed = (int)d;
+	}
+	if (x->packed == NO_DIM)
+		return;
+	vreg below = mreg(k->f, CLASS_M); /* one register for all: they are made one after the other */
+	for (int64_t i = 1; i < k->dim[x->packed].n; i++) {
+		int64_t lanes = k->dim[x->contract].n;
+		x->part[i - 1] = mreg(k->f, CLASS_M);
+		vreg wide = kernel_extent(k, sublanes(k), (uint32_t)(lanes * (i + 1))), narrow = kernel_extent(k, sublanes(k), (uint32_t)(lanes * i));
+		EMIT(&k->pre, mext, R(x->part[i - 1]), R(wide));
+		EMIT(&k->pre, mext, R(below), R(narrow));
+		EMIT(&k->pre, mxor, R(x->part[i - 1]), R(x->part[i - 1]), R(below));
+	}
+}
+
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
 	struct matrix x = { .mode = mode };
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	fold(k, &x);
+	x.packed = NO_DIM;
 	if (!cut_rows(k, &x)) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
 	}
+	if (mode == KERNEL_WHOLE || mode == KERNEL_ACCUMULATE)
+		pack(k, &x);
 	if (mode == KERNEL_INIT) {
 		x.zero = kernel_vector(k, 0);
 		EMIT(&k->at, swap, 0);

@@ -54,6 +54,11 @@ void print_messages(const struct tg_diag *d);
 	{ "skip", "PASS,...", "leave passes out (ablation)" },                                                                              \
 	{ "unroll", "N", "most copies of an inner body (default 8)" },                                                                      \
 	{ "window", "N", "how far the scheduler looks ahead, in operations (default 256)" }
+/* Options of every verb that simulates. */
+#define SIM_OPTIONS                                                                                                                        \
+	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },                                                     \
+	{ "engine", "interp|jit", "interpret, or translate to host code (default jit where LLVM is there); results are the same" },        \
+	{ "cache-dir", "DIR", "where translated code is kept for the next run (default nowhere)" }
 #define COMMON_OPTIONS                                                                                                                     \
 	{ "json", "FILE", "write one report, whole or not at all" }, { "help", NULL, "this text" }, { NULL, NULL, NULL }
 bool compile_options(struct tool *t, struct tg_compile_options *o);

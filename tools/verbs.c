@@ -19,7 +19,7 @@ static const struct option_row run_rows[] = {
 	{ "data", "DIR", "a test_data_set folder: its inputs are used" },
 	{ "output", "FILE", "where an output goes (.npy, .pb), in order (also -o)" },
 	{ "seed", "N", "seed of random inputs where none are given (default 0)" },
-	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	SIM_OPTIONS,
 	{ "top-k", "LABELS", "print the five largest elements of the first output with the lines of LABELS" },
 	{ "image", "FILE", "a PNG image for the first input, resized to it" },
 	{ "mean", "A,B,C", "subtracted from each channel of --image (0..1 scale)" },
@@ -33,7 +33,7 @@ static const struct option_row check_rows[] = {
 	{ "atol", "X", "absolute tolerance (default 1e-7)" },
 	{ "all-nodes", NULL, "compare every stage with the evaluator and name the first that differs" },
 	{ "seed", "N", "seed of random inputs" },
-	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	SIM_OPTIONS,
 	COMMON_OPTIONS,
 };
 static const struct option_row test_rows[] = {
@@ -42,7 +42,7 @@ static const struct option_row test_rows[] = {
 	{ "sample", "N", "only N cases, at equal distances" },
 	{ "strict", NULL, "unsupported cases fail the run" },
 	{ "jobs", "N", "cases at a time (default: processors)" },
-	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	SIM_OPTIONS,
 	{ "junit", "FILE", "also write JUnit XML" },
 	{ "verify", NULL, "also run the static checker on every executable" },
 	COMMON_OPTIONS,
