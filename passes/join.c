@@ -333,7 +333,8 @@ static bool may_inline(const struct tg_pair *x)
 		/* one guard or the other, not both; moving narrows nothing, and widening is what every load does */
 		bool guards = p->ins[0].guarded && c->ins[x->in].guarded;
 		enum tg_dtype from = (enum tg_dtype)tg_value_get(x->m, x->p->in[0])->dtype, to = (enum tg_dtype)tg_value_get(x->m, x->p->out[0])->dtype;
-		return !guards && (from == to || tg_compute_type(from) == to);
+		bool filled = c->ins[x->in].guarded && !tg_bits_fit(from, c->ins[x->in].fill);
+		return !guards && !filled && (from == to || tg_compute_type(from) == to);
 	}
 	return !c->ins[x->in].guarded && !is_factor(c, x->in);
 }
