@@ -97,7 +97,12 @@ static const char *describe_operand(struct plan *p, struct operand *o, tg_val v,
 {
 	const struct tg_value *val = tg_value_get(p->m, v);
 	int64_t stride[TG_MAX_RANK];
-	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype, .dram = at->dram[v.id], .home = at->home[v.id], .storage = at->storage[v.id] };
+	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype };
+	if (at) {
+		o->dram = at->dram[v.id];
+		o->home = at->home[v.id];
+		o->storage = at->storage[v.id];
+	}
 	const struct tg_const *c = tg_const_of(p->m, v);
 	if (c && c->kind == TG_CONST_SPLAT && !guarded) {
 		o->constant = c;

@@ -78,7 +78,7 @@ struct plan {
 uint32_t elem_bytes(enum tg_dtype t);
 /* By value: byte offset in DRAM, address in SRAM or 0, storage. */
 struct places_of { const uint64_t *dram, *home; const uint32_t *storage; };
-/* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. */
+/* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. at: NULL when only the reason is asked for. */
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
 /* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
 const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit);
