@@ -68,5 +68,6 @@ enum tg_status run_opt(struct tool *t);
 enum tg_status run_asm(struct tool *t);
 enum tg_status run_disasm(struct tool *t);
 enum tg_status run_verify(struct tool *t);
+enum tg_status run_alloc(struct tool *t);
 
 #endif

@@ -62,6 +62,14 @@ static const struct option_row opt_rows[] = {
 	COMMON_OPTIONS,
 };
 static const struct option_row asm_rows[] = { { "chip", "NAME|FILE", "chip (default t1)" }, { "output", "FILE", "executable (also -o)" }, COMMON_OPTIONS };
+static const struct option_row alloc_rows[] = {
+	{ "capacity", "BYTES", "bytes that there are" },
+	{ "output", "FILE", "where the lines with their offsets go (also -o; default stdout)" },
+	{ "alignment", "N", "of offsets, where the file has no column `alignment` (default 1)" },
+	{ "minimize", NULL, "go on below the capacity: the lowest peak" },
+	{ "nodes", "N", "search effort (default 100000000; 0: the fast heuristic only)" },
+	COMMON_OPTIONS,
+};
 static const struct option_row plain_rows[] = { COMMON_OPTIONS };
 
 const struct verb tg_verbs[] = {
@@ -75,5 +83,6 @@ const struct verb tg_verbs[] = {
 	{ "asm", "FILE.tgs -o FILE.tgx", "assemble", asm_rows, run_asm, 1, 1 },
 	{ "disasm", "FILE.tgx", "disassemble to stdout", plain_rows, run_disasm, 1, 1 },
 	{ "verify", "FILE.tgx", "prove the schedule rules and memory bounds of an executable without running it", plain_rows, run_verify, 1, 1 },
+	{ "alloc", "IN.csv --capacity BYTES [-o OUT.csv]", "place buffers with lifetimes in a memory; columns id, lower, upper, size [, alignment]", alloc_rows, run_alloc, 1, 1 },
 	{ NULL, NULL, NULL, NULL, NULL, 0, 0 },
 };
