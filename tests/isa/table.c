@@ -146,8 +146,11 @@ START_TEST(slots_are_counted)
 		struct tg_bundle *b = tg_alloc(f->a, sizeof *b);
 		uint64_t words[1 + TG_MAX_BUNDLE];
 		uint32_t n, room = tg_slot_count(&f->chip, kinds[i].slot);
-		for (b->n = 0; b->n < room; b->n++)
+		for (b->n = 0; b->n < room; b->n++) {
 			b->insn[b->n].op = (uint16_t)kinds[i].op;
+			if (kinds[i].slot == TG_SLOT_P) /* each array has its own */
+				tg_insn_set(&b->insn[b->n], 'u', b->n);
+		}
 		ck_assert(tg_bundle_encode(&f->d, TG_NOWHERE, &f->chip, b, words, &n));
 		b->insn[b->n++].op = (uint16_t)kinds[i].op;
 		ck_assert(!tg_bundle_encode(&f->d, TG_NOWHERE, &f->chip, b, words, &n));
