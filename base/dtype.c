@@ -218,3 +218,36 @@ void tg_put_f64(enum tg_dtype t, void *data, size_t i, double v)
 	else
 		tg_put_i64(t, data, i, isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v < -0x1p63 ? INT64_MIN : (int64_t)v);
 }
+
+static uint16_t bf16_of(uint32_t bits)
+{
+	if ((bits & 0x7fffffff) > 0x7f800000)
+		return 0x7fc0;
+	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Shifts the significand so that its last bit is worth 2^-24 at least, rounding what falls out. */
+static uint16_t f16_of(uint32_t bits)
+{
+	uint32_t sign = bits >> 16 & 0x8000, mag = bits & 0x7fffffff;
+	if (mag > 0x7f800000)
+		return 0x7e00;
+	if (mag >= 0x47800000)
+		return (uint16_t)(sign | 0x7c00);
+	if (mag >= 0x38800000) /* may carry into infinity, as it should */
+		return (uint16_t)(sign | ((mag - 0x38000000 + 0xfff + (mag >> 13 & 1)) >> 13));
+	uint32_t shift = 126 - (mag >> 23), m = (mag & 0x7fffff) | 0x800000;
+	if (shift > 24)
+		return (uint16_t)sign;
+	uint32_t kept = m >> shift, rest = m & ((1u << shift) - 1), half = 1u << (shift - 1);
+	return (uint16_t)(sign | (kept + (rest > half || (rest == half && (kept & 1)))));
+}
+
+void tg_narrow_f32(enum tg_dtype to, void *out, const void *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t bits = load_uint32_t(in, i);
+		uint16_t v = to == TG_bf16 ? bf16_of(bits) : f16_of(bits);
+		memcpy((char *)out + 2 * i, &v, sizeof v);
+	}
+}

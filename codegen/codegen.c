@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8 };
+enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -28,14 +28,16 @@ static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan 
 	c->n_descs = (uint32_t)descs.list.n;
 	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
-		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].bytes, 0, 0 };
+		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].places * p->operand[i].place_bytes, 0, 0 };
 	return true;
 }
 
-static bool schedule(struct stage_code *c, uint32_t window)
+static bool schedule(struct stage_code *c, uint32_t window, bool pipelines, uint32_t spare)
 {
 	c->window = window;
-	mach_schedule(c->f, window);
+	c->pipelines = pipelines;
+	c->spare = spare;
+	mach_schedule(c->f, window, pipelines, spare);
 	return mach_allocate(c->f);
 }
 
@@ -67,7 +69,7 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 {
 	struct stage_code c;
 	const char *why = mach_parse(dr->a, dr->chip, text, op->prov.id, &c);
-	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW))
+	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare))
 		why = "its code needs more registers than the chip has";
 	if (why)
 		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
@@ -85,14 +87,23 @@ static const char *chip_stage(struct driver *dr, struct tg_op *op)
 	why = plan_describe(p, dr->m, op, dr->chip, dr->dram);
 	why = why ? why : plan_choose(p, SRAM_RESERVED);
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-	while (!why) { /* less unrolling, then less looking ahead, until the registers suffice */
+	bool pipelines = !dr->options->no_pipelines;
+	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
+	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
 		struct stage_code c;
 		if (!select_stage(dr, op, p, unroll, &c, &why))
 			break;
-		if (schedule(&c, window))
+		if (schedule(&c, window, pipelines, spare))
 			return emit_code(dr, op, &c);
-		if (unroll > 1)
+		if (pipelines && spare < MAX_SPARE) {
+			spare++;
+		} else if (unroll > 1) {
+			spare = 0;
 			unroll /= 2;
+		} else if (pipelines) {
+			pipelines = false;
+			unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
+		}
 		else if (window > 1)
 			window = window > 4 ? window / 4 : 1;
 		else

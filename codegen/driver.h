@@ -31,6 +31,8 @@ struct driver {
 struct stage_code {
 	struct mfn *f;
 	uint32_t window, n_descs, n_buffers;
+	uint32_t spare;
+	bool pipelines; /* innermost loops are overlapped with themselves */
 	uint64_t sram_top;
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */

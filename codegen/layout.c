@@ -54,13 +54,11 @@ static bool walks(const struct tg_stage *s, uint32_t in, uint32_t dim)
 /* For a sum of products: the factor whose dimensions the other lacks, and which lie in the columns: the second one, as exporters write weights second. */
 static bool product_factors(const struct tg_stage *s, uint32_t *lhs, uint32_t *rhs)
 {
-	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM)
+	struct tg_factor f[2];
+	if (!tg_stage_product(s, f) || f[0].in < 0 || f[1].in < 0)
 		return false;
-	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
-	if (v->op != TG_X_mul || s->nodes[v->a.id - 1].op != TG_X_arg || s->nodes[v->b.id - 1].op != TG_X_arg)
-		return false;
-	*lhs = (uint32_t)s->nodes[v->a.id - 1].k;
-	*rhs = (uint32_t)s->nodes[v->b.id - 1].k;
+	*lhs = (uint32_t)f[0].in;
+	*rhs = (uint32_t)f[1].in;
 	return *lhs != *rhs;
 }
 

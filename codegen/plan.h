@@ -36,6 +36,8 @@ struct operand {
 	int64_t step[MAX_DIMS];    /* SRAM elements for one step of a dimension */
 	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
 	uint64_t sram, bytes;
+	uint32_t places;           /* 2 where the next tile's image is fetched, or the last one's stored, while this one is at work */
+	uint64_t place_bytes;      /* from one place to the other */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -77,6 +79,9 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 const char *plan_choose(struct plan *p, uint64_t sram_base);
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
+
+/* Can the next tile be fetched while one is at work? */
+bool plan_prefetches(const struct plan *p);
 
 /* emit_stage.c: machine code of a planned stage. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */

@@ -5,6 +5,7 @@
 #include "mach.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 struct interval { uint32_t reg, start, end; };
@@ -48,6 +49,18 @@ static void walk_sched(struct walk *w, const struct sched *s)
 	}
 }
 
+static void walk_pipe(struct walk *w, const struct pipeline *p)
+{
+	walk_sched(w, &p->before);
+	if (p->kernel.n) {
+		touch(w, p->rounds.id, w->at, w->at);
+		uint32_t start = ++w->at;
+		walk_sched(w, &p->kernel);
+		*TG_PUSH(w->f->arena, &w->loops) = (struct span){ start, ++w->at };
+	}
+	walk_sched(w, &p->after);
+}
+
 struct frame { const struct mnode *node, *parent; uint32_t start; };
 
 static void walk_tree(struct walk *w)
@@ -68,6 +81,11 @@ static void walk_tree(struct walk *w)
 		if (n->sched) {
 			walk_sched(w, n->sched);
 			n = n->sched->end;
+			continue;
+		}
+		if (n->pipe) {
+			walk_pipe(w, n->pipe);
+			n = n->next;
 			continue;
 		}
 		if (n->kind == NODE_LOOP)
@@ -118,8 +136,12 @@ static bool scan(struct mfn *f, const struct interval *of, enum vclass c, uint32
 		for (uint32_t p = first; p < n_regs && p < TG_ARRAY_LEN(free_at); p++)
 			if (free_at[p] <= list[i].start && (best == UINT32_MAX || free_at[p] < free_at[best]))
 				best = p;
-		if (best == UINT32_MAX)
+		if (best == UINT32_MAX) {
+			if (getenv("PIPE")) { fprintf(stderr, "ALLOC fails class %d of %u at %u:", c, n_regs, list[i].start);
+			for (uint32_t q = 0; q <= i; q++) if (list[q].end > list[i].start || q == i) fprintf(stderr, " %u[%u,%u]", list[q].reg, list[q].start, list[q].end);
+			fprintf(stderr, "\n"); }
 			return false;
+		}
 		free_at[best] = list[i].end > list[i].start ? list[i].end : list[i].start + 1;
 		f->physical.at[list[i].reg] = (uint8_t)best;
 	}

@@ -116,6 +116,10 @@ extern const struct tg_expr_info tg_expr_infos[TG_N_EXPRS];
 extern const char *const tg_combine_names[TG_N_COMBINES];
 enum tg_dtype tg_compute_type(enum tg_dtype memory); /* f16 -> f32, u8 -> u32, bool -> bool, f64 -> f64 ... */
 
+/* product.c: a factor of a sum of products: operand `in` (-1: a constant node), rounded to `round` (TG_none: as it is). */
+struct tg_factor { int32_t in; enum tg_dtype round; };
+bool tg_stage_product(const struct tg_stage *s, struct tg_factor f[2]);
+
 /* ---- module ------------------------------------------------------------------------------------------------------ */
 
 enum tg_value_kind { TG_TENSOR, TG_SREG, TG_VREG, TG_MREG, TG_PREG };
@@ -241,7 +245,7 @@ struct tg_pass {
 	struct tg_diag *d;
 	struct tg_arena *scratch; /* emptied after each pass */
 	const void *chip;         /* const struct tg_chip *, or NULL */
-	const void *options;      /* const struct tg_options * of passes/ */
+	const void *options;      /* const struct tg_options * of passes.h */
 };
 struct tg_pass_info { const char *level, *name, *doc; bool (*run)(struct tg_pass *cx, struct tg_module *m); };
 struct tg_pass_run {

@@ -4,6 +4,14 @@
 
 #include "ir.h"
 
+/* What passes are told. */
+struct tg_codegen_options;
+struct tg_options {
+	enum tg_dtype precision;  /* of matrix inputs: bf16, f16; anything else: as the model has them */
+	const char *keep_f32;     /* comma list of ONNX nodes that are left out, or NULL */
+	const struct tg_codegen_options *codegen; /* for the mach level's pass */
+};
+
 extern const struct tg_pass_info tg_passes[]; /* passes.def, in order */
 extern const uint32_t tg_n_passes;
 

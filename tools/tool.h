@@ -41,10 +41,14 @@ void print_messages(const struct tg_diag *d);
 
 /* Options of every verb that compiles, and what they say. */
 extern const struct option_row compile_option_rows[];
+#define PRECISION_OPTIONS                                                                                                                  \
+	{ "precision", "f32|bf16|f16|mixed", "type of matrix inputs; sums and all else are f32 (default f32); mixed: bf16 but for --keep-f32" },   \
+	{ "keep-f32", "NODE,...", "ONNX nodes whose matrix inputs stay f32" }
 #define COMPILE_OPTIONS                                                                                                                    \
 	{ "chip", "NAME|FILE", "chip to compile for (default t1); `tegula chips` lists them" },                                             \
 	{ "dim", "NAME=N", "value of a symbolic dimension; INPUT:AXIS=N for an unnamed one, '*=N' for all others" },                        \
 	{ "bind", "INPUT=FILE", "value of an input that decides a shape or an axis (.npy, .pb)" },                                          \
+	PRECISION_OPTIONS,                                                                                                                  \
 	{ "no-host", NULL, "refuse a model of which a part would run on the host" },                                                        \
 	{ "skip", "PASS,...", "leave passes out (ablation)" },                                                                              \
 	{ "unroll", "N", "most copies of an inner body (default 8)" },                                                                      \

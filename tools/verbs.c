@@ -59,6 +59,7 @@ static const struct option_row opt_rows[] = {
 	{ "chip", "NAME|FILE", "chip for passes that ask (default t1)" },
 	{ "output", "FILE", "where the result goes (default stdout)" },
 	{ "dim", "NAME=N", "value of a symbolic dimension (ONNX input)" },
+	PRECISION_OPTIONS,
 	COMMON_OPTIONS,
 };
 static const struct option_row asm_rows[] = { { "chip", "NAME|FILE", "chip (default t1)" }, { "output", "FILE", "executable (also -o)" }, COMMON_OPTIONS };

@@ -303,6 +303,11 @@ static void products(const struct tg_weights *w, struct job *j, uint32_t array_r
 	}
 }
 
+static bool adds(const struct tg_core *now, const struct tg_insn *in)
+{
+	return in->f[5] && !(in->f[6] && now->p[in->f[6]]);
+}
+
 static const char *multiply_trap(const struct tg_core *now, const struct tg_array *u, const struct tg_insn *in, unsigned type, int64_t first)
 {
 	const struct tg_weights *w = &u->set[u->active];
@@ -311,7 +316,7 @@ static const char *multiply_trap(const struct tg_core *now, const struct tg_arra
 		return "a multiply outside the accumulator memory";
 	if (w->present && !same_class(w->type, type))
 		return "a multiply of another type than its weights";
-	for (int64_t r = first; in->f[5] && r < first + n; r++) {
+	for (int64_t r = first; adds(now, in) && r < first + n; r++) {
 		if (!u->acc_written[r])
 			return "a multiply adds to an accumulator row that was not written";
 	}
@@ -357,13 +362,13 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	j.p = p;
 	products(w, &j, now->chip->array_rows, is_int(type));
 	for (uint32_t r = 0; r < n; r++) {
-		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, in->f[5] != 0, is_int(type));
+		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, adds(now, in), is_int(type));
 		u->acc_written[first + r] = 1;
 		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
 	}
 	next->macs = w->present * n;
 	next->mac_type = (uint8_t)type;
-	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (in->f[5] ? 8 : 4);
+	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (adds(now, in) ? 8 : 4);
 }
 SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32); }
 SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16); }

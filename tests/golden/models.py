@@ -44,6 +44,7 @@ FILES = {
         [node("Relu", ["x"], ["t"], name="relu"), node("Cast", ["t"], ["d"], [attr_i("to", DOUBLE)], name="wide"), node("Exp", ["d"], ["y"], name="exp")],
         outputs=[value("y", DOUBLE, [2, 3])],
     ),
+    "matmul.onnx": simple([node("MatMul", ["x", "w"], ["y"], name="mm")], inits=[floats("w", [3, 3])]),
     "x.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".ljust(69) + b"\n") + struct.pack("<6f", *SIX),
     "bad.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }".ljust(69) + b"\n") + struct.pack("<6f", *SIX),
 }

@@ -641,10 +641,10 @@ static void multiply_case(const char *chip, unsigned type, const struct matrix_c
 		}
 	}
 	EMIT(b.p, swap, 0);
-	emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 6, (int64_t[]){0, 3, 0, 8, m->n, 0});
+	emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 7, (int64_t[]){0, 3, 0, 8, m->n, 0, 0});
 	EMIT(b.p, idle, 300);
 	if (m->add)
-		emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 6, (int64_t[]){0, 3, 0, 8, m->n, 1});
+		emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 7, (int64_t[]){0, 3, 0, 8, m->n, 1, 0});
 	EMIT(b.p, idle, 300);
 	EMIT(b.p, mrd, 4, 0, 0, 8, m->n);
 	bench_run(&b);

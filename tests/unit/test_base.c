@@ -347,6 +347,25 @@ START_TEST(small_floats_round_to_nearest_even)
 }
 END_TEST
 
+/* Every sixteenth-bit boundary of f32 and its neighbours, against the definition above. */
+START_TEST(f32_narrows_to_nearest_even)
+{
+	const enum tg_dtype types[] = { TG_bf16, TG_f16 };
+	for (uint64_t i = 0; i < UINT64_C(1) << 32; i += 9973) {
+		uint32_t bits[3] = { (uint32_t)i, ((uint32_t)i & 0xffff0000) | 0x8000, ((uint32_t)i & 0xffffe000) | 0x1000 };
+		for (int k = 0; k < 3; k++)
+			for (int t = 0; t < 2; t++) {
+				float f;
+				uint16_t have, want;
+				memcpy(&f, &bits[k], sizeof f);
+				tg_narrow_f32(types[t], &have, &bits[k], 1);
+				tg_put_f64(types[t], &want, 0, (double)f);
+				ck_assert_uint_eq(have, isnan(f) ? (types[t] == TG_bf16 ? 0x7fc0 : 0x7e00) : want);
+			}
+	}
+}
+END_TEST
+
 START_TEST(power_of_two_scales)
 {
 	const struct format f = { TG_f8e8m0, 8, 0, 127, false, false, true, true };
@@ -525,6 +544,7 @@ int main(void)
 	tcase_add_test(c, sha256_vectors);
 	tcase_add_loop_test(c, small_floats_are_their_definition, 0, TG_ARRAY_LEN(formats));
 	tcase_add_loop_test(c, small_floats_round_to_nearest_even, 0, TG_ARRAY_LEN(formats));
+	tcase_add_test(c, f32_narrows_to_nearest_even);
 	tcase_add_test(c, power_of_two_scales);
 	tcase_add_test(c, integers_wrap_and_floats_truncate);
 	tcase_add_test(c, packed_elements_leave_their_neighbours);
