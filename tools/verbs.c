@@ -63,6 +63,17 @@ static const struct option_row opt_rows[] = {
 	COMMON_OPTIONS,
 };
 static const struct option_row asm_rows[] = { { "chip", "NAME|FILE", "chip (default t1)" }, { "output", "FILE", "executable (also -o)" }, COMMON_OPTIONS };
+static const struct option_row profile_rows[] = {
+	COMPILE_OPTIONS,
+	{ "input", "FILE", "an input tensor (.npy, .npz, .pb), in order, or NAME=FILE" },
+	{ "data", "DIR", "a test_data_set folder: its inputs are used" },
+	{ "seed", "N", "seed of random inputs where none are given (default 0)" },
+	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	{ "rows", "N", "stages in the table (default 20)" },
+	{ "trace", "FILE", "also write a trace for Perfetto or chrome://tracing (1 us is one cycle)" },
+	{ "html", "FILE", "also write a page: roofline, timeline, SRAM map, stages" },
+	COMMON_OPTIONS,
+};
 static const struct option_row alloc_rows[] = {
 	{ "capacity", "BYTES", "bytes that there are" },
 	{ "output", "FILE", "where the lines with their offsets go (also -o; default stdout)" },
@@ -78,6 +89,7 @@ const struct verb tg_verbs[] = {
 	{ "run", "FILE.tgx|MODEL.onnx", "run on the simulator; prints cycles, time and the bottleneck", run_rows, run_run, 1, 1 },
 	{ "check", "MODEL.onnx", "compare the simulator's outputs with expected ones or the evaluator's", check_rows, run_check, 1, 1 },
 	{ "test", "DIR...", "run every case of ONNX-layout folders", test_rows, run_test, 1, -1 },
+	{ "profile", "MODEL.onnx|FILE.tgx", "run, and say where cycles, bytes and energy went", profile_rows, run_profile, 1, 1 },
 	{ "info", "MODEL.onnx|FILE.tgx", "inputs, outputs, operators, what the chip will run and what the host will", info_rows, run_info, 0, 1 },
 	{ "chips", "", "list the built-in chips", chips_rows, run_chips, 0, 0 },
 	{ "opt", "MODULE.tir|MODEL.onnx", "run passes and print the IR", opt_rows, run_opt, 1, 1 },
