@@ -37,4 +37,7 @@ bool profile_trace(struct tool *t, const struct profile *p, const char *path);
 /* ---- profile_html.c: `report` in one page that needs nothing else ---- */
 bool profile_html(struct tool *t, json_t *report, const char *path);
 
+/* ---- chips_compare.c ---- */
+enum tg_status chips_compare(struct tool *t, const char *model);
+
 #endif

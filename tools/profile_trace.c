@@ -1,4 +1,4 @@
-/* profile_trace.c: the run in the Chrome trace event format (https://perfetto.dev reads it): a track for the stages, for each kind of slot, for stalls and for
+/* profile_trace.c: the run in the Chrome trace event format (Perfetto reads it): a track for the stages, for each kind of slot, for stalls and for
  * each DMA queue.
  *
  * One cycle is one microsecond of the trace, so that its ruler counts cycles. Slots are shown as slices of equal stage, made of the recorder's buckets, with the
