@@ -155,6 +155,9 @@ double tg_get_f64(enum tg_dtype t, const void *data, size_t i);
 int64_t tg_get_i64(enum tg_dtype t, const void *data, size_t i);
 void tg_put_f64(enum tg_dtype t, void *data, size_t i, double v);
 void tg_put_i64(enum tg_dtype t, void *data, size_t i, int64_t v);
+/* Numbers as text, with '.' in every locale. */
+void tg_f64_text(char *out, size_t n, int digits, double v); /* %.*g */
+bool tg_f64_parse(const char *s, size_t n, double *v);       /* all of s[0..n); false: no number of at most 63 characters */
 /* n elements of f32 (anywhere in memory) to bf16 or f16, to nearest even; NaNs become 0x7fc0 and 0x7e00. */
 void tg_narrow_f32(enum tg_dtype to, void *out, const void *in, size_t n);
 

@@ -41,7 +41,7 @@ struct emit {
 /* One dimension of a transfer. */
 struct side { int64_t size, sram, dram; const struct comp *comp; uint32_t limit_dim; bool guarded; };
 
-enum { FRAME_MEM = 1 };
+enum { FRAME_MEM = 1, MOST_UNRETIRED = 32 /* transfers of one operand that are not waited for one by one */ };
 _Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
 /* Rows of the frame, each of so many slots of 8 bytes. */
 enum { SLOT_NOW = 0, SLOT_NEXT = MAX_DIMS, SLOT_PLACE = 2 * MAX_DIMS, SLOT_NEXT_PLACE = SLOT_PLACE + MAX_OPERANDS + 1,
@@ -112,7 +112,7 @@ static int64_t origin(const struct plan *p, const struct comp *c, int64_t *move)
 	return at;
 }
 
-/* Address in DRAM of the image's first entry. */
+/* Address, in DRAM or where the tensor lives, of the image's first entry. */
 static vreg dram_base(struct emit *e, const struct operand *o)
 {
 	int64_t base = o->base, coef[MAX_DIMS] = { 0 }, bytes = elem_bytes(o->dtype);
@@ -124,7 +124,20 @@ static vreg dram_base(struct emit *e, const struct operand *o)
 		for (uint32_t d = 0; d < e->p->n_dims; d++)
 			coef[d] += move[d] * o->comp[i].stride * bytes;
 	}
-	return affine(e, TG_DRAM_BASE + (int64_t)o->dram + base * bytes, coef);
+	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
+}
+
+/* Bytes from where a tensor that is worked on in place has its first tile to where it has this one. */
+static vreg tile_offset(struct emit *e, const struct operand *o)
+{
+	int64_t coef[MAX_DIMS] = { 0 }, bytes = elem_bytes(o->dtype);
+	bool moves = false;
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		for (uint32_t k = 0; k < o->comp[i].n; k++) {
+			coef[o->comp[i].term[k].dim] += o->comp[i].term[k].coef * o->comp[i].stride * bytes;
+			moves |= e->tiled[o->comp[i].term[k].dim];
+		}
+	return moves ? affine(e, 0, coef) : (vreg){ 0 };
 }
 
 /* ---- the dimensions of a transfer ------------------------------------------------------------------------------------------- */
@@ -363,6 +376,11 @@ static vreg start_transfer(struct emit *e, uint32_t operand, vreg place, vreg wh
 	e->at.pred = when;
 	EMIT(&e->at, dma_start, R(number), q, R(desc), out ? R(sram) : R(dram), out ? R(dram) : R(sram));
 	e->at.pred = (vreg){ 0 };
+	int64_t starts = 1;
+	for (uint32_t i = 0; i < extra; i++)
+		starts *= s[i].size;
+	if (starts > MOST_UNRETIRED)
+		EMIT(&e->at, dma_wait, q, R(number));
 	for (uint32_t i = extra; i-- > 0;) {
 		int64_t back = i + 1 < extra ? s[i + 1].size : 0;
 		int64_t ds = (s[i].sram - back * (i + 1 < extra ? s[i + 1].sram : 0)) * elem_bytes(o->sram_dtype);
@@ -420,7 +438,8 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 	for (uint32_t d = 0; d < e->p->n_dims; d++)
 		at[d] = outside && is_reduction(e->p, d) ? (vreg){ 0 } : coordinate(e, d);
 	for (uint32_t i = 0; i <= e->p->n_ops; i++)
-		place[i] = e->p->operand[i].places > 1 ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
+		place[i] = e->p->operand[i].direct ? tile_offset(e, &e->p->operand[i]) : e->p->operand[i].places > 1 ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
+	EMIT(&e->at, idle, 1); /* ends the block: what moves tiles gives its registers back before the kernel takes many */
 	kernel_begin(&k, e->f, e->p, &e->at, at, place, e->unroll);
 	if (e->p->path == PATH_MATRIX)
 		kernel_matrix_path(&k, mode);
@@ -432,7 +451,7 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 
 static bool is_fetched(const struct emit *e, uint32_t i)
 {
-	return !e->p->operand[i].constant && is_read(e->p, i);
+	return !e->p->operand[i].constant && !e->p->operand[i].direct && is_read(e->p, i);
 }
 
 static void wait_for(struct emit *e, uint32_t operand, vreg number)
@@ -459,7 +478,8 @@ static void one_tile(struct emit *e)
 	e->where = AT_FIRST;
 	fetch_all(e);
 	run_kernel(e, KERNEL_WHOLE);
-	wait_for(e, e->p->n_ops, start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }));
+	if (!e->p->operand[e->p->n_ops].direct)
+		wait_for(e, e->p->n_ops, start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }));
 }
 
 static int64_t last_start(const struct plan *p, uint32_t d)
@@ -587,6 +607,8 @@ static bool results_overlap(const struct plan *p)
 static void store_result(struct emit *e)
 {
 	uint32_t out = e->p->n_ops;
+	if (e->p->operand[out].direct)
+		return;
 	if (results_overlap(e->p)) /* the same bytes again, but not at the same time */
 		wait_for_results(e);
 	vreg place = frame_load(e, SLOT_PLACE + out), number = start_transfer(e, out, place, (vreg){ 0 }), half = sreg(e), slot = sreg(e);
@@ -602,6 +624,8 @@ static void store_result(struct emit *e)
 
 static void wait_for_place(struct emit *e)
 {
+	if (e->p->operand[e->p->n_ops].direct)
+		return;
 	vreg place = frame_load(e, SLOT_PLACE + e->p->n_ops), half = sreg(e), slot = sreg(e), number = sreg(e);
 	EMIT(&e->at, smini, R(half), R(place), 1);
 	EMIT(&e->at, smuli, R(slot), R(half), 8);

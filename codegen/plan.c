@@ -100,10 +100,62 @@ static bool place_image(struct plan *p, struct operand *o, const int *inner, uin
 	return true;
 }
 
+static bool depends(const struct operand *o, uint32_t d)
+{
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		if (mentions(&o->comp[i], (int)d))
+			return true;
+	return false;
+}
+
+static bool tiles_reduction(const struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (is_reduction(p, d) && p->tile[d] < p->extent[d])
+			return true;
+	return false;
+}
+
+/* The tensor itself serves as image where nothing has to be filled, gathered or converted and the lanes find their elements side by side. */
+static bool place_direct(struct plan *p, uint32_t i)
+{
+	struct operand *o = &p->operand[i];
+	bool weights = p->path == PATH_MATRIX && (int)i == p->rhs;
+	int lane = p->path == PATH_MATRIX && ((int)i == p->lhs || (weights && p->transposed)) ? p->contract : p->lane;
+	o->direct = false;
+	if (!o->home || o->is_list || o->constant || o->dtype != o->sram_dtype)
+		return false;
+	for (uint32_t k = 0; k < o->n_comps; k++)
+		if (o->comp[k].guarded || o->comp[k].gather >= 0)
+			return false;
+	for (uint32_t k = 0; k < p->n_ops; k++) /* read and written at once: as if through DRAM */
+		if (p->operand[k].storage == p->operand[p->n_ops].storage && p->operand[k].storage == o->storage)
+			return false;
+	if (i == p->n_ops && p->path == PATH_VECTOR && tiles_reduction(p)) /* partial sums lie as the result's image does */
+		return false;
+	for (uint32_t d = 0; d < p->n_dims; d++) /* a ragged reduction tile must be filled up */
+		if (is_reduction(p, d) && p->extent[d] % p->tile[d] && depends(o, d))
+			return false;
+	memset(o->step, 0, sizeof o->step);
+	o->start = o->base;
+	for (uint32_t k = 0; k < o->n_comps; k++) {
+		o->start += o->comp[k].offset * o->comp[k].stride;
+		for (uint32_t t = 0; t < o->comp[k].n; t++)
+			o->step[o->comp[k].term[t].dim] += o->comp[k].term[t].coef * o->comp[k].stride;
+	}
+	if (lane != NO_DIM && p->extent[lane] > 1 && o->step[lane] != 1 && (o->step[lane] != 0 || i == p->n_ops || p->path == PATH_MATRIX))
+		return false;
+	o->bytes = 0;
+	o->direct = true;
+	return true;
+}
+
 static bool place_all(struct plan *p)
 {
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
+		if (place_direct(p, i))
+			continue;
 		int inner[2] = { p->lane, p->row };
 		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
 			inner[0] = p->contract;
@@ -150,19 +202,11 @@ static int64_t tiles_of(const struct plan *p, uint32_t d)
 	return ceil_div(p->extent[d], p->tile[d]);
 }
 
-static bool depends(const struct operand *o, uint32_t d)
-{
-	for (uint32_t i = 0; i < o->n_comps; i++)
-		if (mentions(&o->comp[i], (int)d))
-			return true;
-	return false;
-}
-
 /* Cycles of one transfer of an operand's image. */
 static double dma_cycles(const struct plan *p, const struct operand *o)
 {
 	const struct tg_chip *c = p->chip;
-	if (o->constant)
+	if (o->constant || o->direct)
 		return 0;
 	double elems = 1, run = 1;
 	for (uint32_t i = 0; i < o->n_comps; i++) {
@@ -290,14 +334,6 @@ static void order_loops(struct plan *p)
 		}
 }
 
-static bool tiles_reduction(const struct plan *p)
-{
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		if (is_reduction(p, d) && p->tile[d] < p->extent[d])
-			return true;
-	return false;
-}
-
 static uint32_t rows_needed(const struct plan *p)
 {
 	int64_t rows = 1;
@@ -321,11 +357,14 @@ static bool lay_out(struct plan *p, uint64_t base)
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
 		/* a constant is one element that a vector load reads with strides of 0 */
-		o->sram = at;
+		o->sram = o->direct ? o->home : at;
 		o->mem = i + 2;
+		for (uint32_t k = 0; k < i && o->direct; k++) /* one tensor, one buffer */
+			if (p->operand[k].direct && p->operand[k].storage == o->storage)
+				o->mem = p->operand[k].mem;
 		o->place_bytes = (o->bytes + 63) & ~UINT64_C(63);
 		o->places = 1;
-		for (uint32_t l = 0; l < p->n_loops && !o->is_list && plan_prefetches(p); l++)
+		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
 			if (depends(o, (uint32_t)p->loop_order[l]))
 				o->places = 2;
 		at += o->places * o->place_bytes;
@@ -338,7 +377,7 @@ static bool lay_out(struct plan *p, uint64_t base)
 		at += (p->partial_bytes + 63) & ~UINT64_C(63);
 	}
 	p->sram_top = at;
-	return at <= p->chip->sram_bytes;
+	return at <= p->sram_limit;
 }
 
 static bool tile_is_legal(struct plan *p, uint64_t base)
@@ -395,9 +434,9 @@ static bool may_tile(const struct plan *p, uint32_t d)
 static double excess(struct plan *p, uint64_t base)
 {
 	order_loops(p);
-	if (!lay_out(p, base) && p->sram_top <= p->chip->sram_bytes)
+	if (!lay_out(p, base) && p->sram_top <= p->sram_limit)
 		return 1e30; /* an image beyond all sizes */
-	double over = p->sram_top > p->chip->sram_bytes ? (double)(p->sram_top - p->chip->sram_bytes) : 0;
+	double over = p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0;
 	if (p->path == PATH_MATRIX) {
 		p->acc_rows = rows_needed(p);
 		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
@@ -623,8 +662,9 @@ static bool product(const struct plan *p, int *a, int *b)
 	return *a != *b && (t == TG_f32 || t == TG_i32);
 }
 
-const char *plan_choose(struct plan *p, uint64_t sram_base)
+const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 {
+	p->sram_limit = sram_limit;
 	struct plan best = { 0 };
 	bool have = false;
 	int a, b;

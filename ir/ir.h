@@ -250,7 +250,11 @@ struct tg_pass {
 	const void *chip;         /* const struct tg_chip *, or NULL */
 	const void *options;      /* const struct tg_options * of passes.h */
 };
-struct tg_pass_info { const char *level, *name, *doc; bool (*run)(struct tg_pass *cx, struct tg_module *m); };
+struct tg_pass_info {
+	const char *level, *name, *doc;
+	bool (*run)(struct tg_pass *cx, struct tg_module *m);
+	bool optional; /* may be skipped */
+};
 struct tg_pass_run {
 	const struct tg_pass_info *passes;
 	uint32_t n_passes;

@@ -19,14 +19,22 @@
 #define MARK_WRITER 0x80 /* an unretired transfer writes the byte; the low bits count those that read it */
 #define MARK_READERS 0x7f
 
-/* The scratchpad. */
+#define CLEAN_BYTES 64   /* what an entry of `clean` stands for */
+#define CLEAN_READ 1     /* all bytes are written, no unretired transfer writes near: a load need not look closer */
+#define CLEAN_WRITE 2    /* all bytes are written, no unretired transfer reads or writes near: nor need a store */
+
+/* The scratchpad. An unretired transfer counts in the chunks of the box around its bytes. Its exact bytes get marks only when
+ * somebody asks about a byte inside the box: `settle` does that. `clean` remembers what was found out; what makes it wrong clears it. */
 struct tg_memory {
 	uint8_t *at;
 	uint64_t bytes;
 	uint64_t *written;    /* a bit per byte */
-	uint8_t *mark;        /* a byte per byte: unretired DMA */
-	uint32_t *chunk_any;  /* marked rows that touch a chunk */
+	uint8_t *mark;        /* a byte per byte: unretired DMA, where settled */
+	uint32_t *chunk_any;  /* boxes that touch a chunk */
 	uint32_t *chunk_write;
+	uint8_t *clean;       /* a byte per CLEAN_BYTES, and 16 more */
+	void (*settle)(void *user, uint64_t at, uint64_t n);
+	void *user;
 };
 
 /* Weights of an array. A row's present columns are usually one run [lo, hi); `bits` is exact. */
@@ -132,31 +140,86 @@ static inline bool chunks_have(const uint32_t *count, uint64_t at, uint64_t n)
 	return any != 0;
 }
 
+static inline bool all_clean(const struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
+{
+	uint64_t k = at / CLEAN_BYTES, left = (at + n - 1) / CLEAN_BYTES - k + 1, want = how * UINT64_C(0x0101010101010101), word;
+	for (; left >= 8; k += 8, left -= 8) {
+		memcpy(&word, m->clean + k, 8);
+		if ((word & want) != want)
+			return false;
+	}
+	if (left == 0)
+		return true;
+	memcpy(&word, m->clean + k, 8);
+	want &= ~UINT64_C(0) >> (64 - 8 * left);
+	return (word & want) == want;
+}
+
+/* After a successful access: what holds for whole entries around it. */
+static inline void note_clean(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	for (uint64_t k = at / CLEAN_BYTES; k <= (at + n - 1) / CLEAN_BYTES; k++) {
+		uint64_t chunk = k * CLEAN_BYTES >> CHUNK_SHIFT;
+		if (m->written[k] != ~UINT64_C(0) || m->chunk_write[chunk])
+			continue;
+		m->clean[k] = m->chunk_any[chunk] ? CLEAN_READ : CLEAN_READ | CLEAN_WRITE;
+	}
+}
+
+static inline void forget_clean(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
+{
+	for (uint64_t k = at / CLEAN_BYTES; n && k <= (at + n - 1) / CLEAN_BYTES; k++)
+		m->clean[k] &= keep;
+}
+
 /* NULL, or why these bytes may not be read now. */
-static inline const char *mem_check_read(const struct tg_memory *m, uint64_t at, uint64_t n)
+static inline const char *mem_check_read(struct tg_memory *m, uint64_t at, uint64_t n)
 {
 	if (!mem_inside(m, at, n))
 		return "a load outside SRAM";
-	if (n == 0)
+	if (n == 0 || all_clean(m, at, n, CLEAN_READ))
 		return NULL;
-	if (chunks_have(m->chunk_write, at, n) && marks_have(m, at, n, MARK_WRITER))
-		return "a load of bytes that an unretired DMA transfer writes";
+	if (chunks_have(m->chunk_write, at, n)) {
+		m->settle(m->user, at, n);
+		if (marks_have(m, at, n, MARK_WRITER))
+			return "a load of bytes that an unretired DMA transfer writes";
+	}
 	if (!bits_all_set(m->written, at, n))
 		return "a load of SRAM bytes that were not written";
+	note_clean(m, at, n);
 	return NULL;
 }
 
-/* NULL, or why these bytes may not be written now; afterwards they count as written. */
-static inline const char *mem_check_write(struct tg_memory *m, uint64_t at, uint64_t n)
+/* NULL, or why these bytes may not be written now. */
+static inline const char *mem_may_write(const struct tg_memory *m, uint64_t at, uint64_t n)
 {
 	if (!mem_inside(m, at, n))
 		return "a store outside SRAM";
-	if (n == 0)
+	if (n == 0 || all_clean(m, at, n, CLEAN_WRITE))
 		return NULL;
-	if (chunks_have(m->chunk_any, at, n) && marks_have(m, at, n, MARK_WRITER | MARK_READERS))
-		return "a store to bytes that an unretired DMA transfer reads or writes";
-	bits_set(m->written, at, n);
+	if (chunks_have(m->chunk_any, at, n)) {
+		m->settle(m->user, at, n);
+		if (marks_have(m, at, n, MARK_WRITER | MARK_READERS))
+			return "a store to bytes that an unretired DMA transfer reads or writes";
+	}
 	return NULL;
+}
+
+/* Afterwards these bytes, which may be written, count as written. */
+static inline void mem_written(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	if (n == 0 || all_clean(m, at, n, CLEAN_WRITE))
+		return;
+	bits_set(m->written, at, n);
+	note_clean(m, at, n);
+}
+
+static inline const char *mem_check_write(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	const char *why = mem_may_write(m, at, n);
+	if (!why)
+		mem_written(m, at, n);
+	return why;
 }
 
 /* ---- the extent operand ---- */

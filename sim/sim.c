@@ -1,5 +1,5 @@
 /* sim.c: the simulator object: memories, initial contents, counters, digest. The interpreter is sim_exec.c. */
-#include "sim_int.h"
+#include "jit.h"
 
 #include <sys/mman.h>
 
@@ -82,32 +82,14 @@ static void new_memory(struct tg_sim *s)
 	m->at = map(s->arena, m->bytes);
 	m->mark = map(s->arena, m->bytes);
 	m->written = tg_alloc_n(s->arena, m->bytes / 64 + 2, sizeof *m->written);
+	m->clean = tg_alloc(s->arena, m->bytes / CLEAN_BYTES + 16);
+	m->settle = dma_settle;
+	m->user = s;
 	m->chunk_any = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_any);
 	m->chunk_write = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_write);
 	s->dram_bytes = s->core.chip->dram_bytes;
 	s->dram = map(s->arena, s->dram_bytes);
 	s->dram_touched = tg_alloc_n(s->arena, (s->core.chip->dram_bytes >> DRAM_PAGE_SHIFT) / 64 + 1, sizeof *s->dram_touched);
-}
-
-static void fill_segment(uint8_t *to, const struct tg_segment *g)
-{
-	uint64_t low = g->fill_bytes == 8 ? g->fill : g->fill & ((UINT64_C(1) << (8 * g->fill_bytes)) - 1);
-	if (low == 0) /* fresh memory is zero, and need not be touched */
-		return;
-	for (uint64_t at = 0; at < g->bytes; at += g->fill_bytes)
-		memcpy(to + at, &g->fill, g->bytes - at < g->fill_bytes ? g->bytes - at : g->fill_bytes);
-}
-
-static void load_segments(struct tg_sim *s)
-{
-	for (size_t i = 0; i < s->x->segments.n; i++) {
-		const struct tg_segment *g = &s->x->segments.at[i];
-		uint8_t *to = s->dram + g->dram;
-		if (g->data && g->bytes)
-			memcpy(to, g->data, g->bytes);
-		else if (!g->data)
-			fill_segment(to, g);
-	}
 }
 
 static void new_engines(struct tg_sim *s)
@@ -145,7 +127,9 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	s->fetched = tg_alloc_n(a, x->provs.n + 1, sizeof *s->fetched);
 	sim_decode(s);
 	new_memory(s);
-	load_segments(s);
+	dram_open(s);
+	dma_open(s);
+	jit_open(s);
 	return s;
 }
 
@@ -160,9 +144,10 @@ void *tg_sim_dram(struct tg_sim *s, uint64_t offset, uint64_t bytes, bool write)
 {
 	if (offset > s->x->chip.dram_bytes || bytes > s->x->chip.dram_bytes - offset)
 		return NULL;
-	if (write)
-		dram_touch(s, offset, bytes);
-	return s->dram + offset;
+	if (!write) /* the program's own view is not written through this pointer */
+		return (void *)(uintptr_t)dram_read(s, offset, offset + bytes);
+	dram_touch(s, offset, bytes);
+	return dram_write(s, offset, offset + bytes);
 }
 
 const struct tg_counters *tg_sim_counters(const struct tg_sim *s)

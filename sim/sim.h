@@ -6,11 +6,16 @@
 
 enum tg_dma_mode { TG_DMA_EARLY, TG_DMA_LATE, TG_DMA_RANDOM };
 struct tg_trace;
+/* Both give the same results, counters and traps to the bit. TG_ENGINE_DEFAULT: translated code where the build and the host have it. */
+enum tg_engine { TG_ENGINE_DEFAULT, TG_ENGINE_INTERP, TG_ENGINE_JIT };
 struct tg_sim_options {
 	enum tg_dma_mode dma;
 	uint64_t seed;
 	uint64_t max_cycles; /* 0: 2^40 */
 	struct tg_trace *trace; /* records when things happen; NULL: nothing does. Runs on the interpreter */
+	enum tg_engine engine;
+	const char *cache_dir; /* where translated code is kept between runs; NULL: nowhere */
+	bool translate_all;    /* also what hardly runs: for tests */
 };
 struct tg_counters {
 	uint64_t cycles, bundles;
@@ -26,6 +31,10 @@ struct tg_sim; /* one core with its memories */
 
 struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const struct tg_sim_options *o);
 void tg_sim_free(struct tg_sim *s); /* unmaps DRAM */
+/* Whether this build on this host can translate. */
+bool tg_sim_can_translate(void);
+/* Whether this simulator does. */
+bool tg_sim_translates(const struct tg_sim *s);
 /* DRAM as the program sees it; sparse: untouched pages cost nothing. The pointer is to `bytes` contiguous bytes; marks them written when `write`. */
 void *tg_sim_dram(struct tg_sim *s, uint64_t offset, uint64_t bytes, bool write);
 /* Runs the chip step that starts at this code word to its halt. False: trapped, and `d` has one error of status TG_ERR_TRAP that names bundle,

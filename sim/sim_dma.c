@@ -1,9 +1,9 @@
 /* sim_dma.c: the DMA engine: hazards, data, time. docs/isa.md states the cost model.
  *
- * A transfer lives from its start to the wait that retires it. Meanwhile its SRAM bytes carry marks (core.h), which loads, stores and
- * other transfers check byte by byte; DRAM is only reached by transfers, which are compared pair by pair. Because nothing may touch what
- * an unretired transfer writes, or write what it reads, the moment at which the bytes move cannot be seen: early moves them at the start,
- * late at the wait, random somewhere between. Time is the same in all three. */
+ * A transfer lives from its start to the wait that retires it. Transfers are compared pair by pair, boxes first. In SRAM, where boxes meet
+ * or a load or store reaches into one, the exact bytes get marks (core.h) that decide; most transfers never need them. In DRAM, which only
+ * transfers reach, rows are compared. Because nothing may touch what an unretired transfer writes, or write what it reads, the moment at
+ * which the bytes move cannot be seen: early moves them at the start, late at the wait, random somewhere between. Time is the same in all three. */
 #include "sim_int.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static void count_chunks(uint32_t *count, uint64_t at, uint64_t n, uint32_t by)
 
 static const char *mark_read(struct tg_memory *m, uint64_t at, uint64_t n)
 {
-	if (chunks_have(m->chunk_write, at, n) && marks_have(m, at, n, MARK_WRITER))
+	if (marks_have(m, at, n, MARK_WRITER))
 		return "a DMA transfer reads bytes that an unretired transfer writes";
 	if (!bits_all_set(m->written, at, n))
 		return "a DMA transfer reads SRAM bytes that were not written";
@@ -27,17 +27,14 @@ static const char *mark_read(struct tg_memory *m, uint64_t at, uint64_t n)
 		full |= (uint8_t)((m->mark[at + i] & MARK_READERS) == MARK_READERS);
 		m->mark[at + i]++;
 	}
-	count_chunks(m->chunk_any, at, n, 1);
 	return full ? "more than 126 unretired transfers read a byte" : NULL;
 }
 
 static const char *mark_write(struct tg_memory *m, uint64_t at, uint64_t n)
 {
-	if (chunks_have(m->chunk_any, at, n) && marks_have(m, at, n, MARK_WRITER | MARK_READERS))
+	if (marks_have(m, at, n, MARK_WRITER | MARK_READERS))
 		return "a DMA transfer writes bytes that it or an unretired transfer reads or writes";
 	memset(m->mark + at, MARK_WRITER, n);
-	count_chunks(m->chunk_any, at, n, 1);
-	count_chunks(m->chunk_write, at, n, 1);
 	bits_set(m->written, at, n);
 	return NULL;
 }
@@ -46,14 +43,11 @@ static void unmark_read(struct tg_memory *m, uint64_t at, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++)
 		m->mark[at + i]--;
-	count_chunks(m->chunk_any, at, n, UINT32_MAX);
 }
 
 static void unmark_write(struct tg_memory *m, uint64_t at, uint64_t n)
 {
 	memset(m->mark + at, 0, n);
-	count_chunks(m->chunk_any, at, n, UINT32_MAX);
-	count_chunks(m->chunk_write, at, n, UINT32_MAX);
 }
 
 /* The bytes of one side of a group of rows, as stretches: contiguous rows are one. */
@@ -77,69 +71,6 @@ static const uint8_t *list_of(const struct tg_sim *s, const struct tg_dma_plan *
 	return p->kind == TG_DMA_GATHER || p->kind == TG_DMA_SCATTER ? s->core.mem.at + p->list_addr : NULL;
 }
 
-static const char *check_list(struct tg_sim *s, const struct tg_dma_plan *p, uint32_t *bytes)
-{
-	const uint8_t *list = list_of(s, p);
-	*bytes = 0;
-	if (!list || p->size[0] <= 0)
-		return NULL;
-	*bytes = (uint32_t)p->size[0] * 4;
-	const char *why = mark_read(&s->core.mem, p->list_addr, *bytes);
-	for (int64_t i = 0; !why && i < p->size[0]; i++) {
-		int32_t v;
-		memcpy(&v, list + 4 * i, 4);
-		if (v < 0 || (uint32_t)v >= p->list_bound)
-			why = "a DMA index is out of its bounds";
-	}
-	return why;
-}
-
-static const char *mark_transfer(struct tg_sim *s, const struct tg_dma_plan *p)
-{
-	struct tg_memory *m = &s->core.mem;
-	const char *why = NULL;
-	for (int side = 0; side < 2 && !why; side++) {
-		struct tg_dma_walk w;
-		struct tg_dma_rows g;
-		bool src = side == 0;
-		if ((src ? p->src_first : p->dst_first) >= TG_DRAM_BASE || (src && p->kind == TG_DMA_FILL))
-			continue;
-		tg_dma_walk_init(&w, p, list_of(s, p));
-		while (!why && tg_dma_walk_next(&w, &g)) {
-			if (src && g.fill)
-				continue;
-			struct stretches t = side_of(p, &g, src);
-			for (int64_t i = 0; i < t.count && !why; i++)
-				why = (src ? mark_read : mark_write)(m, (uint64_t)(t.at + i * t.step), (uint64_t)t.n);
-		}
-	}
-	return why;
-}
-
-static void unmark_transfer(struct tg_sim *s, const struct transfer *x)
-{
-	const struct tg_dma_plan *p = &x->plan;
-	for (int side = 0; side < 2; side++) {
-		struct tg_dma_walk w;
-		struct tg_dma_rows g;
-		bool src = side == 0;
-		if ((src ? p->src_first : p->dst_first) >= TG_DRAM_BASE || (src && p->kind == TG_DMA_FILL))
-			continue;
-		tg_dma_walk_init(&w, p, list_of(s, p));
-		while (tg_dma_walk_next(&w, &g)) {
-			if (src && g.fill)
-				continue;
-			struct stretches t = side_of(p, &g, src);
-			for (int64_t i = 0; i < t.count; i++)
-				(src ? unmark_read : unmark_write)(&s->core.mem, (uint64_t)(t.at + i * t.step), (uint64_t)t.n);
-		}
-	}
-	if (x->list_bytes)
-		unmark_read(&s->core.mem, p->list_addr, x->list_bytes);
-}
-
-/* ---- hazards in DRAM ---- */
-
 static bool in_dram(int64_t at)
 {
 	return at >= TG_DRAM_BASE;
@@ -149,6 +80,220 @@ static bool meet(int64_t a, int64_t a_end, int64_t b, int64_t b_end)
 {
 	return a < b_end && b < a_end;
 }
+
+/* The SRAM box of a side: empty when it is in DRAM or there is none. */
+static struct span sram_box(const struct tg_dma_plan *p, bool src)
+{
+	struct span none = {0, 0}, box = src ? (struct span){p->src_first, p->src_end} : (struct span){p->dst_first, p->dst_end};
+	return in_dram(box.first) || (src && p->kind == TG_DMA_FILL) ? none : box;
+}
+
+static struct span list_box(const struct tg_dma_plan *p, uint32_t bytes)
+{
+	return (struct span){p->list_addr, (int64_t)p->list_addr + bytes};
+}
+
+static bool boxes_meet(struct span a, struct span b)
+{
+	return meet(a.first, a.end, b.first, b.end);
+}
+
+/* Calls `row` for the stretches of a side in SRAM, until it says why not. */
+typedef const char *on_stretch(struct tg_memory *m, uint64_t at, uint64_t n);
+static const char *each_stretch(struct tg_sim *s, const struct tg_dma_plan *p, bool src, on_stretch *row)
+{
+	struct tg_dma_walk w;
+	struct tg_dma_rows g;
+	const char *why = NULL;
+	if ((src ? p->src_first : p->dst_first) >= TG_DRAM_BASE || (src && p->kind == TG_DMA_FILL))
+		return NULL;
+	tg_dma_walk_init(&w, p, list_of(s, p));
+	while (!why && tg_dma_walk_next(&w, &g)) {
+		if (src && g.fill)
+			continue;
+		struct stretches t = side_of(p, &g, src);
+		for (int64_t i = 0; i < t.count && !why; i++)
+			why = row(&s->core.mem, (uint64_t)(t.at + i * t.step), (uint64_t)t.n);
+	}
+	return why;
+}
+
+static const char *take_mark_read(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	unmark_read(m, at, n);
+	return NULL;
+}
+static const char *take_mark_write(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	unmark_write(m, at, n);
+	return NULL;
+}
+static const char *give_mark_read(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		m->mark[at + i]++;
+	return NULL;
+}
+static const char *give_mark_write(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	memset(m->mark + at, MARK_WRITER, n);
+	return NULL;
+}
+static const char *check_written(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	return bits_all_set(m->written, at, n) ? NULL : "a DMA transfer reads SRAM bytes that were not written"; /* no case: mark_read says it too */
+}
+static const char *set_written(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	bits_set(m->written, at, n);
+	return NULL;
+}
+
+/* Marks the bytes of a transfer that was found legal without them. */
+static void mark_late(struct tg_sim *s, struct transfer *x)
+{
+	if (x->marked)
+		return;
+	x->marked = true;
+	each_stretch(s, &x->plan, true, give_mark_read);
+	each_stretch(s, &x->plan, false, give_mark_write);
+	if (x->list_bytes)
+		give_mark_read(&s->core.mem, x->plan.list_addr, x->list_bytes);
+}
+
+void dma_settle(void *user, uint64_t at, uint64_t n)
+{
+	struct tg_sim *s = user;
+	struct span box = {(int64_t)at, (int64_t)(at + n)};
+	for (struct transfer *x = s->unretired; x; x = x->next) {
+		if (!x->marked && (boxes_meet(box, sram_box(&x->plan, true)) || boxes_meet(box, sram_box(&x->plan, false)) ||
+				   boxes_meet(box, list_box(&x->plan, x->list_bytes))))
+			mark_late(s, x);
+	}
+}
+
+static void count_box(struct tg_memory *m, struct span b, bool write, uint32_t by)
+{
+	if (b.first == b.end)
+		return;
+	uint64_t at = (uint64_t)b.first, n = (uint64_t)(b.end - b.first);
+	count_chunks(m->chunk_any, at, n, by);
+	if (write)
+		count_chunks(m->chunk_write, at, n, by);
+	if (by == 1)
+		forget_clean(m, at, n, write ? 0 : CLEAN_READ);
+}
+
+static void count_transfer(struct tg_sim *s, const struct transfer *x, uint32_t by)
+{
+	struct tg_memory *m = &s->core.mem;
+	count_box(m, sram_box(&x->plan, true), false, by);
+	count_box(m, sram_box(&x->plan, false), true, by);
+	count_box(m, list_box(&x->plan, x->list_bytes), false, by);
+	s->n_unretired += by;
+}
+
+/* Whether a side surely has no byte twice: from the smallest stride up, each steps over all that lies below it. */
+static bool steps_over(const struct tg_dma_plan *p, bool src)
+{
+	const int64_t *stride = src ? p->src_stride : p->dst_stride;
+	int64_t span = src ? p->src_bytes : p->dst_bytes;
+	bool used[4] = {false};
+	for (int step = 0; step < 4; step++) {
+		int best = -1;
+		for (int k = 0; k < 4; k++) {
+			if (!used[k] && (best < 0 || llabs(stride[k]) < llabs(stride[best])))
+				best = k;
+		}
+		used[best] = true;
+		if (p->size[best] <= 1)
+			continue;
+		if (llabs(stride[best]) < span)
+			return false;
+		span += (p->size[best] - 1) * llabs(stride[best]);
+	}
+	return true;
+}
+
+/* Whether marks must decide: something may meet, or more transfers are under way than a mark can count. */
+static bool needs_marks(const struct tg_sim *s, const struct transfer *x)
+{
+	const struct tg_dma_plan *p = &x->plan;
+	struct span src = sram_box(p, true), dst = sram_box(p, false), list = list_box(p, x->list_bytes);
+	if (s->n_unretired >= MARK_READERS - 1 || boxes_meet(dst, src) || boxes_meet(dst, list))
+		return true;
+	if (dst.first != dst.end && (p->kind == TG_DMA_SCATTER || !steps_over(p, false)))
+		return true;
+	if (src.first != src.end && (p->kind == TG_DMA_GATHER || !steps_over(p, true)))
+		return true;
+	for (const struct transfer *y = s->unretired; y; y = y->next) {
+		struct span y_src = sram_box(&y->plan, true), y_dst = sram_box(&y->plan, false), y_list = list_box(&y->plan, y->list_bytes);
+		if (boxes_meet(dst, y_src) || boxes_meet(dst, y_dst) || boxes_meet(dst, y_list) || boxes_meet(src, y_dst) || boxes_meet(list, y_dst))
+			return true;
+	}
+	return false;
+}
+
+static const char *check_list(struct tg_sim *s, struct transfer *x)
+{
+	const struct tg_dma_plan *p = &x->plan;
+	const uint8_t *list = list_of(s, p);
+	if (!list || p->size[0] <= 0)
+		return NULL;
+	x->list_bytes = (uint32_t)p->size[0] * 4;
+	dma_settle(s, p->list_addr, x->list_bytes);
+	const char *why = mark_read(&s->core.mem, p->list_addr, x->list_bytes);
+	for (int64_t i = 0; !why && i < p->size[0]; i++) {
+		int32_t v;
+		memcpy(&v, list + 4 * i, 4);
+		if (v < 0 || (uint32_t)v >= p->list_bound)
+			why = "a DMA index is out of its bounds";
+	}
+	return why;
+}
+
+static const char *check_box_or_rows(struct tg_sim *s, const struct tg_dma_plan *p, bool src, on_stretch *rows)
+{
+	struct span box = sram_box(p, src);
+	if (box.first == box.end || bits_all_set(s->core.mem.written, (uint64_t)box.first, (uint64_t)(box.end - box.first)))
+		return NULL;
+	return each_stretch(s, p, src, rows);
+}
+
+/* The SRAM side of a start. The list, if any, is marked already. */
+static const char *enter_sram(struct tg_sim *s, struct transfer *x)
+{
+	const char *why;
+	if (needs_marks(s, x)) {
+		for (struct transfer *y = s->unretired; y; y = y->next)
+			mark_late(s, y);
+		x->marked = true;
+		why = each_stretch(s, &x->plan, true, mark_read);
+		if (!why)
+			why = each_stretch(s, &x->plan, false, mark_write);
+	} else {
+		if (x->list_bytes)
+			unmark_read(&s->core.mem, x->plan.list_addr, x->list_bytes);
+		why = check_box_or_rows(s, &x->plan, true, check_written);
+		if (!why)
+			check_box_or_rows(s, &x->plan, false, set_written);
+	}
+	count_transfer(s, x, 1);
+	return why;
+}
+
+static void leave_sram(struct tg_sim *s, const struct transfer *x)
+{
+	if (x->marked) {
+		each_stretch(s, &x->plan, true, take_mark_read);
+		each_stretch(s, &x->plan, false, take_mark_write);
+		if (x->list_bytes)
+			unmark_read(&s->core.mem, x->plan.list_addr, x->list_bytes);
+	}
+	count_transfer(s, x, UINT32_MAX);
+}
+
+/* ---- hazards in DRAM ---- */
 
 static int by_first(const void *a, const void *b)
 {
@@ -250,15 +395,29 @@ static const char *check_dram(struct tg_sim *s, const struct tg_dma_plan *p)
 
 /* ---- data ---- */
 
-void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n)
+/* Where the bytes of a side are: a pointer that stands for its address `first`. */
+static uint8_t *write_side(struct tg_sim *s, const struct tg_dma_plan *p)
 {
-	for (uint64_t k = at >> DRAM_PAGE_SHIFT; n && k <= (at + n - 1) >> DRAM_PAGE_SHIFT; k++)
-		s->dram_touched[k / 64] |= UINT64_C(1) << (k % 64);
+	if (!in_dram(p->dst_first))
+		return s->core.mem.at + p->dst_first;
+	return dram_write(s, (uint64_t)(p->dst_first - TG_DRAM_BASE), (uint64_t)(p->dst_end - TG_DRAM_BASE));
+}
+static const uint8_t *read_side(struct tg_sim *s, const struct tg_dma_plan *p)
+{
+	if (!in_dram(p->src_first))
+		return s->core.mem.at + p->src_first;
+	return dram_read(s, (uint64_t)(p->src_first - TG_DRAM_BASE), (uint64_t)(p->src_end - TG_DRAM_BASE));
 }
 
-static uint8_t *memory_at(struct tg_sim *s, int64_t at)
+static void touch_rows(struct tg_sim *s, const struct tg_dma_plan *p, const struct tg_dma_rows *g)
 {
-	return in_dram(at) ? s->dram + (at - TG_DRAM_BASE) : s->core.mem.at + at;
+	uint64_t at = (uint64_t)(g->dst - TG_DRAM_BASE), n = (uint64_t)g->n * p->dst_bytes;
+	for (int64_t i = 0; i < g->rows; i++, at += (uint64_t)g->dst_step) {
+		if (at >> DRAM_PAGE_SHIFT != s->last_touched || (at + n - 1) >> DRAM_PAGE_SHIFT != s->last_touched) {
+			dram_touch(s, at, n);
+			s->last_touched = (at + n - 1) >> DRAM_PAGE_SHIFT;
+		}
+	}
 }
 
 static void fill_row(uint8_t *d, uint64_t bits, unsigned bytes, int64_t n)
@@ -313,36 +472,89 @@ static void copy_elements(uint8_t *d, const uint8_t *p, const struct tg_dma_rows
 	}
 }
 
+static void move_rows(const struct tg_dma_plan *p, const struct tg_dma_rows *g, uint8_t *d, const uint8_t *from)
+{
+	if (!g->fill && g->n == 1 && p->src_type == p->dst_type) {
+		copy_elements(d, from, g, p->dst_bytes);
+		return;
+	}
+	for (int64_t i = 0; i < g->rows; i++) {
+		if (g->fill)
+			fill_row(d + i * g->dst_step, p->fill_bits, p->dst_bytes, g->n);
+		else if (p->src_type == p->dst_type)
+			memcpy(d + i * g->dst_step, from + i * g->src_step, (size_t)g->n * p->dst_bytes);
+		else
+			convert_row(d + i * g->dst_step, from + i * g->src_step, p->src_type, p->dst_type, g->n);
+	}
+}
+
 static void move(struct tg_sim *s, struct transfer *x)
 {
 	const struct tg_dma_plan *p = &x->plan;
 	struct tg_dma_walk w;
 	struct tg_dma_rows g;
 	x->moved = true;
+	if (p->dst_first == p->dst_end)
+		return;
+	uint8_t *d = write_side(s, p);
+	const uint8_t *from = p->src_first == p->src_end ? NULL : read_side(s, p);
+	s->last_touched = UINT64_MAX;
 	tg_dma_walk_init(&w, p, list_of(s, p));
 	while (tg_dma_walk_next(&w, &g)) {
-		uint8_t *d = memory_at(s, g.dst);
-		const uint8_t *from = memory_at(s, g.fill ? g.dst : g.src);
-		if (in_dram(g.dst)) {
-			for (int64_t i = 0; i < g.rows; i++)
-				dram_touch(s, (uint64_t)(g.dst - TG_DRAM_BASE + i * g.dst_step), (uint64_t)g.n * p->dst_bytes);
-		}
-		if (!g.fill && g.n == 1 && p->src_type == p->dst_type) {
-			copy_elements(d, from, &g, p->dst_bytes);
-			continue;
-		}
-		for (int64_t i = 0; i < g.rows; i++) {
-			if (g.fill)
-				fill_row(d + i * g.dst_step, p->fill_bits, p->dst_bytes, g.n);
-			else if (p->src_type == p->dst_type)
-				memcpy(d + i * g.dst_step, from + i * g.src_step, (size_t)g.n * p->dst_bytes);
-			else
-				convert_row(d + i * g.dst_step, from + i * g.src_step, p->src_type, p->dst_type, g.n);
-		}
+		if (in_dram(g.dst))
+			touch_rows(s, p, &g);
+		move_rows(p, &g, d + (g.dst - p->dst_first), g.fill ? NULL : from + (g.src - p->src_first));
 	}
 }
 
 /* ---- time ---- */
+
+/* Transfers of a loop cost the same again and again: what the cost depends on, and the cost. */
+#define N_COSTS 256
+struct cost_memo {
+	struct tg_dma_plan key;
+	struct tg_dma_cost cost;
+	bool used;
+};
+
+void dma_open(struct tg_sim *s)
+{
+	s->costs = tg_alloc_n(s->arena, N_COSTS, sizeof *s->costs);
+}
+
+/* Where a side begins matters within a burst only. */
+static int64_t within_burst(const struct tg_sim *s, int64_t at)
+{
+	return in_dram(at) ? TG_DRAM_BASE + (at - TG_DRAM_BASE) % s->x->chip.dram_burst : 0;
+}
+
+static void cost_of(struct tg_sim *s, const struct tg_dma_plan *p, struct tg_dma_cost *out)
+{
+	struct tg_dma_plan key;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325), word;
+	if (list_of(s, p)) {
+		tg_dma_cost(&s->x->chip, p, list_of(s, p), out);
+		return;
+	}
+	memcpy(&key, p, sizeof key); /* padding too: plans are zeroed first */
+	key.fill_bits = 0;
+	key.src = within_burst(s, p->src);
+	key.dst = within_burst(s, p->dst);
+	key.src_first = key.src_end = in_dram(p->src_first);
+	key.dst_first = key.dst_end = in_dram(p->dst_first);
+	for (size_t i = 0; i + 8 <= sizeof key; i += 8) {
+		memcpy(&word, (const uint8_t *)&key + i, 8);
+		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 29;
+	}
+	struct cost_memo *m = &s->costs[hash % N_COSTS];
+	if (!m->used || memcmp(&m->key, &key, sizeof key) != 0) {
+		m->used = true;
+		memcpy(&m->key, &key, sizeof key);
+		tg_dma_cost(&s->x->chip, p, NULL, &m->cost);
+	}
+	*out = m->cost;
+}
 
 static uint64_t later(uint64_t a, uint64_t b)
 {
@@ -400,7 +612,8 @@ static bool read_descriptor(struct tg_sim *s, int64_t at, struct tg_dma_desc *d)
 		if (why)
 			return sim_trap(s, "a DMA descriptor lies in SRAM that is outside, not written, or being written", at, NULL);
 	}
-	memcpy(d, memory_at(s, at), sizeof *d);
+	uint64_t offset = (uint64_t)(at - TG_DRAM_BASE);
+	memcpy(d, in_dram(at) ? dram_read(s, offset, offset + sizeof *d) : s->core.mem.at + at, sizeof *d);
 	return true;
 }
 
@@ -438,13 +651,13 @@ bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in
 	struct transfer *x = new_transfer(s);
 	const char *why = tg_dma_plan(&s->x->chip, &d, s->core.s[in->f[3]], s->core.s[in->f[4]], &x->plan);
 	if (!why)
-		why = check_list(s, &x->plan, &x->list_bytes);
+		why = check_list(s, x);
 	if (why)
 		return sim_trap(s, why, s->core.s[in->f[2]], NULL);
-	tg_dma_cost(&s->x->chip, &x->plan, list_of(s, &x->plan), &cost);
+	cost_of(s, &x->plan, &cost);
 	if (cost.engine_cycles > s->options.max_cycles)
 		return sim_trap(s, "a DMA transfer takes longer than the cycle budget", s->core.s[in->f[2]], NULL);
-	why = mark_transfer(s, &x->plan);
+	why = enter_sram(s, x);
 	if (!why)
 		why = check_dram(s, &x->plan);
 	if (why)
@@ -475,7 +688,7 @@ static void retire(struct tg_sim *s, struct queue *q, uint32_t queue, uint64_t l
 		}
 		if (!x->moved)
 			move(s, x);
-		unmark_transfer(s, x);
+		leave_sram(s, x);
 		*done = later(*done, x->done);
 		*at = x->next;
 		x->next = s->spare_transfers;

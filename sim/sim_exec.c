@@ -2,7 +2,7 @@
  *
  * A register result lands at once, but its register may not be read or written again before `latency` bundles have issued; so nobody can
  * see that it landed early. The clock counts issued bundles, the cycle counts stalls too. */
-#include "sim_int.h"
+#include "jit.h"
 
 bool sim_trap(struct tg_sim *s, const char *why, int64_t at, const struct uop *op)
 {
@@ -36,6 +36,11 @@ static void land(struct tg_sim *s, const struct landing *l)
 		if (p->v) {
 			uint32_t **reg = r >= REG_M ? &core->m[r - REG_M] : &core->v[r - REG_V];
 			if (r == REG_M) { /* m0 is constant */
+				s->spare[s->n_spare++] = p->v;
+				continue;
+			}
+			if (s->jit.registers) { /* translated code finds registers in place */
+				memcpy(*reg, p->v, core->n * sizeof *p->v);
 				s->spare[s->n_spare++] = p->v;
 				continue;
 			}
@@ -89,11 +94,16 @@ static bool claim_unit(struct tg_sim *s, const struct uop *u)
 	return sim_trap(s, "two instructions on one unit: it is still busy", first, u);
 }
 
-static void count(struct tg_sim *s, struct tg_counters *c, const struct uop *u, const struct tg_writes *w)
+void sim_count(struct tg_counters *c, const struct tg_writes *w)
 {
 	c->sram_bytes += w->sram_bytes;
 	c->acc_bytes += w->acc_bytes;
 	c->macs[w->mac_type] += w->macs;
+}
+
+static void count(struct tg_sim *s, struct tg_counters *c, const struct uop *u, const struct tg_writes *w)
+{
+	sim_count(c, w);
 	if ((u->result == 'v' || u->result == 'm') && (u->slot == TG_SLOT_V || u->slot == TG_SLOT_E || u->slot == TG_SLOT_X))
 		c->vector_lane_ops += s->core.n;
 }
@@ -105,6 +115,7 @@ static bool run_sem(struct tg_sim *s, struct tg_counters *c, const struct uop *u
 	w.s = w.post = 0;
 	w.p = false;
 	w.trap = NULL;
+	w.at = 0;
 	w.sram_bytes = w.acc_bytes = w.macs = 0;
 	w.mac_type = 0;
 	if (u->result == 'v' || u->result == 'm')
@@ -237,8 +248,12 @@ static bool births(struct tg_sim *s, const struct decoded *b)
 	for (uint32_t i = b->birth; i < b->birth + b->n_births; i++) {
 		const struct tg_birth *t = &s->x->births.at[i];
 		uint64_t at = t->sram, end = t->sram + t->bytes;
-		if (t->bytes && chunks_have(m->chunk_write, at, t->bytes) && marks_have(m, at, t->bytes, MARK_WRITER))
-			return sim_trap(s, "a buffer is born where an unretired DMA transfer writes", (int64_t)at, NULL);
+		if (t->bytes && chunks_have(m->chunk_write, at, t->bytes)) {
+			dma_settle(s, at, t->bytes);
+			if (marks_have(m, at, t->bytes, MARK_WRITER))
+				return sim_trap(s, "a buffer is born where an unretired DMA transfer writes", (int64_t)at, NULL);
+		}
+		forget_clean(m, at, t->bytes, 0);
 		for (; at < end && (at & 63); at++)
 			m->written[at >> 6] &= ~(UINT64_C(1) << (at & 63));
 		for (; at + 64 <= end; at += 64)
@@ -275,7 +290,7 @@ static bool run_uops(struct tg_sim *s, struct tg_counters *c, const struct decod
 	return true;
 }
 
-static bool run_bundle(struct tg_sim *s, bool *halted)
+bool sim_run_bundle(struct tg_sim *s, bool *halted)
 {
 	const struct decoded *b = &s->bundles[s->now_bundle];
 	struct tg_counters *c = &s->by_prov[b->prov];
@@ -394,9 +409,10 @@ bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word)
 	if (entry_word >= s->x->n_words || s->bundle_at[entry_word] == UINT32_MAX)
 		return tg_fail(d, TG_ERR_TRAP, TG_NOWHERE, "trap: a step starts at word %u, where no bundle starts", entry_word);
 	s->now_bundle = s->bundle_at[entry_word];
-	bool ok = true;
-	while (ok && !halted)
-		ok = run_bundle(s, &halted);
+	bool ok = s->jit.blocks ? jit_run(s) : true;
+	while (ok && !halted && !s->jit.blocks)
+		ok = sim_run_bundle(s, &halted);
+	jit_count(s);
 	add_up(s);
 	return ok || report(s, d);
 }

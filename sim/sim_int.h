@@ -40,7 +40,10 @@ struct transfer {
 	uint64_t done;   /* cycle */
 	uint32_t list_bytes;
 	bool moved;
+	bool marked; /* its bytes are marked in SRAM */
 };
+struct dram_segment;
+struct cost_memo;
 struct span {
 	int64_t first, end;
 };
@@ -70,6 +73,34 @@ struct loop {
 };
 #define MAX_LOOPS 8
 
+/* ---- translated code (jit.h) ---- */
+
+/* Runs a block from its start; returns the bundle to go on with, and in bit 32 whether the interpreter must run that bundle. */
+typedef uint64_t jit_code(struct tg_sim *s);
+struct jit_calls;
+struct blocks;
+#define JIT_MAX_READS 8
+#define JIT_MAX_PENDING 32
+struct jit {
+	const struct jit_calls *calls;
+	struct blocks *blocks; /* NULL: the interpreter runs all */
+	jit_code **code;       /* by block */
+	uint64_t *runs;        /* by block: whole runs not yet counted */
+	uint64_t *parts;       /* by bundle: runs of blocks that were left early */
+	uint64_t *hits;        /* by instruction: predicated ones that ran */
+	uint8_t *tired;        /* by block: how often it was left early */
+	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each, in place */
+	int64_t reads[JIT_MAX_READS]; /* scalar operands of an instruction that is called */
+	int64_t scalar;        /* and its scalar result */
+	struct moved {         /* by called instructions of the segment at work: taken back when it is left */
+		uint32_t prov;
+		uint64_t sram_bytes, acc_bytes;
+	} pending[JIT_MAX_PENDING];
+	uint32_t n_pending;
+	uint64_t left_early;
+};
+enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
+
 struct tg_sim {
 	struct tg_arena *arena;
 	const struct tg_exe *x;
@@ -94,9 +125,14 @@ struct tg_sim {
 	uint64_t dram_bytes; /* mapped */
 	uint8_t *dram;
 	uint64_t *dram_touched; /* a bit per 64 KiB page */
+	struct dram_segment *segments; /* sorted; contents that still stand in the executable */
+	size_t n_segments;
 	uint64_t dram_free;     /* cycle from which the DRAM takes the next transfer */
 	struct queue *queues;
 	struct transfer *unretired, *spare_transfers;
+	uint32_t n_unretired;
+	struct cost_memo *costs;
+	uint64_t last_touched; /* DRAM page of the row before */
 	TG_VEC(struct span) spans_a, spans_b; /* scratch of the hazard check */
 	uint64_t random;
 
@@ -106,6 +142,7 @@ struct tg_sim {
 
 	struct tg_counters at_begin; /* of trace.c */
 	uint64_t cycle_at_begin;
+	struct jit jit;
 
 	/* the trap, if any */
 	const char *trap;
@@ -122,6 +159,12 @@ void sim_decode(struct tg_sim *s);
 bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in, int64_t *number);
 bool dma_wait(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in);
 void dma_reset(struct tg_sim *s); /* at the start of a run: queues count from 1 */
+void dma_open(struct tg_sim *s);
+void dma_settle(void *user, uint64_t at, uint64_t n); /* of struct tg_memory */
+/* dram.c: offsets in DRAM. Pointers to the bytes [first, end) for reading; for writing, where reads elsewhere no longer see the executable's copy */
+void dram_open(struct tg_sim *s);
+const uint8_t *dram_read(struct tg_sim *s, uint64_t first, uint64_t end);
+uint8_t *dram_write(struct tg_sim *s, uint64_t first, uint64_t end);
 void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
 /* fetch.c */
 void fetch_reset(struct tg_sim *s, uint32_t entry_word);
@@ -131,6 +174,9 @@ void trace_begin(struct tg_sim *s, const struct tg_counters *c);
 void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);
 void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
 /* exec.c */
+bool sim_run_bundle(struct tg_sim *s, bool *halted);
+/* Adds what an instruction moved to the counters; the occupancy is counted apart. */
+void sim_count(struct tg_counters *c, const struct tg_writes *w);
 bool sim_trap(struct tg_sim *s, const char *why, int64_t at, const struct uop *op);
 
 #endif

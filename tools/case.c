@@ -7,16 +7,23 @@
 bool sim_options(struct tool *t, struct tg_sim_options *o)
 {
 	const char *s = option(t, "dma");
-	int64_t seed;
-	*o = (struct tg_sim_options){ .dma = TG_DMA_EARLY };
+	int64_t seed = 0;
+	*o = (struct tg_sim_options){ .dma = TG_DMA_EARLY, .cache_dir = option(t, "cache-dir") };
+	const char *engine = option(t, "engine");
+	if (engine && strcmp(engine, "interp") != 0 && strcmp(engine, "jit") != 0)
+		return tg_usage(&t->diag, TG_NOWHERE, "option --engine is '%s', expected interp or jit", tg_quoted(t->arena, engine));
+	if (engine && engine[0] == 'j' && !tg_sim_can_translate())
+		return tg_usage(&t->diag, TG_NOWHERE, "option --engine jit: this build or this host has no LLVM to translate with");
+	o->engine = !engine ? TG_ENGINE_DEFAULT : engine[0] == 'j' ? TG_ENGINE_JIT : TG_ENGINE_INTERP;
 	if (!s || strcmp(s, "early") == 0)
 		return true;
 	if (strcmp(s, "late") == 0)
 		o->dma = TG_DMA_LATE;
 	else if (strncmp(s, "random:", 7) == 0 && parse_number(s + 7, 0, INT64_MAX, &seed))
-		*o = (struct tg_sim_options){ .dma = TG_DMA_RANDOM, .seed = (uint64_t)seed };
+		o->dma = TG_DMA_RANDOM;
 	else
 		return tg_usage(&t->diag, TG_NOWHERE, "option --dma is '%s', expected early, late or random:SEED", tg_quoted(t->arena, s));
+	o->seed = o->dma == TG_DMA_RANDOM ? (uint64_t)seed : 0;
 	return true;
 }
 

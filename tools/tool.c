@@ -71,6 +71,17 @@ static bool dim_option(struct tool *t, const char *s, struct tg_dim_binding *out
 	return true;
 }
 
+/* The passes of --skip and of every --no-PASS. */
+static const char *skipped(struct tool *t)
+{
+	const char *list = option(t, "skip");
+	for (size_t i = 0; i < t->given.n; i++)
+		for (uint32_t k = 0; k < tg_n_passes; k++)
+			if (strncmp(t->given.at[i].name, "no-", 3) == 0 && strcmp(t->given.at[i].name + 3, tg_passes[k].name) == 0)
+				list = list ? tg_asprintf(t->arena, "%s,%s", list, tg_passes[k].name) : tg_passes[k].name;
+	return list;
+}
+
 static bool precision_option(struct tool *t, struct tg_compile_options *o)
 {
 	static const struct { const char *name; enum tg_dtype t; } modes[] = { { "f32", TG_f32 }, { "bf16", TG_bf16 }, { "f16", TG_f16 }, { "mixed", TG_bf16 } };
@@ -98,7 +109,7 @@ bool compile_options(struct tool *t, struct tg_compile_options *o)
 			return false;
 	o->import.dims = dims.at;
 	o->import.n_dims = (uint32_t)dims.n;
-	o->passes.skip = option(t, "skip");
+	o->passes.skip = skipped(t);
 	if (!precision_option(t, o))
 		return false;
 	if (!option_number(t, "unroll", 1, 16, &unroll) || !option_number(t, "window", 1, 4096, &window))

@@ -29,6 +29,8 @@ struct verb {
 	int min_args, max_args; /* max -1: any number */
 };
 extern const struct verb tg_verbs[]; /* ends with a NULL name */
+/* Option i of a verb: its own rows, then --no-PASS for each optional pass where the verb runs them; NULL behind the last. */
+const struct option_row *verb_option(const struct verb *v, size_t i);
 
 const char *option(const struct tool *t, const char *name); /* the last one given, or NULL */
 bool flag(const struct tool *t, const char *name);
@@ -40,7 +42,6 @@ enum tg_status status_of(const struct tool *t, enum tg_status ok);
 void print_messages(const struct tg_diag *d);
 
 /* Options of every verb that compiles, and what they say. */
-extern const struct option_row compile_option_rows[];
 #define PRECISION_OPTIONS                                                                                                                  \
 	{ "precision", "f32|bf16|f16|mixed", "type of matrix inputs; sums and all else are f32 (default f32); mixed: bf16 but for --keep-f32" },   \
 	{ "keep-f32", "NODE,...", "ONNX nodes whose matrix inputs stay f32" }
@@ -53,6 +54,11 @@ extern const struct option_row compile_option_rows[];
 	{ "skip", "PASS,...", "leave passes out (ablation)" },                                                                              \
 	{ "unroll", "N", "most copies of an inner body (default 8)" },                                                                      \
 	{ "window", "N", "how far the scheduler looks ahead, in operations (default 256)" }
+/* Options of every verb that simulates. */
+#define SIM_OPTIONS                                                                                                                        \
+	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },                                                     \
+	{ "engine", "interp|jit", "interpret, or translate to host code (default jit where LLVM is there); results are the same" },        \
+	{ "cache-dir", "DIR", "where translated code is kept for the next run (default nowhere)" }
 #define COMMON_OPTIONS                                                                                                                     \
 	{ "json", "FILE", "write one report, whole or not at all" }, { "help", NULL, "this text" }, { NULL, NULL, NULL }
 bool compile_options(struct tool *t, struct tg_compile_options *o);

@@ -1,6 +1,8 @@
 /* verbs.c: the table of verbs and their options. */
 #include "tool.h"
 
+#include <string.h>
+
 static const struct option_row compile_rows[] = {
 	COMPILE_OPTIONS,
 	{ "output", "FILE", "where the executable goes (also -o)" },
@@ -17,7 +19,7 @@ static const struct option_row run_rows[] = {
 	{ "data", "DIR", "a test_data_set folder: its inputs are used" },
 	{ "output", "FILE", "where an output goes (.npy, .pb), in order (also -o)" },
 	{ "seed", "N", "seed of random inputs where none are given (default 0)" },
-	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	SIM_OPTIONS,
 	{ "top-k", "LABELS", "print the five largest elements of the first output with the lines of LABELS" },
 	{ "image", "FILE", "a PNG image for the first input, resized to it" },
 	{ "mean", "A,B,C", "subtracted from each channel of --image (0..1 scale)" },
@@ -31,7 +33,7 @@ static const struct option_row check_rows[] = {
 	{ "atol", "X", "absolute tolerance (default 1e-7)" },
 	{ "all-nodes", NULL, "compare every stage with the evaluator and name the first that differs" },
 	{ "seed", "N", "seed of random inputs" },
-	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	SIM_OPTIONS,
 	COMMON_OPTIONS,
 };
 static const struct option_row test_rows[] = {
@@ -40,7 +42,7 @@ static const struct option_row test_rows[] = {
 	{ "sample", "N", "only N cases, at equal distances" },
 	{ "strict", NULL, "unsupported cases fail the run" },
 	{ "jobs", "N", "cases at a time (default: processors)" },
-	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },
+	SIM_OPTIONS,
 	{ "junit", "FILE", "also write JUnit XML" },
 	{ "verify", NULL, "also run the static checker on every executable" },
 	COMMON_OPTIONS,
@@ -108,3 +110,30 @@ const struct verb tg_verbs[] = {
 	{ "alloc", "IN.csv --capacity BYTES [-o OUT.csv]", "place buffers with lifetimes in a memory; columns id, lower, upper, size [, alignment]", alloc_rows, run_alloc, 1, 1 },
 	{ NULL, NULL, NULL, NULL, NULL, 0, 0 },
 };
+
+static const struct option_row pass_rows[] = {
+#define PASS(level, name, optional, doc) { optional ? "no-" #name : "", NULL, "leave out the pass: " doc },
+#include "passes.def"
+};
+
+static bool runs_passes(const struct verb *v)
+{
+	const struct option_row *o = v->options;
+	while (o->name && strcmp(o->name, "skip") != 0)
+		o++;
+	return o->name != NULL;
+}
+
+const struct option_row *verb_option(const struct verb *v, size_t i)
+{
+	size_t own = 0;
+	while (v->options[own].name)
+		own++;
+	if (i < own)
+		return &v->options[i];
+	i -= own;
+	for (size_t k = 0; runs_passes(v) && k < TG_ARRAY_LEN(pass_rows); k++)
+		if (*pass_rows[k].name && i-- == 0)
+			return &pass_rows[k];
+	return NULL;
+}

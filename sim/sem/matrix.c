@@ -5,6 +5,7 @@
  * present form, row by row, one run of columns; consecutive rows with the same run go to the kernel together, rows with holes take a
  * scalar path. */
 #include "level.h"
+#include "matrix_rules.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
@@ -70,16 +71,6 @@ static inline __attribute__((always_inline)) void enter_row(unsigned type, uint3
 	}
 }
 
-static bool is_int(unsigned type)
-{
-	return type == TG_ARRAY_i8 || type == TG_ARRAY_u8;
-}
-
-static bool same_class(unsigned a, unsigned b)
-{
-	return a == b || (is_int(a) && is_int(b));
-}
-
 static void set_bit(uint64_t bits[4], uint32_t i, bool on)
 {
 	uint64_t one = UINT64_C(1) << (i & 63);
@@ -125,17 +116,11 @@ static void push(struct tg_core *now, struct tg_writes *next, const struct tg_in
 	struct tg_array *u = &now->array[in->f[0]];
 	struct tg_weights *shadow = &u->set[u->active ^ 1];
 	bool across = in->f[6] != 0;
-	uint32_t side = across ? now->chip->array_cols : now->chip->array_rows;
-	int64_t group = (int64_t)((uint64_t)now->s[in->f[2]] + (uint64_t)in->f[3]);
+	int64_t group = array_place(now, in);
 	next->at = group;
-	if (group < 0 || group >= side / now->rows) {
-		next->trap = "a push outside the array";
+	next->trap = push_trap(now, in, type);
+	if (next->trap)
 		return;
-	}
-	if (shadow->any && !same_class(shadow->type, type)) {
-		next->trap = "a push of another type than the shadow array holds";
-		return;
-	}
 	shadow->any = true;
 	shadow->type = (uint8_t)type;
 	const uint32_t *mask = in->f[5] ? now->m[in->f[5]] : NULL;
@@ -171,11 +156,10 @@ static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_
 SEM(swap)
 {
 	struct tg_array *u = &now->array[in->f[0]];
-	if (now->clock < u->swap_ready) {
-		next->trap = "a swap before the last push has landed";
-		next->at = in->f[0];
+	next->trap = swap_trap(now, in);
+	next->at = in->f[0];
+	if (next->trap)
 		return;
-	}
 	u->active ^= 1;
 	struct tg_weights *w = &u->set[u->active], *shadow = &u->set[u->active ^ 1];
 	w->present = 0;
@@ -303,26 +287,6 @@ static void products(const struct tg_weights *w, struct job *j, uint32_t array_r
 	}
 }
 
-static bool adds(const struct tg_core *now, const struct tg_insn *in)
-{
-	return in->f[5] && !(in->f[6] && now->p[in->f[6]]);
-}
-
-static const char *multiply_trap(const struct tg_core *now, const struct tg_array *u, const struct tg_insn *in, unsigned type, int64_t first)
-{
-	const struct tg_weights *w = &u->set[u->active];
-	int64_t n = in->f[4];
-	if (first < 0 || first > (int64_t)now->chip->acc_rows - n)
-		return "a multiply outside the accumulator memory";
-	if (w->present && !same_class(w->type, type))
-		return "a multiply of another type than its weights";
-	for (int64_t r = first; adds(now, in) && r < first + n; r++) {
-		if (!u->acc_written[r])
-			return "a multiply adds to an accumulator row that was not written";
-	}
-	return NULL;
-}
-
 static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint32_t n, bool add, bool ints)
 {
 	if (ints) {
@@ -341,9 +305,9 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 {
 	struct tg_array *u = &now->array[in->f[0]];
 	const struct tg_weights *w = &u->set[u->active];
-	int64_t first = (int64_t)((uint64_t)now->s[in->f[2]] + (uint64_t)in->f[3]);
+	int64_t first = array_place(now, in);
 	uint32_t n = (uint32_t)in->f[4], a[MAX_ROWS * 256];
-	next->trap = multiply_trap(now, u, in, type, first);
+	next->trap = multiply_trap(now, in, type);
 	next->at = first;
 	if (next->trap)
 		return;
@@ -360,15 +324,15 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	j.w = w->w;
 	j.stride = now->stride;
 	j.p = p;
-	products(w, &j, now->chip->array_rows, is_int(type));
+	products(w, &j, now->chip->array_rows, array_type_is_int(type));
 	for (uint32_t r = 0; r < n; r++) {
-		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, adds(now, in), is_int(type));
+		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, multiply_adds(now, in), array_type_is_int(type));
 		u->acc_written[first + r] = 1;
 		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
 	}
 	next->macs = w->present * n;
 	next->mac_type = (uint8_t)type;
-	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (adds(now, in) ? 8 : 4);
+	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (multiply_adds(now, in) ? 8 : 4);
 }
 SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32); }
 SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16); }

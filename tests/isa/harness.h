@@ -2,9 +2,9 @@
 #ifndef TG_TEST_HARNESS_H
 #define TG_TEST_HARNESS_H
 
+#include "check_run.h"
 #include "sim.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +41,55 @@ static inline const char *messages(struct fixture *f)
 		tg_buf_puts(&b, "\n");
 	}
 	return b.at;
+}
+
+/* ---- both engines ---- */
+
+static inline const char *first_message(const struct tg_diag *d)
+{
+	return d->list.n ? d->list.at[0].text : "nothing";
+}
+
+static inline void same_counters(const char *what, const struct tg_counters *a, const struct tg_counters *b)
+{
+	const uint64_t *x = (const uint64_t *)(const void *)a, *y = (const uint64_t *)(const void *)b;
+	for (size_t i = 0; i < offsetof(struct tg_counters, energy_pj) / sizeof *x; i++)
+		ck_assert_msg(x[i] == y[i], "%s: counter %zu is %llu interpreted, %llu translated", what, i, (unsigned long long)x[i], (unsigned long long)y[i]);
+	ck_assert_msg(a->energy_pj == b->energy_pj, "%s: energy", what);
+}
+
+/* Runs a step on two simulators that are in the same state, one for each engine: end, message, counters, all state must be the same. */
+static inline bool step_on_both(struct fixture *f, const char *what, struct tg_sim *interp, struct tg_sim *jit, const struct tg_exe *x, uint32_t entry, struct tg_diag *d)
+{
+	struct tg_diag other;
+	uint8_t a[32], b[32];
+	tg_diag_init(&other, f->a);
+	bool ok = tg_sim_run(interp, d, entry), same = tg_sim_run(jit, &other, entry);
+	ck_assert_msg(ok == same && strcmp(first_message(d), first_message(&other)) == 0, "%s: interpreted: %s; translated: %s", what, first_message(d), first_message(&other));
+	same_counters(what, tg_sim_counters(interp), tg_sim_counters(jit));
+	for (size_t i = 0; i < x->provs.n; i++)
+		same_counters(what, &tg_sim_by_prov(interp)[i], &tg_sim_by_prov(jit)[i]);
+	tg_sim_state_hash(interp, a);
+	tg_sim_state_hash(jit, b);
+	ck_assert_msg(memcmp(a, b, 32) == 0, "%s: the engines leave different states", what);
+	return ok;
+}
+
+/* A whole run on both engines, every block translated; returns the translated one's simulator. Without LLVM there is one engine to ask. */
+static inline struct tg_sim *run_on_both(struct fixture *f, const char *what, const struct tg_exe *x, struct tg_sim_options o, struct tg_diag *d, bool *ok)
+{
+	o.engine = TG_ENGINE_INTERP;
+	struct tg_sim *interp = tg_sim_new(f->a, x, &o);
+	if (!tg_sim_can_translate()) {
+		*ok = tg_sim_run(interp, d, x->steps.at[0].entry_word);
+		return interp;
+	}
+	o.engine = TG_ENGINE_JIT;
+	o.translate_all = true;
+	struct tg_sim *jit = tg_sim_new(f->a, x, &o);
+	*ok = step_on_both(f, what, interp, jit, x, x->steps.at[0].entry_word, d);
+	tg_sim_free(interp);
+	return jit;
 }
 
 /* A program under construction; `wait` bundles after each instruction let everything land. */

@@ -154,9 +154,9 @@ static void bench_run(struct bench *b)
 	EMIT(b->p, vst_f32, 4, 2, 0, 1, 0, 0, 0, 1, 0);
 	program_copy(b->p, OUT_AT, TG_DRAM_BASE + DRAM_OUT, VECTOR_BYTES(b->f), 1049600);
 	program_end(b->p);
-	struct tg_sim_options o = {0};
-	b->sim = tg_sim_new(b->f->a, &b->p->x, &o);
-	ck_assert_msg(tg_sim_run(b->sim, &b->f->d, 0), "%s", messages(b->f));
+	bool ok;
+	b->sim = run_on_both(b->f, "a row of the table", &b->p->x, (struct tg_sim_options){0}, &b->f->d, &ok);
+	ck_assert_msg(ok, "%s", messages(b->f));
 	ck_assert_msg(tg_exe_verify(&b->f->d, b->f->a, &b->p->x), "%s", messages(b->f));
 	b->out = tg_sim_dram(b->sim, DRAM_OUT, (uint64_t)VECTOR_BYTES(b->f), false);
 }
@@ -738,8 +738,9 @@ static void dma_case(uint64_t seed, enum tg_dma_mode mode)
 	if (to_sram)
 		program_copy(p, 262144, TG_DRAM_BASE + (8 << 20), REGION, 6 << 20);
 	program_end(p);
-	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.dma = mode, .seed = seed});
-	ck_assert_msg(tg_sim_run(s, &f->d, 0), "seed %llu: %s", (unsigned long long)seed, messages(f));
+	bool ok;
+	struct tg_sim *s = run_on_both(f, "a random transfer", &p->x, (struct tg_sim_options){.dma = mode, .seed = seed}, &f->d, &ok);
+	ck_assert_msg(ok, "seed %llu: %s", (unsigned long long)seed, messages(f));
 	memcpy(want, src, REGION);
 	for (int64_t i = 0; i < d->size[0] * d->size[1] * d->size[2] * d->size[3]; i++) {
 		int64_t at[4], rest = i, from = d->src_offset, to = d->dst_offset;
@@ -802,9 +803,5 @@ int main(void)
 	tcase_add_loop_test(t, matrix, 0, TG_ARRAY_LEN(matrix_cases));
 	tcase_add_loop_test(t, transfers, 0, 3);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -287,7 +287,8 @@ START_TEST(executable_file)
 	struct tg_file file;
 	uint8_t *bytes;
 	size_t n;
-	char path[] = "/tmp/tgxXXXXXX";
+	char path[4096];
+	temporary_name(path, sizeof path);
 	int fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);
 	close(fd);
@@ -339,9 +340,5 @@ int main(void)
 	tcase_add_test(t, executable_file);
 	tcase_add_loop_test(t, assembler_errors, 0, TG_ARRAY_LEN(asm_faults));
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -1,0 +1,162 @@
+/* sim.c: bench_sim [--runs N] [--engines both|jit] [--cache DIR] FILE.tgx...: how fast each engine simulates each executable, beside the host's own matrix multiply.
+ *
+ * A line an executable: cycles and MACs of one run, then for both engines the time to get ready (translation included) and the fastest of N
+ * runs. Inputs are zeros from fresh DRAM: timing and work of a program do not depend on its numbers. Host steps are not run. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct figures {
+	double ready, run;
+	uint64_t cycles, macs;
+	bool translated, ok;
+};
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static uint64_t macs_of(const struct tg_counters *c)
+{
+	uint64_t n = 0;
+	for (int i = 0; i < TG_N_ARRAY_TYPES; i++)
+		n += c->macs[i];
+	return n;
+}
+
+static bool run_steps(struct tg_sim *s, const struct tg_exe *x, struct tg_diag *d)
+{
+	for (size_t i = 0; i < x->steps.n; i++) {
+		if (!x->steps.at[i].on_host && !tg_sim_run(s, d, x->steps.at[i].entry_word))
+			return false;
+	}
+	return true;
+}
+
+static struct figures measure(struct tg_arena *a, const struct tg_exe *x, enum tg_engine engine, const char *cache, int runs)
+{
+	struct figures f = {.run = 1e30, .ok = true};
+	struct tg_diag d;
+	tg_diag_init(&d, a);
+	double start = now();
+	struct tg_sim *s = tg_sim_new(a, x, &(struct tg_sim_options){.engine = engine, .cache_dir = cache});
+	f.ready = now() - start;
+	f.translated = tg_sim_translates(s);
+	for (int i = 0; i < runs && f.ok; i++) {
+		uint64_t cycles = tg_sim_counters(s)->cycles, macs = macs_of(tg_sim_counters(s));
+		start = now();
+		f.ok = run_steps(s, x, &d);
+		double took = now() - start;
+		f.run = took < f.run ? took : f.run;
+		f.cycles = tg_sim_counters(s)->cycles - cycles;
+		f.macs = macs_of(tg_sim_counters(s)) - macs;
+	}
+	if (!f.ok)
+		fprintf(stderr, "%s\n", d.list.at[0].text);
+	tg_sim_free(s);
+	return f;
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+static bool bench(struct tg_heap *h, const char *path, const char *cache, int runs, bool both)
+{
+	struct tg_arena *a = tg_arena_new(h);
+	struct tg_diag d;
+	struct tg_file f;
+	struct tg_exe x;
+	tg_diag_init(&d, a);
+	if (!tg_file_map(&d, a, path, SIZE_MAX / 4, &f) || !tg_exe_read(&d, a, &f, &x)) {
+		fprintf(stderr, "%s: %s\n", path, d.list.n ? d.list.at[0].text : "not read");
+		return false;
+	}
+	struct figures j = measure(a, &x, TG_ENGINE_JIT, cache, runs), i = both ? measure(a, &x, TG_ENGINE_INTERP, NULL, runs) : j;
+	printf("%-36s %9.2f %8.1f | %8.1f %7.1f | %8.1f %8.1f %7.1f %7.2f | %5.1f%s\n", base_name(path), (double)i.cycles * 1e-6, (double)i.macs * 1e-6, i.run * 1e3,
+	       (double)i.cycles / i.run * 1e-6, j.ready * 1e3, j.run * 1e3, (double)j.cycles / j.run * 1e-6, (double)j.macs / j.run * 1e-9, i.run / j.run,
+	       j.translated ? "" : " (interpreted)");
+	fflush(stdout);
+	bool ok = i.ok && j.ok && i.cycles == j.cycles && i.macs == j.macs;
+	tg_arena_free(a);
+	return ok;
+}
+
+/* The host's own rate: C += A B of 256 x 256 floats, blocked for registers, as good as a plain compiler makes it. */
+static double sgemm_rate(void)
+{
+	enum { N = 256 };
+	static float a[N][N], b[N][N], c[N][N];
+	double best = 0;
+	for (int i = 0; i < N * N; i++)
+		a[i / N][i % N] = b[i / N][i % N] = (float)(i % 7);
+	for (int round = 0; round < 20; round++) {
+		double start = now();
+		for (int i = 0; i < N; i += 4) {
+			for (int j = 0; j < N; j += 16) {
+				float p[4][16] = {{0}};
+				for (int k = 0; k < N; k++) {
+					for (int r = 0; r < 4; r++) {
+						for (int l = 0; l < 16; l++)
+							p[r][l] = __builtin_fmaf(a[i + r][k], b[k][j + l], p[r][l]);
+					}
+				}
+				for (int r = 0; r < 4; r++)
+					memcpy(&c[i + r][j], p[r], sizeof p[r]);
+			}
+		}
+		double rate = (double)N * N * N / (now() - start);
+		best = rate > best ? rate : best;
+	}
+	return c[1][1] < 0 ? 0 : best;
+}
+
+struct job {
+	const char *cache;
+	int runs, n;
+	bool both;
+	char **paths;
+};
+
+static int bench_all(const struct job *j)
+{
+	struct tg_heap h;
+	volatile int status = 0;
+	printf("this host's f32 matrix multiply, one thread: %.1f GMAC/s\n", sgemm_rate() * 1e-9);
+	printf("%-36s %9s %8s | %8s %7s | %8s %8s %7s %7s | %s\n", "", "Mcycles", "MMAC", "interp", "Mcyc/s", "ready", "jit ms", "Mcyc/s", "GMAC/s", "ratio");
+	for (volatile int i = 0; i < j->n; i++) {
+		tg_heap_init(&h);
+		if (setjmp(h.unwind) == 0)
+			status |= !bench(&h, j->paths[i], j->cache, j->runs, j->both);
+		else
+			fprintf(stderr, "%s: out of memory\n", j->paths[i]);
+		tg_heap_free(&h);
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct job j = {.runs = 3, .both = true};
+	int first = 1;
+	for (; first + 1 < argc && argv[first][0] == '-'; first += 2) {
+		if (strcmp(argv[first], "--runs") == 0)
+			j.runs = atoi(argv[first + 1]) > 1 ? atoi(argv[first + 1]) : 1;
+		else if (strcmp(argv[first], "--engines") == 0)
+			j.both = strcmp(argv[first + 1], "jit") != 0;
+		else if (strcmp(argv[first], "--cache") == 0)
+			j.cache = argv[first + 1];
+		else
+			return fprintf(stderr, "usage: bench_sim [--runs N] [--engines both|jit] [--cache DIR] FILE.tgx...\n"), 2;
+	}
+	j.n = argc - first;
+	j.paths = argv + first;
+	return bench_all(&j);
+}

@@ -1,0 +1,50 @@
+/* jit.h: the engine that runs translated code. jit_llvm.c makes the code (jit_none.c where LLVM is absent), sim_jit.c runs it. Private to sim/.
+ *
+ * A block's code does to struct tg_sim what the interpreter would do for its bundles. Before it changes anything for a group of bundles, it
+ * checks all that could go wrong in them; when something might, it returns the group's first bundle with JIT_INTERPRET and every register,
+ * clock and loop as they stand before that bundle: the interpreter finds the trap, or that there is none, and goes on to the next block.
+ * So a trap is found and worded in one place. What instructions count is derived from how often blocks ran (jit_count). */
+#ifndef TG_SIM_JIT_H
+#define TG_SIM_JIT_H
+
+#include "blocks.h"
+
+#define JIT_INTERPRET (UINT64_C(1) << 32)
+#define JIT_LEAVE (UINT64_C(1) << 33) /* the same, but it is no sign that the block's code is of little use */
+
+/* Row geometry of an access, as one argument. */
+static inline uint64_t jit_shape(uint32_t rows, uint32_t n, uint32_t row_bytes)
+{
+	return rows | (uint64_t)n << 16 | (uint64_t)row_bytes << 32;
+}
+
+/* What translated code calls; uop is an index in s->uops, bundle one in s->bundles. */
+struct jit_calls {
+	/* the instruction fetch of a bundle */
+	void (*fetch)(struct tg_sim *s, uint64_t bundle);
+	/* whether rows may be read; written; and they were written */
+	uint64_t (*may_read)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
+	uint64_t (*may_write)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
+	void (*wrote)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
+	/* Runs an instruction without side effects; its scalar operands are in s->jit.reads, the result goes to register `to` or s->jit.scalar.
+	 * 0: it traps, and nothing has changed. */
+	uint64_t (*pure)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t to);
+	/* Whether an instruction with side effects would not trap now; and runs it. */
+	uint64_t (*may_act)(struct tg_sim *s, uint64_t uop, uint64_t clock);
+	void (*act)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock);
+};
+extern const struct jit_calls jit_calls;
+
+/* sim_jit.c */
+void jit_open(struct tg_sim *s);
+bool jit_run(struct tg_sim *s); /* the step at s->now_bundle; false: trapped */
+void jit_count(struct tg_sim *s);
+/* Whether the instruction reads nothing but registers, SRAM, accumulators, transposer and changes nothing but its results. */
+bool jit_is_pure(const struct uop *u);
+uint32_t jit_store_bytes(unsigned op); /* of an element; 0: not a store with whole-byte elements */
+
+/* jit_llvm.c or jit_none.c: fills s->jit.code for the blocks that `want`; false: cannot. */
+bool jit_available(void);
+bool jit_translate(struct tg_sim *s, const bool *want);
+
+#endif

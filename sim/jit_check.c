@@ -1,0 +1,183 @@
+/* jit_check.c: what is asked before a segment's accesses: that their bytes may be touched, and that doing them strip by strip is the same as
+ * one instruction after the other, that is, that stores and other accesses of the segment do not meet (or lie lane upon lane).
+ *
+ * The fast answer comes from the map of clean pieces of SRAM (core.h); where that says no, every access is looked at exactly. */
+#ifdef TG_HAS_LLVM
+#include "jit_gen.h"
+
+#define MAX_BOX 4608   /* bytes that are looked up as one piece */
+#define SMALL_BOX 1024 /* the same, gaps between rows and all */
+
+static bool rows_apart(const struct place *p)
+{
+	int64_t s = p->s < 0 ? -p->s : p->s, t = p->t < 0 ? -p->t : p->t;
+	uint32_t n = p->n < p->rows ? p->n : p->rows;
+	if (p->rows > 1 && n > 1 && s < (int64_t)p->row_bytes)
+		return false;
+	return n >= p->rows || t >= (n - 1) * s + (int64_t)p->row_bytes;
+}
+
+static bool same_shape(const struct place *a, const struct place *b)
+{
+	return a->fixed && b->fixed && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
+	       a->bytes == b->bytes && rows_apart(a);
+}
+
+bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same)
+{
+	(void)g;
+	*same = a->root == b->root && a->off == b->off && same_shape(a, b);
+	if (a->root != b->root || !a->fixed || !b->fixed)
+		return false;
+	return a->off + a->lo >= b->off + b->hi || b->off + b->lo >= a->off + a->hi;
+}
+
+static val and_also(struct gen *g, val a, val b)
+{
+	return a && b ? g->L->BuildAnd(g->b, a, b, "") : a ? a : b;
+}
+
+/* Whether all pieces of [at, at + n) are clean: 1 for loads, 2 for stores. */
+static val clean_at(struct gen *g, val clean, val at, uint32_t n, uint8_t how)
+{
+	val zero = gen_int(g, 0), want = gen_int(g, (int64_t)(how * UINT64_C(0x0101010101010101)));
+	if (n > g->s->core.mem.bytes)
+		return g->L->ConstInt(g->i1, 0, 0);
+	val inside = g->L->BuildICmp(g->b, LLVMIntULE, at, gen_int(g, (int64_t)(g->s->core.mem.bytes - n)), "");
+	val from = g->L->BuildSelect(g->b, inside, at, zero, "");
+	val piece = gen_at(g, clean, g->L->BuildLShr(g->b, from, gen_int(g, 6), ""));
+	val off = g->L->BuildAnd(g->b, from, gen_int(g, CLEAN_BYTES - 1), "");
+	val pieces = g->L->BuildLShr(g->b, g->L->BuildAdd(g->b, off, gen_int(g, (int64_t)n + CLEAN_BYTES - 1), ""), gen_int(g, 6), "");
+	uint32_t least = (n + CLEAN_BYTES - 1) / CLEAN_BYTES;
+	val word;
+	if (least < 8) { /* at most 8 pieces: one look */
+		val used = g->L->BuildLShr(g->b, gen_int(g, -1), g->L->BuildSub(g->b, gen_int(g, 64), g->L->BuildShl(g->b, pieces, gen_int(g, 3), ""), ""), "");
+		word = g->L->BuildLoad2(g->b, g->i64, piece, "");
+		g->L->SetAlignment(word, 1);
+		want = g->L->BuildAnd(g->b, want, used, "");
+	} else {
+		word = g->L->BuildLoad2(g->b, g->i64, gen_at(g, piece, g->L->BuildSub(g->b, pieces, gen_int(g, 8), "")), "");
+		g->L->SetAlignment(word, 1);
+		for (uint32_t k = 0; k < least / 8; k++) {
+			val more = g->L->BuildLoad2(g->b, g->i64, gen_at(g, piece, gen_int(g, 8 * (int64_t)k)), "");
+			g->L->SetAlignment(more, 1);
+			word = g->L->BuildAnd(g->b, word, more, "");
+		}
+	}
+	val hit = g->L->BuildICmp(g->b, LLVMIntEQ, g->L->BuildAnd(g->b, word, want, ""), want, "");
+	return g->L->BuildAnd(g->b, inside, hit, "");
+}
+
+/* The look-up of a shape is a function of its own: there are few shapes. clean, base, step, block step -> i1. */
+static val lookup_for(struct gen *g, const struct place *p, bool box, uint8_t how)
+{
+	char name[64];
+	uint32_t n = box ? (uint32_t)(p->hi - p->lo) : p->row_bytes, rows = box ? 1 : p->rows, in_block = p->n < rows ? p->n : rows;
+	snprintf(name, sizeof name, "clean_%u_%u_%u_%u", rows, in_block, n, how);
+	val fn = g->L->GetNamedFunction(g->m, name), all = NULL;
+	if (fn)
+		return fn;
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
+	fn = g->L->AddFunction(g->m, name, g->lookup_type);
+	g->L->SetLinkage(fn, LLVMInternalLinkage);
+	g->L->PositionBuilderAtEnd(g->b, g->L->AppendBasicBlockInContext(g->c, fn, ""));
+	val base = g->L->GetParam(fn, 1), step = g->L->GetParam(fn, 2), block_step = g->L->GetParam(fn, 3);
+	for (uint32_t r = 0; r < rows; r++) {
+		val a = g->L->BuildMul(g->b, step, gen_int(g, r % in_block), ""), b = g->L->BuildMul(g->b, block_step, gen_int(g, r / in_block), "");
+		val at = g->L->BuildAdd(g->b, base, g->L->BuildAdd(g->b, a, b, ""), "");
+		all = and_also(g, all, clean_at(g, g->L->GetParam(fn, 0), at, n, how));
+	}
+	g->L->BuildRet(g->b, all);
+	g->L->PositionBuilderAtEnd(g->b, here);
+	return fn;
+}
+
+static val clean_place(struct gen *g, const struct place *p, uint8_t how)
+{
+	int64_t n = p->hi - p->lo;
+	bool box = p->fixed && (n <= SMALL_BOX || (n <= MAX_BOX && n <= 2 * (int64_t)(p->rows * p->row_bytes)));
+	val args[4] = {g->clean, box ? g->L->BuildAdd(g->b, p->base, gen_int(g, p->lo), "") : p->base, p->step, p->block_step};
+	return g->L->BuildCall2(g->b, g->lookup_type, lookup_for(g, p, box, how), args, 4, "");
+}
+
+static bool accesses(const struct lane_op *o)
+{
+	return o->kind == LANE_LOAD || o->kind == LANE_STORE;
+}
+
+static val unless(struct gen *g, val pred, val ok)
+{
+	return pred ? g->L->BuildOr(g->b, ok, g->L->BuildNot(g->b, pred, ""), "") : ok;
+}
+
+/* NULL: it is known. */
+static val pair_apart(struct gen *g, const struct lane_op *x, const struct lane_op *y)
+{
+	bool same;
+	if (places_apart(g, &x->at, &y->at, &same) || same)
+		return NULL;
+	val x_lo = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.lo), ""), x_hi = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.hi), "");
+	val y_lo = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.lo), ""), y_hi = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.hi), "");
+	val ok = g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, x_lo, y_hi, ""), g->L->BuildICmp(g->b, LLVMIntSGE, y_lo, x_hi, ""), "");
+	if (same_shape(&x->at, &y->at))
+		ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, x->at.base, y->at.base, ""), "");
+	return unless(g, x->pred, unless(g, y->pred, ok));
+}
+
+static val all_pairs(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	val all = NULL;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		for (unsigned k = i + 1; k < e->n_op; k++) {
+			if (accesses(&e->op[i]) && accesses(&e->op[k]) && (e->op[i].kind == LANE_STORE || e->op[k].kind == LANE_STORE))
+				all = and_also(g, all, pair_apart(g, &e->op[i], &e->op[k]));
+		}
+	}
+	return all;
+}
+
+static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leave)
+{
+	const struct place *p = &o->at;
+	val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
+	val args[5] = {g->sim, p->base, p->step, p->block_step, o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape};
+	val may = o->kind == LANE_LOAD ? CALL(g, may_read, g->i64, args) : CALL(g, may_write, g->i64, args);
+	LLVMBasicBlockRef go_on = gen_label(g);
+	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, may, gen_int(g, 0), ""), go_on, leave);
+	g->L->PositionBuilderAtEnd(g->b, go_on);
+}
+
+val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
+{
+	struct segment *e = &g->seg;
+	val fast = NULL, apart = all_pairs(g);
+	if (apart) {
+		LLVMBasicBlockRef go_on = gen_label(g);
+		g->L->BuildCondBr(g->b, apart, go_on, leave);
+		g->L->PositionBuilderAtEnd(g->b, go_on);
+	}
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (accesses(&e->op[i]))
+			fast = and_also(g, fast, unless(g, e->op[i].pred, clean_place(g, &e->op[i].at, e->op[i].kind == LANE_LOAD ? CLEAN_READ : CLEAN_WRITE)));
+	}
+	if (!fast)
+		return NULL;
+	LLVMBasicBlockRef before = g->L->GetInsertBlock(g->b), slow = gen_label(g), ready = gen_label(g);
+	g->L->BuildCondBr(g->b, fast, ready, slow);
+	g->L->PositionBuilderAtEnd(g->b, slow);
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (accesses(&e->op[i]))
+			exact(g, &e->op[i], leave);
+	}
+	LLVMBasicBlockRef after = g->L->GetInsertBlock(g->b);
+	g->L->BuildBr(g->b, ready);
+	g->L->PositionBuilderAtEnd(g->b, ready);
+	val was_slow = g->L->BuildPhi(g->b, g->i1, ""), values[2] = {g->L->ConstInt(g->i1, 0, 0), g->L->ConstInt(g->i1, 1, 0)};
+	LLVMBasicBlockRef from[2] = {before, after};
+	g->L->AddIncoming(was_slow, values, from, 2);
+	return was_slow;
+}
+#else
+typedef int jit_check_is_empty;
+#endif

@@ -1,0 +1,142 @@
+/* jit_gen.h: what the files of the translator share. Private to sim/.
+ *
+ * A block is cut into segments: bundles that are checked together and then done together. A segment is
+ *   checks (leave, if anything might trap) -> instruction fetch -> called instructions -> one loop over the lanes -> late stores, scalars, clocks.
+ * The loop takes STRIP lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
+ * host registers. What is not lane-wise is called; its vector result goes to a temporary that the loop reads. */
+#ifndef TG_JIT_GEN_H
+#define TG_JIT_GEN_H
+
+#ifdef TG_HAS_LLVM
+#include "jit.h"
+#include "llvm_api.h"
+
+#define STRIP 16
+#define MAX_LANE_OPS 96
+#define MAX_CALLED 24
+#define MAX_RANGES 6
+#define MAX_HITS 256
+
+typedef LLVMValueRef val;
+
+/* How an access lies in SRAM, as far as it is known when the code is made. */
+struct place {
+	val base, step, block_step;
+	int root;        /* addresses with one root differ by constants */
+	int64_t off;     /* from the root */
+	bool fixed;      /* both steps are known */
+	int64_t s, t;    /* then these are the steps */
+	int64_t lo, hi;  /* and the bytes lie in base + [lo, hi) */
+	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
+	bool spread;     /* a load of element 0 for all lanes */
+};
+enum lane_kind { LANE_ALU, LANE_LOAD, LANE_STORE, LANE_TEMP };
+struct lane_op {
+	enum lane_kind kind;
+	const struct uop *u;
+	uint32_t bundle;
+	val pred;          /* NULL: always */
+	val a, b;          /* scalar operands */
+	struct place at;
+	unsigned dest;     /* a register of struct jit; NO_DEST: dropped or none */
+	unsigned temp;
+};
+#define NO_DEST 255u
+enum call_kind { CALL_PURE, CALL_ACT, CALL_STORE };
+struct called {
+	enum call_kind kind;
+	const struct uop *u;
+	uint32_t bundle;
+	uint64_t clock;    /* bundles since the segment's start */
+	val pred;
+	val reads[JIT_MAX_READS];
+	unsigned n_reads, temp;
+	unsigned to;       /* scalar or predicate register of the result, else 0 */
+};
+struct written { /* a result that may still be under way at the segment's end */
+	unsigned reg;      /* or unit */
+	uint64_t ready;    /* clock since the segment's start */
+	val pred;
+};
+struct hit { /* a predicated instruction, and its predicate at its bundle */
+	uint32_t uop;
+	val pred;
+};
+struct segment {
+	uint32_t first, end; /* bundles */
+	struct lane_op op[MAX_LANE_OPS];
+	unsigned n_op;
+	struct called call[MAX_CALLED];
+	unsigned n_call, n_temp;
+	struct written wrote[4 * TG_MAX_BUNDLE];
+	unsigned n_wrote;
+	struct written busy[TG_MAX_BUNDLE];
+	unsigned n_busy;
+	struct hit hit[MAX_HITS];
+	unsigned n_hit;
+	uint64_t dirty_v; /* vector registers that ops write */
+	uint32_t dirty_m;
+	uint64_t length;  /* bundles with idle ones */
+	bool stores, acts, scalar_result, late_store;
+	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES]; /* where ranges begin */
+	unsigned n_rows, n_lanes;
+};
+
+/* What the instructions of a bundle are to the translator. */
+enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_LATE_STORE, R_CONTROL, R_NO };
+struct bundle_plan {
+	struct {
+		enum role role;
+		struct place at;
+	} of[TG_MAX_BUNDLE];
+	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES];
+	unsigned n_rows, n_lanes;
+	bool impossible; /* the interpreter must do it */
+};
+
+struct symbol {
+	int root;
+	int64_t off;
+};
+struct gen {
+	const struct llvm_api *L;
+	struct tg_sim *s;
+	LLVMContextRef c;
+	LLVMModuleRef m;
+	LLVMBuilderRef b;
+	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	/* the block at work */
+	const struct block *block;
+	uint32_t index;
+	val fn, sim, mem, clean, registers, calls;
+	LLVMBasicBlockRef head;
+	val sreg[32], preg[8];
+	bool s_dirty[32], p_dirty[8];
+	struct symbol sym[32];
+	int n_roots;
+	val control_count, control_pred; /* operands of the block's last instruction */
+	struct segment seg;
+	struct bundle_plan plan;
+};
+enum { ROOT_CONST = 32 };
+
+/* jit_gen.c */
+bool gen_block(struct gen *g, uint32_t block); /* false: nothing of it was worth it */
+val gen_int(struct gen *g, int64_t v);
+val gen_field(struct gen *g, LLVMTypeRef type, size_t offset); /* loads a field of struct tg_sim */
+val gen_at(struct gen *g, val base, val bytes); /* pointer arithmetic in bytes */
+bool gen_constant(struct gen *g, val v, int64_t *out);
+#define CALL(g, name, result, args) gen_call(g, offsetof(struct jit_calls, name), result, args, sizeof(args) / sizeof *(args))
+val gen_call(struct gen *g, size_t which, LLVMTypeRef result, val *args, size_t n);
+LLVMBasicBlockRef gen_label(struct gen *g);
+void gen_go_to(struct gen *g, LLVMBasicBlockRef label); /* continues there */
+/* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether stores have to note what they wrote */
+val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
+bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
+/* jit_lanes.c */
+bool lanes_has(unsigned op);
+unsigned lanes_load_bytes(unsigned op);  /* of an element that the loop can load; 0: it cannot */
+unsigned lanes_store_bytes(unsigned op);
+void gen_lanes(struct gen *g);
+#endif
+#endif

@@ -1,0 +1,63 @@
+/* matrix_rules.h: when the matrix unit's instructions trap. Their functions ask, and so does translated code before it begins a bundle. */
+#ifndef TG_MATRIX_RULES_H
+#define TG_MATRIX_RULES_H
+
+#include "core.h"
+
+static inline bool array_type_is_int(unsigned type)
+{
+	return type == TG_ARRAY_i8 || type == TG_ARRAY_u8;
+}
+
+static inline bool array_same_class(unsigned a, unsigned b)
+{
+	return a == b || (array_type_is_int(a) && array_type_is_int(b));
+}
+
+/* The number that an instruction's register and immediate give: a row group, an accumulator row. */
+static inline int64_t array_place(const struct tg_core *now, const struct tg_insn *in)
+{
+	return (int64_t)((uint64_t)now->s[in->f[2]] + (uint64_t)in->f[3]);
+}
+
+static inline const char *push_trap(const struct tg_core *now, const struct tg_insn *in, unsigned type)
+{
+	const struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *shadow = &u->set[u->active ^ 1];
+	int64_t group = array_place(now, in);
+	uint32_t side = in->f[6] != 0 ? now->chip->array_cols : now->chip->array_rows;
+	if (group < 0 || group >= side / now->rows)
+		return "a push outside the array";
+	if (shadow->any && !array_same_class(shadow->type, type))
+		return "a push of another type than the shadow array holds";
+	return NULL;
+}
+
+static inline const char *swap_trap(const struct tg_core *now, const struct tg_insn *in)
+{
+	return now->clock < now->array[in->f[0]].swap_ready ? "a swap before the last push has landed" : NULL;
+}
+
+/* Does it add to what is there? A true predicate f makes it overwrite. */
+static inline bool multiply_adds(const struct tg_core *now, const struct tg_insn *in)
+{
+	return in->f[5] && !(in->f[6] && now->p[in->f[6]]);
+}
+
+static inline const char *multiply_trap(const struct tg_core *now, const struct tg_insn *in, unsigned type)
+{
+	const struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	int64_t first = array_place(now, in), n = in->f[4];
+	if (first < 0 || first > (int64_t)now->chip->acc_rows - n)
+		return "a multiply outside the accumulator memory";
+	if (w->present && !array_same_class(w->type, type))
+		return "a multiply of another type than its weights";
+	for (int64_t r = first; multiply_adds(now, in) && r < first + n; r++) {
+		if (!u->acc_written[r])
+			return "a multiply adds to an accumulator row that was not written";
+	}
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,372 @@
+/* sim_jit.c: runs translated blocks, and between them the interpreter; what translated code calls; counters from run counts. */
+#include "jit.h"
+
+#include "matrix_rules.h"
+
+#include <stdlib.h>
+
+#define WORTH_IT 24.0   /* a block that runs less often is left to the interpreter */
+#define MOST_WORK 0.99  /* of what all blocks do, as estimated: blocks beyond that are too */
+#define TIRED 200       /* a block that was left early this often is too */
+
+/* ---- what translated code calls ---- */
+
+static void call_fetch(struct tg_sim *s, uint64_t bundle)
+{
+	const struct decoded *b = &s->bundles[bundle];
+	struct tg_counters *c = &s->by_prov[b->prov];
+	uint64_t before = s->cycle;
+	fetch_bundle(s, c, b);
+	c->cycles += s->cycle - before;
+}
+
+struct rows {
+	uint64_t at, block, step, block_step;
+	uint32_t left, n, in_block;
+};
+static struct rows rows_of(uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
+{
+	return (struct rows){.at = at, .block = at, .step = step, .block_step = block_step, .left = (uint32_t)(shape & 0xffff), .n = (uint32_t)(shape >> 16 & 0xffff)};
+}
+static void next_row(struct rows *r)
+{
+	r->left--;
+	r->at += r->step;
+	if (++r->in_block == r->n) {
+		r->in_block = 0;
+		r->at = r->block += r->block_step;
+	}
+}
+
+static uint64_t call_may_read(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
+{
+	for (struct rows r = rows_of(at, step, block_step, shape); r.left; next_row(&r)) {
+		if (mem_check_read(&s->core.mem, r.at, shape >> 32))
+			return 0;
+	}
+	return 1;
+}
+
+static uint64_t call_may_write(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
+{
+	for (struct rows r = rows_of(at, step, block_step, shape); r.left; next_row(&r)) {
+		if (mem_may_write(&s->core.mem, r.at, shape >> 32))
+			return 0;
+	}
+	return 1;
+}
+
+static void call_wrote(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
+{
+	for (struct rows r = rows_of(at, step, block_step, shape); r.left; next_row(&r))
+		mem_written(&s->core.mem, r.at, shape >> 32);
+}
+
+/* The scalar operands change places with the registers, which translated code may be ahead of or behind. */
+static void exchange_reads(struct tg_sim *s, const struct uop *u)
+{
+	unsigned at = 0;
+	for (unsigned i = 0; i < u->n_reads; i++) {
+		if (u->reads[i] >= REG_V)
+			continue;
+		int64_t v = s->core.s[u->reads[i]];
+		s->core.s[u->reads[i]] = s->jit.reads[at];
+		s->jit.reads[at++] = v;
+	}
+}
+
+static uint64_t call_pure(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t to)
+{
+	const struct uop *u = &s->uops[uop];
+	uint64_t was = s->core.clock;
+	struct tg_writes w;
+	memset(&w, 0, sizeof w);
+	w.v = s->jit.registers + to * s->core.n;
+	s->core.clock = clock;
+	exchange_reads(s, u);
+	u->sem(&s->core, &w, &u->in);
+	exchange_reads(s, u);
+	s->core.clock = was;
+	if (w.trap)
+		return 0;
+	s->jit.scalar = u->result == 'p' ? w.p : w.s;
+	uint32_t prov = s->bundles[bundle].prov;
+	s->jit.pending[s->jit.n_pending++] = (struct moved){prov, w.sram_bytes, w.acc_bytes};
+	sim_count(&s->by_prov[prov], &w);
+	return 1;
+}
+
+uint32_t jit_store_bytes(unsigned op)
+{
+	switch (op) {
+	case TG_I_vst_f32:
+		return 4;
+	case TG_I_vst_bf16:
+	case TG_I_vst_f16:
+	case TG_I_vst_i16:
+	case TG_I_vst_i16s:
+	case TG_I_vst_u16s:
+		return 2;
+	case TG_I_vst_e4m3:
+	case TG_I_vst_e5m2:
+	case TG_I_vst_i8:
+	case TG_I_vst_i8s:
+	case TG_I_vst_u8s:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+static bool store_may(struct tg_sim *s, const struct uop *u)
+{
+	const struct tg_insn *in = &u->in;
+	struct tg_extent x = extent_of(&s->core, s->core.s[in->f[5]]);
+	uint32_t bytes = jit_store_bytes(in->op) * (in->f[7] ? x.lanes : 1);
+	return call_may_write(s, (uint64_t)s->core.s[in->f[1]] + (uint64_t)in->f[2], (uint64_t)s->core.s[in->f[3]], (uint64_t)s->core.s[in->f[4]],
+			      jit_shape(x.rows, x.n, bytes)) != 0;
+}
+
+static bool matrix_may(const struct tg_core *now, const struct tg_insn *in)
+{
+	if (in->op == TG_I_swap)
+		return !swap_trap(now, in);
+	if (in->op >= TG_I_push_f32 && in->op <= TG_I_push_u8)
+		return !push_trap(now, in, (unsigned)in->op - TG_I_push_f32);
+	if (in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8)
+		return !multiply_trap(now, in, (unsigned)in->op - TG_I_mul_f32);
+	return true; /* a transposer write */
+}
+/* opcodes of pushes and multiplies follow the array types */
+_Static_assert(TG_I_push_u8 - TG_I_push_f32 == TG_ARRAY_u8 && TG_I_mul_u8 - TG_I_mul_f32 == TG_ARRAY_u8, "rows of isa.def");
+
+static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
+{
+	const struct uop *u = &s->uops[uop];
+	uint64_t was = s->core.clock;
+	bool may;
+	s->core.clock = clock;
+	exchange_reads(s, u);
+	may = u->slot == TG_SLOT_W ? store_may(s, u) : matrix_may(&s->core, &u->in);
+	exchange_reads(s, u);
+	s->core.clock = was;
+	return may;
+}
+
+static void call_act(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock)
+{
+	const struct uop *u = &s->uops[uop];
+	uint64_t was = s->core.clock;
+	struct tg_writes w;
+	memset(&w, 0, sizeof w);
+	s->core.clock = clock;
+	exchange_reads(s, u);
+	u->sem(&s->core, &w, &u->in);
+	exchange_reads(s, u);
+	s->core.clock = was;
+	sim_count(&s->by_prov[s->bundles[bundle].prov], &w);
+}
+
+const struct jit_calls jit_calls = {
+	.fetch = call_fetch,
+	.may_read = call_may_read,
+	.may_write = call_may_write,
+	.wrote = call_wrote,
+	.pure = call_pure,
+	.may_act = call_may_act,
+	.act = call_act,
+};
+
+bool jit_is_pure(const struct uop *u)
+{
+	return u->sem && u->result && u->slot != TG_SLOT_M && u->slot != TG_SLOT_P && u->slot != TG_SLOT_W;
+}
+
+/* ---- counters ---- */
+
+static void count_uop(struct tg_sim *s, struct tg_counters *c, const struct uop *u, uint64_t times)
+{
+	c->busy[u->slot] += times * u->occupancy;
+	if ((u->result == 'v' || u->result == 'm') && (u->slot == TG_SLOT_V || u->slot == TG_SLOT_E || u->slot == TG_SLOT_X))
+		c->vector_lane_ops += times * s->core.n;
+}
+
+static void count_bundle(struct tg_sim *s, uint32_t bundle, uint64_t times)
+{
+	const struct decoded *b = &s->bundles[bundle];
+	struct tg_counters *c = &s->by_prov[b->prov];
+	uint64_t cycles = times;
+	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
+		const struct uop *u = &s->uops[i];
+		if (!u->in.pred)
+			count_uop(s, c, u, times);
+		if (u->in.op == TG_I_idle)
+			cycles += times * (uint64_t)u->in.f[0];
+	}
+	s->fetched[b->prov] += times;
+	c->bundles += cycles;
+	c->cycles += cycles;
+}
+
+void jit_count(struct tg_sim *s)
+{
+	struct blocks *k = s->jit.blocks;
+	for (uint32_t i = 0; k && i < k->n; i++) {
+		for (uint32_t b = k->at[i].first; b < k->at[i].end; b++) {
+			uint64_t times = s->jit.runs[i] + s->jit.parts[b];
+			s->jit.parts[b] = 0;
+			if (times)
+				count_bundle(s, b, times);
+			const struct decoded *d = &s->bundles[b];
+			for (uint32_t j = d->first_uop; j < d->first_uop + d->n_uops; j++) {
+				if (s->jit.hits[j])
+					count_uop(s, &s->by_prov[d->prov], &s->uops[j], s->jit.hits[j]);
+				s->jit.hits[j] = 0;
+			}
+		}
+		s->jit.runs[i] = 0;
+	}
+}
+
+/* ---- runs ---- */
+
+/* The interpreter may have come here by a way on which other loops run. */
+static bool loops_fit(const struct tg_sim *s, const struct block *b)
+{
+	const struct blocks *k = s->jit.blocks;
+	int32_t c = b->ctx;
+	for (uint32_t i = s->n_loops; i-- > 0; c = k->ctx[c].parent) {
+		if (c < 0 || k->ctx[c].start != s->loops[i].start || k->ctx[c].end != s->loops[i].end)
+			return false;
+	}
+	return c < 0;
+}
+
+static void leave_early(struct tg_sim *s, uint32_t block, uint32_t bundle, bool tiring)
+{
+	struct block *b = &s->jit.blocks->at[block];
+	for (uint32_t i = b->first; i < bundle; i++)
+		s->jit.parts[i]++;
+	if (!tiring)
+		return;
+	for (uint32_t i = 0; i < s->jit.n_pending; i++) {
+		const struct moved *m = &s->jit.pending[i];
+		s->by_prov[m->prov].sram_bytes -= m->sram_bytes;
+		s->by_prov[m->prov].acc_bytes -= m->acc_bytes;
+	}
+	s->jit.n_pending = 0;
+	s->jit.left_early++;
+	if (++s->jit.tired[block] == TIRED)
+		s->jit.code[block] = NULL;
+}
+
+bool jit_run(struct tg_sim *s)
+{
+	struct blocks *k = s->jit.blocks;
+	bool halted = false, checked = false;
+	while (!halted) {
+		uint32_t block = k->block_of[s->now_bundle];
+		jit_code *code = block == UINT32_MAX ? NULL : s->jit.code[block];
+		if (!code || (!checked && !loops_fit(s, &k->at[block]))) {
+			checked = false;
+			if (!sim_run_bundle(s, &halted))
+				return false;
+			continue;
+		}
+		uint64_t next = code(s);
+		s->now_bundle = (uint32_t)next;
+		checked = true;
+		if (next & (JIT_INTERPRET | JIT_LEAVE)) {
+			leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
+			checked = false;
+			if (!sim_run_bundle(s, &halted))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* ---- start ---- */
+
+static void place_registers(struct tg_sim *s)
+{
+	struct tg_core *c = &s->core;
+	uint8_t *at = tg_alloc(s->arena, (size_t)JIT_N_REGISTERS * c->n * sizeof(uint32_t) + 64);
+	at += -(uintptr_t)at & 63;
+	s->jit.registers = (uint32_t *)(void *)at;
+	for (unsigned i = 0; i < 72; i++) {
+		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + (size_t)i * c->n;
+		memcpy(to, *reg, c->n * sizeof *to);
+		*reg = to;
+	}
+}
+
+struct share {
+	uint32_t block;
+	double work;
+};
+static int by_work(const void *a, const void *b)
+{
+	const struct share *x = a, *y = b;
+	if (x->work != y->work)
+		return x->work > y->work ? -1 : 1;
+	return x->block < y->block ? -1 : x->block > y->block;
+}
+
+/* The blocks to translate: those that do most of the work. False: none is worth it. */
+static bool choose(struct tg_sim *s, const struct blocks *k, bool *want)
+{
+	struct share *of = tg_alloc_n(s->arena, k->n, sizeof *of);
+	double all = 0, sum = 0;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < k->n; i++) {
+		const struct block *b = &k->at[i];
+		double uops = b->end - b->first;
+		for (uint32_t j = b->first; j < b->end; j++)
+			uops += s->bundles[j].n_uops;
+		all += b->weight * uops;
+		if (!b->interpret && (s->options.translate_all || b->weight >= WORTH_IT))
+			of[n++] = (struct share){i, b->weight * uops};
+	}
+	qsort(of, n, sizeof *of, by_work);
+	for (uint32_t i = 0; i < n && (s->options.translate_all || sum < MOST_WORK * all); i++) {
+		want[of[i].block] = true;
+		sum += of[i].work;
+	}
+	return n != 0;
+}
+
+void jit_open(struct tg_sim *s)
+{
+	struct blocks *k;
+	if (s->options.engine == TG_ENGINE_INTERP || s->options.trace || !jit_available())
+		return;
+	k = sim_find_blocks(s);
+	if (!k->usable || !k->n)
+		return;
+	bool *want = tg_alloc(s->arena, k->n);
+	if (!choose(s, k, want))
+		return;
+	s->jit.calls = &jit_calls;
+	s->jit.blocks = k;
+	s->jit.code = tg_alloc_n(s->arena, k->n, sizeof *s->jit.code);
+	s->jit.runs = tg_alloc_n(s->arena, k->n, sizeof *s->jit.runs);
+	s->jit.tired = tg_alloc(s->arena, k->n);
+	s->jit.parts = tg_alloc_n(s->arena, (size_t)s->n_bundles + 1, sizeof *s->jit.parts);
+	s->jit.hits = tg_alloc_n(s->arena, (size_t)s->x->n_words + 1, sizeof *s->jit.hits);
+	if (!jit_translate(s, want)) {
+		s->jit.blocks = NULL;
+		return;
+	}
+	place_registers(s);
+}
+
+bool tg_sim_can_translate(void)
+{
+	return jit_available();
+}
+
+bool tg_sim_translates(const struct tg_sim *s)
+{
+	return s->jit.blocks != NULL;
+}
