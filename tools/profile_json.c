@@ -102,6 +102,28 @@ static json_t *stage(struct tool *t, const struct profile *p, size_t i, json_t *
 	return o;
 }
 
+/* Every ONNX node with the stages that it is part of. A stage's cycles count for each of its nodes; `alone` says that nobody shares them. */
+static json_t *nodes(const json_t *stages)
+{
+	json_t *o = json_object(), *one, *name;
+	size_t i, k;
+	json_array_foreach((json_t *)(uintptr_t)stages, i, one) {
+		json_t *list = json_object_get(one, "nodes");
+		json_array_foreach(list, k, name) {
+			json_t *n = json_object_get(o, json_string_value(name));
+			if (!n) {
+				n = json_pack("{s:[] s:i s:b}", "stages", "cycles", 0, "alone", 1);
+				put(o, json_string_value(name), n);
+			}
+			json_array_append(json_object_get(n, "stages"), json_object_get(one, "id"));
+			put(n, "cycles", json_integer(json_integer_value(json_object_get(n, "cycles")) + json_integer_value(json_object_get(one, "cycles"))));
+			if (json_array_size(list) > 1)
+				put(n, "alone", json_false());
+		}
+	}
+	return o;
+}
+
 /* One list for each series, a number for each bucket. */
 static json_t *timeline(const struct profile *p)
 {
@@ -223,6 +245,7 @@ void profile_json(struct tool *t, const struct profile *p, json_t *report)
 				     (int)p->chip->dma_queues));
 	put(report, "stages", stages);
 	put(report, "kinds", kinds);
+	put(report, "nodes", nodes(stages));
 	put(report, "timeline", timeline(p));
 	put(report, "sram", sram(p));
 	put_int(report, "transfers_recorded", p->trace->transfers.n);

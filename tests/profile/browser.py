@@ -24,8 +24,9 @@ dom = done.stdout
 data = json.load(open(report))
 assert 'data-ready="yes"' in dom, "the page's script did not reach its end: " + done.stderr[-2000:]
 count = lambda what: len(re.findall(r'class="%s"' % what, dom))
-table = dom[dom.index("<tbody>"):dom.index("</tbody>")]
-assert table.count("<tr>") == len(data["stages"]), "rows of the table"
+for part in ("stages", "nodes"):
+    table = dom[dom.index('<tbody id="%s-rows">' % part):]
+    assert table[:table.index("</tbody>")].count("<tr>") == len(data[part]), "rows of the table of " + part
 assert count("roof") == 1 and count("series") == 4, "lines"
 assert count("stage") == sum(s["macs"] > 0 and bool(s["macs_per_byte"]) for s in data["stages"]), "points of the roofline"
 assert count("buffer") == len(data["sram"]["buffers"]), "rectangles of the SRAM map"

@@ -33,6 +33,11 @@ for key in ("cycles", "bundles", "dram_read_bytes", "dram_written_bytes", "dma_t
 assert sum(s["macs"] for s in report["stages"]) == sum(total["macs"].values())
 near(sum(k["energy_pj"] for k in report["kinds"].values()), total["energy_pj"], "energy of kinds", 1e-6)
 near(sum(report["energy_pj"].values()), total["energy_pj"], "energy by cause", 1e-6)
+for name, node in report["nodes"].items():
+    mine = [s for s in report["stages"] if name in s["nodes"]]
+    assert [s["id"] for s in mine] == node["stages"] and sum(s["cycles"] for s in mine) == node["cycles"], name
+    assert node["alone"] == all(len(s["nodes"]) == 1 for s in mine)
+assert set(report["nodes"]) == {n for s in report["stages"] for n in s["nodes"]} and report["nodes"]
 assert sum(k["cycles"] for k in report["kinds"].values()) == total["cycles"]
 line = report["timeline"]
 assert sum(line["issued"]) + sum(sum(line[k]) for k in ("stall_dma_wait", "stall_dma_full", "stall_fetch")) == total["cycles"], "timeline: cycles"
@@ -83,7 +88,7 @@ assert not re.search(r'(src|href)\s*=\s*"|@import|url\(', page), "the page refer
 assert "@DATA@" not in page
 inside = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.S).group(1))
 assert inside["counters"] == total and len(inside["stages"]) == len(report["stages"])
-for part in ("roofline", "timeline", "sram", "stages"):
+for part in ("roofline", "timeline", "sram", "stages", "nodes"):
     assert '<div id="%s">' % part in page
 assert text.count("\n") > 20
 print("%d stages, %d buckets, %d transfers, %d buffers agree" % (len(report["stages"]), n, report["transfers_recorded"], len(report["sram"]["buffers"])))
