@@ -1,5 +1,6 @@
 /* test_codegen_sram.c: the SRAM allocator against a checker of its own, a brute-force optimum, rectangles that are known to fit, and sizes of real programs. */
-#include <check.h>
+#include "check_run.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -277,9 +278,5 @@ int main(void)
 	tcase_add_test(c, near_linear);
 	tcase_add_test(c, all_alive);
 	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }
