@@ -339,7 +339,7 @@ static bool choose(struct tg_sim *s, const struct blocks *k, bool *want)
 void jit_open(struct tg_sim *s)
 {
 	struct blocks *k;
-	if (s->options.engine == TG_ENGINE_INTERP || !jit_available())
+	if (s->options.engine == TG_ENGINE_INTERP || s->options.trace || !jit_available())
 		return;
 	k = sim_find_blocks(s);
 	if (!k->usable || !k->n)

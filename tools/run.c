@@ -12,7 +12,7 @@ static bool has_ending(const char *path, const char *ending)
 	return n >= e && strcmp(path + n - e, ending) == 0;
 }
 
-static bool read_inputs(struct tool *t, struct tg_tensor_list *out)
+bool case_inputs(struct tool *t, struct tg_tensor_list *out)
 {
 	struct tg_data_set set = { 0 };
 	if (option(t, "data")) {
@@ -33,7 +33,7 @@ static bool read_inputs(struct tool *t, struct tg_tensor_list *out)
 	return true;
 }
 
-static bool load_or_compile(struct tool *t, const struct tg_tensor_list *inputs, struct case_run *r)
+bool case_load(struct tool *t, const struct tg_tensor_list *inputs, struct case_run *r)
 {
 	struct tg_compile_options o;
 	struct tg_file f;
@@ -139,7 +139,7 @@ enum tg_status run_run(struct tool *t)
 	struct tg_sim_options s;
 	struct tg_tensor_list inputs = { 0 };
 	int64_t seed = 0;
-	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !read_inputs(t, &inputs) || !load_or_compile(t, &inputs, &r) ||
+	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !case_inputs(t, &inputs) || !case_load(t, &inputs, &r) ||
 	    !case_execute(t, &s, &inputs, (uint64_t)seed, &r) || !write_outputs(t, &r))
 		return status_of(t, TG_ERR_INTERNAL);
 	if (option(t, "top-k") && r.compiled.exe.outputs.n)
