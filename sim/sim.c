@@ -137,6 +137,7 @@ void tg_sim_free(struct tg_sim *s)
 {
 	if (!s)
 		return;
+	jit_close(s);
 	free_memory(s);
 }
 
