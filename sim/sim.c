@@ -57,6 +57,9 @@ static void new_weights(struct tg_sim *s, struct tg_weights *w)
 	w->bits = tg_alloc_n(s->arena, rows, sizeof *w->bits);
 	w->lo = tg_alloc_n(s->arena, rows, sizeof *w->lo);
 	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
+	w->k = tg_alloc_n(s->arena, rows, sizeof *w->k);
+	w->pairs = tg_alloc_n(s->arena, (size_t)(rows + 1) / 2 * s->core.stride, sizeof *w->pairs);
+	w->uniform = true;
 }
 
 static void new_arrays(struct tg_sim *s)
@@ -119,7 +122,7 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	s->core.rows = x->chip.sublanes;
 	s->core.lanes = x->chip.lanes;
 	s->core.n = s->core.rows * s->core.lanes;
-	s->core.stride = (x->chip.array_cols + 15) & ~15u;
+	s->core.stride = (x->chip.array_cols + 31) & ~31u;
 	new_registers(s);
 	new_arrays(s);
 	new_engines(s);
