@@ -285,6 +285,8 @@ static const char *operand_types(struct plan *p)
 		const char *why = lane_type(o->sram_dtype);
 		if (why)
 			return why;
+		if (s->ins[i].guarded && !tg_bits_fit(o->sram_dtype, s->ins[i].fill))
+			return "a fill value that the element type does not hold";
 	}
 	struct operand *out = &p->operand[p->n_ops];
 	const struct tg_node *v = &s->nodes[s->outs[0].value.id - 1];

@@ -71,6 +71,8 @@ struct tg_const *tg_const_splat(struct tg_arena *a, enum tg_dtype t, const struc
 struct tg_const *tg_const_splat_i64(struct tg_arena *a, enum tg_dtype t, const struct tg_shape *s, int64_t v);
 /* Copies `data` unless borrow. */
 struct tg_const *tg_const_dense(struct tg_arena *a, enum tg_dtype t, const struct tg_shape *s, const void *data, bool borrow);
+/* A constant of a body (bits of t's compute type) that memory type t holds exactly: what a guarded operand may be filled with on the chip. */
+bool tg_bits_fit(enum tg_dtype t, uint64_t bits);
 struct tg_const *tg_const_ints(struct tg_arena *a, const int64_t *v, uint32_t n); /* i64 [n] */
 
 /* ---- stages ----------------------------------------------------------------------------------------------------- */

@@ -181,8 +181,8 @@ static bool holds(const struct joint *j, const struct tg_module *m, tg_expr e, e
 {
 	const struct tg_node *n = &j->s->nodes[e.id - 1];
 	switch (n->op) {
-	case TG_X_wrap: case TG_X_sat: return n->k == (int32_t)t;
-	case TG_X_arg: return tg_value_get(m, j->operands[n->k])->dtype == t && !j->s->ins[n->k].guarded;
+	case TG_X_wrap: case TG_X_sat: return n->dtype == t || n->k == (int32_t)t;
+	case TG_X_arg: return n->dtype == t || (tg_value_get(m, j->operands[n->k])->dtype == t && !j->s->ins[n->k].guarded);
 	default: return n->dtype == t;
 	}
 }
@@ -330,9 +330,11 @@ static bool may_inline(const struct tg_pair *x)
 	if (p->n_ins + c->n_ins - 1 > most_operands(c) || p->n_nodes + c->n_nodes > MAX_FUSED_NODES)
 		return false;
 	if (tg_stage_moves(p)) {
-		/* one guard or the other, not both; types must agree, since moving narrows nothing */
+		/* one guard or the other, not both; moving narrows nothing, and widening is what every load does */
 		bool guards = p->ins[0].guarded && c->ins[x->in].guarded;
-		return !guards && tg_value_get(x->m, x->p->in[0])->dtype == tg_value_get(x->m, x->p->out[0])->dtype;
+		enum tg_dtype from = (enum tg_dtype)tg_value_get(x->m, x->p->in[0])->dtype, to = (enum tg_dtype)tg_value_get(x->m, x->p->out[0])->dtype;
+		bool filled = c->ins[x->in].guarded && !tg_bits_fit(from, c->ins[x->in].fill);
+		return !guards && !filled && (from == to || tg_compute_type(from) == to);
 	}
 	return !c->ins[x->in].guarded && !is_factor(c, x->in);
 }

@@ -3,8 +3,8 @@
  *   %4 = stage(%3, %2) { sum(x * w) }     ==>     %4 = stage(%3, %2) { sum(wrap bf16 x * wrap bf16 w) }
  *
  * In: tile stages, fused. Out: the same stages; `wrap` says what is computed, and the pass `narrow` makes use of it. A product is only rounded where one factor
- * is used again along some dimension, as on the matrix unit: a plain dot product, such as the sum of squares of a normalisation, stays as it is. So does one
- * whose factors are narrow already, and what --keep-f32 names. */
+ * is used again along some dimension, as on the matrix unit: a plain dot product, such as the sum of squares of a normalisation, stays as it is. So do an outer
+ * product, which sums nothing (positions times frequencies must not lose digits), one whose factors are narrow already, and what --keep-f32 names. */
 #include "passes.h"
 
 #include <string.h>
@@ -46,6 +46,14 @@ static bool check_names(struct tg_diag *d, const struct tg_module *m, const char
 	return true;
 }
 
+static bool sums(const struct tg_stage *s)
+{
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		if (s->dims[d].kind == TG_DIM_REDUCE && s->dims[d].extent > 1)
+			return true;
+	return false;
+}
+
 static bool is_half(const struct tg_module *m, const struct tg_op *op, const struct tg_factor *f)
 {
 	return f->round != TG_none || (f->in >= 0 && tg_dtypes[tg_value_get(m, op->in[f->in])->dtype].bits <= 16);
@@ -63,7 +71,7 @@ bool pass_precision(struct tg_pass *cx, struct tg_module *m)
 		struct tg_factor f[2];
 		if (!s || !tg_stage_product(s, f) || s->nodes[s->reds[0].value.id - 1].dtype != TG_f32 || kept(m, op, o->keep_f32))
 			continue;
-		if (tg_reuses_factors(s, f) && !(is_half(m, op, &f[0]) && is_half(m, op, &f[1])))
+		if (tg_reuses_factors(s, f) && sums(s) && !(is_half(m, op, &f[0]) && is_half(m, op, &f[1])))
 			tg_round_factors(cx, m, op, o->precision, o->precision);
 	}
 	return true;

@@ -43,7 +43,7 @@ bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word);
 const struct tg_counters *tg_sim_counters(const struct tg_sim *s);
 /* Cycles, stalls, MACs, DMA bytes of each provenance set; array of x->provs.n entries. */
 const struct tg_counters *tg_sim_by_prov(const struct tg_sim *s);
-/* Digest over registers, SRAM with its written bits, accumulators and touched DRAM. */
+/* Digest over registers, what is written of SRAM and accumulators, and touched DRAM. */
 void tg_sim_state_hash(const struct tg_sim *s, uint8_t out[32]);
 
 /* ---- sim_trace.c: what happened when, in bounded memory ---------------------------------------------------------------

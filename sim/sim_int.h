@@ -79,6 +79,7 @@ struct loop {
 typedef uint64_t jit_code(struct tg_sim *s);
 struct jit_calls;
 struct blocks;
+struct translator;
 #define JIT_MAX_READS 8
 #define JIT_MAX_PENDING 32
 struct jit {
@@ -89,7 +90,9 @@ struct jit {
 	uint64_t *parts;       /* by bundle: runs of blocks that were left early */
 	uint64_t *hits;        /* by instruction: predicated ones that ran */
 	uint8_t *tired;        /* by block: how often it was left early */
-	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each, in place */
+	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each; NULL until translated code has run */
+	struct translator *translator;
+	uint64_t patience;     /* bundles to interpret before the program is translated; 0: it is, or never will be */
 	int64_t reads[JIT_MAX_READS]; /* scalar operands of an instruction that is called */
 	int64_t scalar;        /* and its scalar result */
 	struct moved {         /* by called instructions of the segment at work: taken back when it is left */

@@ -86,12 +86,6 @@ static const char *bottleneck(const struct tg_chip *c, const struct tg_counters 
 static void print_summary(struct tool *t, const struct case_run *r)
 {
 	const struct tg_chip *c = &r->compiled.exe.chip;
-	if (getenv("NODES")) {
-		const struct tg_counters *by = tg_sim_by_prov(r->session.sim);
-		for (size_t i = 0; i < r->compiled.exe.provs.n; i++)
-			if (by[i].cycles)
-				fprintf(stderr, "NODE %9llu wait %8llu fetch %6llu mulbusy %8llu macs %10llu  %s\n", (unsigned long long)by[i].cycles, (unsigned long long)by[i].stall_dma_wait, (unsigned long long)by[i].stall_fetch, (unsigned long long)by[i].busy[TG_SLOT_M], (unsigned long long)(by[i].macs[0]+by[i].macs[1]+by[i].macs[2]), r->compiled.exe.provs.at[i]);
-	}
 	const struct tg_counters *n = tg_sim_counters(r->session.sim);
 	uint64_t macs = 0;
 	for (int i = 0; i < TG_N_ARRAY_TYPES; i++)
