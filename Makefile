@@ -42,6 +42,7 @@ test-all: release
 bench: release
 	@build/release/bench/bench_table --tegula build/release/tegula --work build/bench --chips "$(CHIPS)" --precision $(PRECISION) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(FLAGS),--flags "$(FLAGS)") --json build/bench.json
+	@bench/alloc.sh build/release/tegula ../shared/minimalloc
 
 install: release
 	@cmake --install build/release --prefix $(PREFIX)

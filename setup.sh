@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs what building and testing needs on Debian 12, 13 or Ubuntu 24.04. Does nothing when it is all there.
 set -eu
-packages="build-essential cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libyaml-dev libjansson-dev libelf-dev zlib1g-dev
+packages="build-essential cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libyaml-dev libssl-dev libjansson-dev libelf-dev zlib1g-dev
 libzip-dev uthash-dev libpng-dev check libmpfr-dev python3"
-# Debian's copy of the ONNX conformance cases; the tests run without it.
-wanted="libonnx-testdata"
+# Debian's copy of the ONNX conformance cases, and a browser that opens the profile's page; the tests run without them.
+wanted="libonnx-testdata chromium"
 
 missing=""
 for p in $packages; do
@@ -22,4 +22,6 @@ $sudo apt-get update -qq
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
 # shellcheck disable=SC2086
-$sudo apt-get install -y -qq --no-install-recommends $wanted >/dev/null 2>&1 || true
+for p in $wanted; do
+	$sudo apt-get install -y -qq --no-install-recommends "$p" >/dev/null 2>&1 || true
+done

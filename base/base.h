@@ -178,7 +178,7 @@ void tg_shape_print(struct tg_buf *b, const struct tg_shape *s); /* "2x3x4", "sc
 
 /* ---- hash.c ------------------------------------------------------------------------------------------------- */
 
-struct tg_sha256 { uint32_t h[8]; uint64_t n; uint8_t block[64]; };
+struct tg_sha256 { uint64_t state[16]; };
 void tg_sha256_init(struct tg_sha256 *s);
 void tg_sha256_add(struct tg_sha256 *s, const void *p, size_t n);
 void tg_sha256_end(struct tg_sha256 *s, uint8_t out[32]);

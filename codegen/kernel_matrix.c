@@ -14,7 +14,7 @@
 #include <assert.h>
 
 enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
-enum { MAX_GROUPS = 16, MAX_BODY_OPS = 700, MAX_PARTS = 6 };
+enum { MAX_GROUPS = 16, MAX_BODY_OPS = 700, MAX_PARTS = 6, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2 };
 
 /* How the rows are cut: an iteration takes `points`; `split` is the dimension whose blocks follow each other, the last one overlapping. */
 struct cut {
@@ -33,7 +33,8 @@ struct matrix {
 	vreg part[MAX_PARTS];    /* masks: lanes of entry i + 1 */
 	struct cut cut;
 	int64_t acc_tile;        /* accumulator rows of the tile */
-	bool halves;
+	bool halves;             /* column blocks alternate between two halves of the accumulators */
+	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
 	uint32_t cols;           /* columns of the blocks at work */
 	vreg zero;
 };
@@ -160,7 +161,7 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	for (uint32_t d = k->n_dims; d-- > 0;)
 		if (k->dim[d].role == ROLE_M && (int)d != c->split && (int)d != k->row)
 			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_M };
-	if (x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) {
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
 			if (k->dim[d].role == ROLE_K && (int)d != x->contract && (int)d != x->packed)
@@ -416,6 +417,11 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 {
 	int64_t total;
 	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
+	if (x->phase != PHASE_BOTH) {
+		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), place = mreg(k->f, CLASS_S);
+		EMIT(&k->at, sadd, R(place), R(block), R(row));
+		return place;
+	}
 	if (!x->halves)
 		return row;
 	vreg odd = mreg(k->f, CLASS_S), half = mreg(k->f, CLASS_S), sum = mreg(k->f, CLASS_S);
@@ -618,8 +624,8 @@ static void append(struct mseq *to, struct mseq *from)
 	to->last = from->last;
 }
 
-/* All blocks of `cols` columns, `count` of them, from where the pointers stand. */
-static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
+/* One flat loop over all blocks of `cols` columns, `count` of them, from where the pointers stand. */
+static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
 	struct flat f = { 0 };
 	struct walker push = { 0 }, stream = { 0 }, read = { 0 };
@@ -631,15 +637,15 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 		trips *= f.level[i].count;
 		*(f.level[i].role == ROLE_K ? &k_blocks : f.level[i].role == ROLE_M ? &m_blocks : &n_blocks) *= f.level[i].count;
 	}
-	x->halves = x->mode == KERNEL_WHOLE && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
+	x->halves = x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
 	f.before = k->at;
 	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
 	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
-	if (x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE)
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ)
 		push_part(k, x, &f, &push);
-	if (x->mode != KERNEL_FINISH)
+	if (x->mode != KERNEL_FINISH && x->phase != PHASE_READ)
 		multiply_part(k, x, &f, &stream);
-	if (x->mode == KERNEL_WHOLE || x->mode == KERNEL_FINISH)
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_FINISH) && x->phase != PHASE_MULTIPLY)
 		read_part(k, x, &f, &read);
 	walker_begin(&push, &f.before);
 	walker_begin(&stream, &f.before);
@@ -650,6 +656,61 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
 	append(in.seq, body);
 	k->at.seq->last->acc_reuse = (uint32_t)(x->halves ? m_blocks * (k_blocks + 1) : m_blocks);
+}
+
+/* Long epilogues need more registers than the multiplies leave. */
+static bool long_epilogue(const struct kernel *k)
+{
+	const struct tg_stage *s = k->p->stage;
+	bool slow = false;
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		uint8_t op = s->nodes[i].op;
+		slow |= k->in_post[i] && (op == TG_X_exp || op == TG_X_log || op == TG_X_tanh || op == TG_X_erf || op == TG_X_sqrt || op == TG_X_div);
+	}
+	return slow || k->post_nodes > MAX_SHORT_EPILOGUE;
+}
+
+/* Few results at a time overlap better than many. Their accumulator rows stay the same where the rows of the tile are one row of whole groups. */
+static struct cut finer(const struct kernel *k, const struct matrix *x)
+{
+	struct cut fine = { .lines = NO_DIM };
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if (k->dim[d].role == ROLE_M && (int)d != k->row)
+			return x->cut;
+	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
+	if (x->cut.overlap || groups <= FINE_GROUPS || groups % FINE_GROUPS || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, FINE_GROUPS * (int64_t)sublanes(k), FINE_GROUPS) < 0)
+		return x->cut;
+	add_lines(k, &fine, FINE_GROUPS, 1);
+	return fine;
+}
+
+/* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those. */
+static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
+{
+	int64_t others = 1, hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			others *= k->dim[d].n;
+	x->phase = PHASE_BOTH;
+	if (x->mode != KERNEL_WHOLE || !long_epilogue(k) || hold / others < 1) {
+		flat_loop(k, x, cols, count);
+		return;
+	}
+	while (done < count) {
+		int64_t n = count - done < hold / others ? count - done : hold / others;
+		x->phase = PHASE_MULTIPLY;
+		flat_loop(k, x, cols, n);
+		x->phase = PHASE_READ;
+		struct cut coarse = x->cut;
+		x->cut = finer(k, x);
+		flat_loop(k, x, cols, n);
+		x->cut = coarse;
+		done += n;
+		if (done < count)
+			kernel_advance(k, &k->dim[k->lane], n * cols);
+	}
+	if (done > hold / others)
+		kernel_advance(k, &k->dim[k->lane], -((done - 1) / (hold / others)) * (hold / others) * cols);
 }
 
 static void fold(struct kernel *k, struct matrix *x)

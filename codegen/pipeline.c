@@ -8,8 +8,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8 };
 
@@ -238,6 +236,12 @@ static void throw_out(struct pipe *p, uint32_t i, int32_t t)
 			unplace(p, e->to);
 }
 
+/* Copies of one chain follow each other in the program: staggered over the interval they need registers one after the other, not all at once. */
+static int64_t urgency(const struct pipe *p, uint32_t i)
+{
+	return p->height[i] - (int64_t)i * p->interval / p->b.n;
+}
+
 static bool place_all(struct pipe *p)
 {
 	memset(p->used, 0, p->interval * sizeof *p->used);
@@ -247,7 +251,7 @@ static bool place_all(struct pipe *p)
 	for (uint64_t budget = (uint64_t)BUDGET * p->b.n; budget > 0; budget--) {
 		uint32_t pick = UINT32_MAX;
 		for (uint32_t i = 0; i < p->b.n; i++)
-			if (p->time[i] == NOT_PLACED && (pick == UINT32_MAX || p->height[i] > p->height[pick]))
+			if (p->time[i] == NOT_PLACED && (pick == UINT32_MAX || urgency(p, i) > urgency(p, pick)))
 				pick = i;
 		if (pick == UINT32_MAX)
 			return true;
@@ -601,7 +605,6 @@ static void write_code(struct pipe *p)
 	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies };
 	int64_t fill = (int64_t)p->stages - 1, windows = p->trips + fill, rounds = (p->trips - fill) / p->copies;
 	name_copies(p);
-	if (getenv("PIPE2")) for (uint32_t i = 0; i < p->b.n; i++) { const struct mop *op = &p->b.items[i].node->op; fprintf(stderr, "  t %d (%d) %s pred %u :", p->time[i], p->time[i] / (int)p->interval, tg_insn_info(op->op)->name, op->pred); for (uint32_t kk = 0; kk < tg_insn_info(op->op)->n_fields; kk++) fprintf(stderr, " %lld", (long long)op->f[kk]); fprintf(stderr, "\n"); }
 	if (rounds >= 1 && p->trips > fill) {
 		out->rounds = mreg(p->b.f, CLASS_S);
 		struct sched_bundle *first = tg_alloc(p->b.f->arena, sizeof *first);
@@ -705,10 +708,6 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	count_outside(&p, facts, outside);
 	p.least = resource_bound(&p);
 	bool found = search(&p, outside);
-	if (getenv("PIPE3") && !found) for (size_t r = 1; r < p.n_regs; r++) if (p.local[r] && p.gone[r] - p.born[r] > 60) fprintf(stderr, "   long %c%zu %d..%d\n", "svmp"[f->classes.at[r]], r, p.born[r], p.gone[r]);
-	if (getenv("PIPE3") && !found) for (uint32_t i = 0; i < p.b.n; i++) { const struct mop *op = &p.b.items[i].node->op; fprintf(stderr, "  t %d (%d) %s pred %u :", p.time[i], p.time[i] / (int)p.interval, tg_insn_info(op->op)->name, op->pred); for (uint32_t kk = 0; kk < tg_insn_info(op->op)->n_fields; kk++) fprintf(stderr, " %lld", (long long)op->f[kk]); fprintf(stderr, "\n"); }
-	if (getenv("PIPE"))
-		fprintf(stderr, "pipe: ops %u trips %lld least %u interval %u stages %u copies %u %s%s outside %u %u %u %u\n", n, (long long)p.trips, p.least, p.interval, p.stages, p.copies, found ? "found" : "FAILED", found && !code_fits(&p) ? " TOO LONG" : "", outside[0], outside[1], outside[2], outside[3]);
 	if (found && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {
 		write_code(&p);
 		done = true;

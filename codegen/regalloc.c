@@ -5,7 +5,6 @@
 #include "mach.h"
 
 #include <stdlib.h>
-#include <stdio.h>
 #include <string.h>
 
 struct interval { uint32_t reg, start, end; };
@@ -136,12 +135,8 @@ static bool scan(struct mfn *f, const struct interval *of, enum vclass c, uint32
 		for (uint32_t p = first; p < n_regs && p < TG_ARRAY_LEN(free_at); p++)
 			if (free_at[p] <= list[i].start && (best == UINT32_MAX || free_at[p] < free_at[best]))
 				best = p;
-		if (best == UINT32_MAX) {
-			if (getenv("PIPE")) { fprintf(stderr, "ALLOC fails class %d of %u at %u:", c, n_regs, list[i].start);
-			for (uint32_t q = 0; q <= i; q++) if (list[q].end > list[i].start || q == i) fprintf(stderr, " %u[%u,%u]", list[q].reg, list[q].start, list[q].end);
-			fprintf(stderr, "\n"); }
+		if (best == UINT32_MAX)
 			return false;
-		}
 		free_at[best] = list[i].end > list[i].start ? list[i].end : list[i].start + 1;
 		f->physical.at[list[i].reg] = (uint8_t)best;
 	}

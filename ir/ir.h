@@ -225,6 +225,9 @@ tg_expr tg_body_reduce(struct tg_body *b, enum tg_combine c, tg_expr value); /* 
  * into: a tensor to overwrite in part, or zero. */
 tg_val tg_body_end(struct tg_body *b, struct tg_op *before, enum tg_dtype t, const struct tg_shape *s, tg_expr value, const struct tg_map *out_map, tg_val into);
 
+/* macs.c: multiply-accumulates of products and convolutions of the graph dialect, as the graph states them. */
+uint64_t tg_module_macs(const struct tg_module *m);
+
 /* verify.c, print.c, parse.c */
 bool tg_module_verify(struct tg_diag *d, const struct tg_module *m);
 void tg_module_print(struct tg_buf *out, const struct tg_module *m);

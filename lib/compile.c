@@ -93,6 +93,8 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	struct tg_options options = { o->precision, o->keep_f32, &o->codegen };
 	if (!flags(d, out->module, &options))
 		return false;
+	if (!out->module->macs)
+		out->module->macs = tg_module_macs(out->module); /* before passes fold any; the text of every level keeps it */
 	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &options };
 	struct tg_pass_run run = o->passes;
 	all_passes(a, out->module, &run);

@@ -46,6 +46,12 @@ struct tg_weights {
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
 	uint64_t present;  /* all present weights */
+	bool uniform;      /* rows that have weights have the same columns [from, to), without holes */
+	uint16_t from, to;
+	uint16_t *k;       /* the rows that have weights, ascending; uniform only */
+	uint32_t n_k;
+	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
+	bool paired;
 };
 struct tg_array {
 	struct tg_weights set[2];
@@ -60,7 +66,7 @@ struct tg_array {
 struct tg_core {
 	const struct tg_chip *chip;
 	uint32_t rows, lanes, n; /* S, L, S*L */
-	uint32_t stride;         /* columns of an array, rounded up to 16 */
+	uint32_t stride;         /* columns of an array, rounded up to 32 */
 	uint64_t clock;          /* bundles issued */
 	int64_t s[32];
 	bool p[8];

@@ -37,14 +37,17 @@ extern const struct jit_calls jit_calls;
 
 /* sim_jit.c */
 void jit_open(struct tg_sim *s);
+void jit_begin(struct tg_sim *s, bool wait); /* has the program translated */
 bool jit_run(struct tg_sim *s); /* the step at s->now_bundle; false: trapped */
 void jit_count(struct tg_sim *s);
 /* Whether the instruction reads nothing but registers, SRAM, accumulators, transposer and changes nothing but its results. */
 bool jit_is_pure(const struct uop *u);
 uint32_t jit_store_bytes(unsigned op); /* of an element; 0: not a store with whole-byte elements */
 
-/* jit_llvm.c or jit_none.c: fills s->jit.code for the blocks that `want`; false: cannot. */
+/* jit_llvm.c or jit_none.c */
 bool jit_available(void);
-bool jit_translate(struct tg_sim *s, const bool *want);
+/* Fills s->jit.code for the blocks of `order`, now or (not `wait`) bit by bit in a thread of its own; false: cannot. */
+bool jit_translate(struct tg_sim *s, const uint32_t *order, uint32_t n, bool wait);
+void jit_close(struct tg_sim *s); /* ends the thread; the code is gone */
 
 #endif

@@ -23,12 +23,12 @@ static void add_layout(struct tg_sha256 *h)
 	tg_sha256_add(h, numbers, sizeof numbers);
 }
 
-void jit_cache_key(const struct tg_sim *s, const bool *want, const char *host, struct jit_key *out)
+void jit_cache_key(struct tg_arena *a, const struct tg_sim *s, const uint32_t *blocks, uint32_t n, const char *host, struct jit_key *out)
 {
 	struct tg_sha256 h;
 	uint8_t digest[32];
 	const struct tg_exe *x = s->x;
-	const char *chip = tg_chip_print(s->arena, &x->chip);
+	const char *chip = tg_chip_print(a, &x->chip);
 	tg_sha256_init(&h);
 	add_layout(&h);
 	tg_sha256_add(&h, host, strlen(host) + 1);
@@ -40,10 +40,11 @@ void jit_cache_key(const struct tg_sim *s, const bool *want, const char *host, s
 		add_number(&h, (uint64_t)s->bundles[i].prov << 32 | s->bundles[i].n_births);
 	for (uint32_t i = 0; i < s->jit.blocks->n; i++) {
 		const struct block *b = &s->jit.blocks->at[i];
-		const uint64_t numbers[] = {b->first, b->end, (uint64_t)(int64_t)b->ctx, b->known, want[i]};
+		const uint64_t numbers[] = {b->first, b->end, (uint64_t)(int64_t)b->ctx, b->known};
 		tg_sha256_add(&h, numbers, sizeof numbers);
 		tg_sha256_add(&h, b->s, sizeof b->s);
 	}
+	tg_sha256_add(&h, blocks, n * sizeof *blocks);
 	tg_sha256_end(&h, digest);
 	tg_sha256_hex(digest, out->hex);
 }

@@ -12,7 +12,7 @@ struct jit_object {
 	size_t n;
 };
 /* Of the program, the blocks to translate, this build's layout of the simulator, and `host`: what else the code depends on. */
-void jit_cache_key(const struct tg_sim *s, const bool *want, const char *host, struct jit_key *out);
+void jit_cache_key(struct tg_arena *a, const struct tg_sim *s, const uint32_t *blocks, uint32_t n, const char *host, struct jit_key *out);
 /* False: not there, or not whole. */
 bool jit_cache_get(struct tg_arena *a, const char *dir, const struct jit_key *key, struct jit_object *out);
 /* Whole or not at all, whoever else writes; a failure is nobody's concern. */

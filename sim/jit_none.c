@@ -7,11 +7,18 @@ bool jit_available(void)
 	return false;
 }
 
-bool jit_translate(struct tg_sim *s, const bool *want)
+bool jit_translate(struct tg_sim *s, const uint32_t *order, uint32_t n, bool wait)
 {
 	(void)s;
-	(void)want;
+	(void)order;
+	(void)n;
+	(void)wait;
 	return false;
+}
+
+void jit_close(struct tg_sim *s)
+{
+	(void)s;
 }
 #else
 typedef int jit_none_is_empty;

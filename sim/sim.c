@@ -57,6 +57,9 @@ static void new_weights(struct tg_sim *s, struct tg_weights *w)
 	w->bits = tg_alloc_n(s->arena, rows, sizeof *w->bits);
 	w->lo = tg_alloc_n(s->arena, rows, sizeof *w->lo);
 	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
+	w->k = tg_alloc_n(s->arena, rows, sizeof *w->k);
+	w->pairs = tg_alloc_n(s->arena, (size_t)(rows + 1) / 2 * s->core.stride, sizeof *w->pairs);
+	w->uniform = true;
 }
 
 static void new_arrays(struct tg_sim *s)
@@ -119,7 +122,7 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	s->core.rows = x->chip.sublanes;
 	s->core.lanes = x->chip.lanes;
 	s->core.n = s->core.rows * s->core.lanes;
-	s->core.stride = (x->chip.array_cols + 15) & ~15u;
+	s->core.stride = (x->chip.array_cols + 31) & ~31u;
 	new_registers(s);
 	new_arrays(s);
 	new_engines(s);
@@ -137,6 +140,7 @@ void tg_sim_free(struct tg_sim *s)
 {
 	if (!s)
 		return;
+	jit_close(s);
 	free_memory(s);
 }
 
@@ -160,6 +164,31 @@ const struct tg_counters *tg_sim_by_prov(const struct tg_sim *s)
 	return s->by_prov;
 }
 
+/* Stretches of 64 bytes of which some are written: nobody can read the others. */
+static void add_sram(struct tg_sha256 *h, const struct tg_memory *m)
+{
+	uint64_t n = (m->bytes + 63) / 64;
+	for (uint64_t at = 0, end; at < n; at = end) {
+		for (end = at + 1; end < n && (m->written[end] == 0) == (m->written[at] == 0);)
+			end++;
+		if (m->written[at] == 0)
+			continue;
+		tg_sha256_add(h, &at, sizeof at);
+		tg_sha256_add(h, m->written + at, (end - at) * sizeof *m->written);
+		tg_sha256_add(h, m->at + 64 * at, (end * 64 < m->bytes ? end * 64 : m->bytes) - 64 * at);
+	}
+}
+
+static void add_accumulators(struct tg_sha256 *h, const struct tg_core *c, const struct tg_array *u)
+{
+	for (uint32_t r = 0; r < c->chip->acc_rows; r++) {
+		if (!u->acc_written[r])
+			continue;
+		tg_sha256_add(h, &r, sizeof r);
+		tg_sha256_add(h, u->acc + (size_t)r * c->stride, c->chip->array_cols * sizeof(uint32_t));
+	}
+}
+
 void tg_sim_state_hash(const struct tg_sim *s, uint8_t out[32])
 {
 	const struct tg_core *c = &s->core;
@@ -171,12 +200,9 @@ void tg_sim_state_hash(const struct tg_sim *s, uint8_t out[32])
 		tg_sha256_add(&h, c->v[i], c->n * sizeof(uint32_t));
 	for (unsigned i = 0; i < c->chip->n_mregs; i++)
 		tg_sha256_add(&h, c->m[i], c->n * sizeof(uint32_t));
-	tg_sha256_add(&h, c->mem.at, c->mem.bytes);
-	tg_sha256_add(&h, c->mem.written, c->mem.bytes / 8);
-	for (uint32_t u = 0; u < c->chip->n_arrays; u++) {
-		for (uint32_t r = 0; r < c->chip->acc_rows; r++)
-			tg_sha256_add(&h, c->array[u].acc + (size_t)r * c->stride, c->chip->array_cols * sizeof(uint32_t));
-	}
+	add_sram(&h, &c->mem);
+	for (uint32_t u = 0; u < c->chip->n_arrays; u++)
+		add_accumulators(&h, c, &c->array[u]);
 	for (uint64_t k = 0; k < c->chip->dram_bytes >> DRAM_PAGE_SHIFT; k++) {
 		if (!(s->dram_touched[k / 64] >> (k % 64) & 1))
 			continue;

@@ -304,6 +304,8 @@ bool sim_run_bundle(struct tg_sim *s, bool *halted)
 	if (s->cycle >= s->options.max_cycles)
 		return sim_trap(s, "the cycle budget is used up", (int64_t)s->cycle, NULL);
 	uint64_t before = s->cycle;
+	if (s->options.trace)
+		trace_begin(s, c);
 	fetch_bundle(s, c, b);
 	if (b->n_births && !births(s, b))
 		return false;
@@ -316,6 +318,8 @@ bool sim_run_bundle(struct tg_sim *s, bool *halted)
 	s->fetched[b->prov]++;
 	c->bundles++;
 	c->cycles += 1 + stalls;
+	if (s->options.trace)
+		trace_end(s, c, b);
 	*halted = n.halt;
 	if (!n.halt)
 		go_on(s, &n);
@@ -405,9 +409,14 @@ bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word)
 	if (entry_word >= s->x->n_words || s->bundle_at[entry_word] == UINT32_MAX)
 		return tg_fail(d, TG_ERR_TRAP, TG_NOWHERE, "trap: a step starts at word %u, where no bundle starts", entry_word);
 	s->now_bundle = s->bundle_at[entry_word];
-	bool ok = s->jit.blocks ? jit_run(s) : true;
-	while (ok && !halted && !s->jit.blocks)
+	bool ok = true;
+	while (ok && !halted && !s->jit.blocks) {
 		ok = sim_run_bundle(s, &halted);
+		if (s->jit.patience && --s->jit.patience == 0)
+			jit_begin(s, false);
+	}
+	if (ok && !halted)
+		ok = jit_run(s);
 	jit_count(s);
 	add_up(s);
 	return ok || report(s, d);

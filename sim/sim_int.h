@@ -79,6 +79,7 @@ struct loop {
 typedef uint64_t jit_code(struct tg_sim *s);
 struct jit_calls;
 struct blocks;
+struct translator;
 #define JIT_MAX_READS 8
 #define JIT_MAX_PENDING 32
 struct jit {
@@ -89,7 +90,9 @@ struct jit {
 	uint64_t *parts;       /* by bundle: runs of blocks that were left early */
 	uint64_t *hits;        /* by instruction: predicated ones that ran */
 	uint8_t *tired;        /* by block: how often it was left early */
-	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each, in place */
+	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each; NULL until translated code has run */
+	struct translator *translator;
+	uint64_t patience;     /* bundles to interpret before the program is translated; 0: it is, or never will be */
 	int64_t reads[JIT_MAX_READS]; /* scalar operands of an instruction that is called */
 	int64_t scalar;        /* and its scalar result */
 	struct moved {         /* by called instructions of the segment at work: taken back when it is left */
@@ -140,6 +143,8 @@ struct tg_sim {
 	uint64_t *fetched;           /* bundles by provenance, without idle ones */
 	struct tg_counters total;
 
+	struct tg_counters at_begin; /* of trace.c */
+	uint64_t cycle_at_begin;
 	struct jit jit;
 
 	/* the trap, if any */
@@ -167,6 +172,10 @@ void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
 /* fetch.c */
 void fetch_reset(struct tg_sim *s, uint32_t entry_word);
 void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded *b);
+/* trace.c; only when options.trace is set. A bundle's share is what its counters gain between begin and end. */
+void trace_begin(struct tg_sim *s, const struct tg_counters *c);
+void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);
+void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
 /* exec.c */
 bool sim_run_bundle(struct tg_sim *s, bool *halted);
 /* Adds what an instruction moved to the counters; the occupancy is counted apart. */

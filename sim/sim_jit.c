@@ -257,7 +257,31 @@ static void leave_early(struct tg_sim *s, uint32_t block, uint32_t bundle, bool 
 	s->jit.n_pending = 0;
 	s->jit.left_early++;
 	if (++s->jit.tired[block] == TIRED)
-		s->jit.code[block] = NULL;
+		__atomic_store_n(&s->jit.code[block], NULL, __ATOMIC_RELAXED);
+}
+
+/* ---- start ---- */
+
+/* Translated code finds registers in place; the interpreter alone would rather exchange pointers. */
+static void place_registers(struct tg_sim *s)
+{
+	struct tg_core *c = &s->core;
+	uint8_t *at = tg_alloc(s->arena, (size_t)JIT_N_REGISTERS * c->n * sizeof(uint32_t) + 64);
+	at += -(uintptr_t)at & 63;
+	s->jit.registers = (uint32_t *)(void *)at;
+	for (unsigned i = 0; i < 72; i++) {
+		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + (size_t)i * c->n;
+		memcpy(to, *reg, c->n * sizeof *to);
+		*reg = to;
+	}
+}
+
+static jit_code *code_of(struct tg_sim *s, uint32_t block)
+{
+	jit_code *code = block == UINT32_MAX ? NULL : __atomic_load_n(&s->jit.code[block], __ATOMIC_ACQUIRE);
+	if (code && !s->jit.registers)
+		place_registers(s);
+	return code;
 }
 
 bool jit_run(struct tg_sim *s)
@@ -266,7 +290,7 @@ bool jit_run(struct tg_sim *s)
 	bool halted = false, checked = false;
 	while (!halted) {
 		uint32_t block = k->block_of[s->now_bundle];
-		jit_code *code = block == UINT32_MAX ? NULL : s->jit.code[block];
+		jit_code *code = code_of(s, block);
 		if (!code || (!checked && !loops_fit(s, &k->at[block]))) {
 			checked = false;
 			if (!sim_run_bundle(s, &halted))
@@ -286,21 +310,6 @@ bool jit_run(struct tg_sim *s)
 	return true;
 }
 
-/* ---- start ---- */
-
-static void place_registers(struct tg_sim *s)
-{
-	struct tg_core *c = &s->core;
-	uint8_t *at = tg_alloc(s->arena, (size_t)JIT_N_REGISTERS * c->n * sizeof(uint32_t) + 64);
-	at += -(uintptr_t)at & 63;
-	s->jit.registers = (uint32_t *)(void *)at;
-	for (unsigned i = 0; i < 72; i++) {
-		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + (size_t)i * c->n;
-		memcpy(to, *reg, c->n * sizeof *to);
-		*reg = to;
-	}
-}
-
 struct share {
 	uint32_t block;
 	double work;
@@ -313,12 +322,12 @@ static int by_work(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
-/* The blocks to translate: those that do most of the work. False: none is worth it. */
-static bool choose(struct tg_sim *s, const struct blocks *k, bool *want)
+/* The blocks to translate, those that do most of the work first. Returns how many. */
+static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order)
 {
 	struct share *of = tg_alloc_n(s->arena, k->n, sizeof *of);
 	double all = 0, sum = 0;
-	uint32_t n = 0;
+	uint32_t n = 0, chosen = 0;
 	for (uint32_t i = 0; i < k->n; i++) {
 		const struct block *b = &k->at[i];
 		double uops = b->end - b->first;
@@ -329,36 +338,41 @@ static bool choose(struct tg_sim *s, const struct blocks *k, bool *want)
 			of[n++] = (struct share){i, b->weight * uops};
 	}
 	qsort(of, n, sizeof *of, by_work);
-	for (uint32_t i = 0; i < n && (s->options.translate_all || sum < MOST_WORK * all); i++) {
-		want[of[i].block] = true;
-		sum += of[i].work;
+	for (; chosen < n && (s->options.translate_all || sum < MOST_WORK * all); chosen++) {
+		order[chosen] = of[chosen].block;
+		sum += of[chosen].work;
 	}
-	return n != 0;
+	return chosen;
 }
 
-void jit_open(struct tg_sim *s)
+void jit_begin(struct tg_sim *s, bool wait)
 {
-	struct blocks *k;
-	if (s->options.engine == TG_ENGINE_INTERP || !jit_available())
-		return;
-	k = sim_find_blocks(s);
-	if (!k->usable || !k->n)
-		return;
-	bool *want = tg_alloc(s->arena, k->n);
-	if (!choose(s, k, want))
+	struct blocks *k = sim_find_blocks(s);
+	uint32_t *order = tg_alloc_n(s->arena, (size_t)k->n + 1, sizeof *order), n = k->usable ? choose(s, k, order) : 0;
+	s->jit.patience = 0;
+	if (!n)
 		return;
 	s->jit.calls = &jit_calls;
-	s->jit.blocks = k;
 	s->jit.code = tg_alloc_n(s->arena, k->n, sizeof *s->jit.code);
 	s->jit.runs = tg_alloc_n(s->arena, k->n, sizeof *s->jit.runs);
 	s->jit.tired = tg_alloc(s->arena, k->n);
 	s->jit.parts = tg_alloc_n(s->arena, (size_t)s->n_bundles + 1, sizeof *s->jit.parts);
 	s->jit.hits = tg_alloc_n(s->arena, (size_t)s->x->n_words + 1, sizeof *s->jit.hits);
-	if (!jit_translate(s, want)) {
+	s->jit.blocks = k;
+	if (!jit_translate(s, order, n, wait))
 		s->jit.blocks = NULL;
+}
+
+/* A program that is over before translation could pay stays with the interpreter: about a second of it. */
+void jit_open(struct tg_sim *s)
+{
+	const uint64_t nanoseconds = 1000000000;
+	if (s->options.trace) /* the interpreter keeps the record */
 		return;
-	}
-	place_registers(s);
+	if (s->options.engine == TG_ENGINE_JIT)
+		jit_begin(s, true);
+	else if (s->options.engine == TG_ENGINE_DEFAULT)
+		s->jit.patience = nanoseconds / (40 + s->core.n / 4);
 }
 
 bool tg_sim_can_translate(void)

@@ -12,7 +12,7 @@ static bool has_ending(const char *path, const char *ending)
 	return n >= e && strcmp(path + n - e, ending) == 0;
 }
 
-static bool read_inputs(struct tool *t, struct tg_tensor_list *out)
+bool case_inputs(struct tool *t, struct tg_tensor_list *out)
 {
 	struct tg_data_set set = { 0 };
 	if (option(t, "data")) {
@@ -33,7 +33,7 @@ static bool read_inputs(struct tool *t, struct tg_tensor_list *out)
 	return true;
 }
 
-static bool load_or_compile(struct tool *t, const struct tg_tensor_list *inputs, struct case_run *r)
+bool case_load(struct tool *t, const struct tg_tensor_list *inputs, struct case_run *r)
 {
 	struct tg_compile_options o;
 	struct tg_file f;
@@ -86,12 +86,6 @@ static const char *bottleneck(const struct tg_chip *c, const struct tg_counters 
 static void print_summary(struct tool *t, const struct case_run *r)
 {
 	const struct tg_chip *c = &r->compiled.exe.chip;
-	if (getenv("NODES")) {
-		const struct tg_counters *by = tg_sim_by_prov(r->session.sim);
-		for (size_t i = 0; i < r->compiled.exe.provs.n; i++)
-			if (by[i].cycles)
-				fprintf(stderr, "NODE %9llu wait %8llu fetch %6llu mulbusy %8llu macs %10llu  %s\n", (unsigned long long)by[i].cycles, (unsigned long long)by[i].stall_dma_wait, (unsigned long long)by[i].stall_fetch, (unsigned long long)by[i].busy[TG_SLOT_M], (unsigned long long)(by[i].macs[0]+by[i].macs[1]+by[i].macs[2]), r->compiled.exe.provs.at[i]);
-	}
 	const struct tg_counters *n = tg_sim_counters(r->session.sim);
 	uint64_t macs = 0;
 	for (int i = 0; i < TG_N_ARRAY_TYPES; i++)
@@ -145,7 +139,7 @@ enum tg_status run_run(struct tool *t)
 	struct tg_sim_options s;
 	struct tg_tensor_list inputs = { 0 };
 	int64_t seed = 0;
-	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !read_inputs(t, &inputs) || !load_or_compile(t, &inputs, &r) ||
+	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !case_inputs(t, &inputs) || !case_load(t, &inputs, &r) ||
 	    !case_execute(t, &s, &inputs, (uint64_t)seed, &r) || !write_outputs(t, &r))
 		return status_of(t, TG_ERR_INTERNAL);
 	if (option(t, "top-k") && r.compiled.exe.outputs.n)

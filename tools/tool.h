@@ -78,5 +78,7 @@ enum tg_status run_opt(struct tool *t);
 enum tg_status run_asm(struct tool *t);
 enum tg_status run_disasm(struct tool *t);
 enum tg_status run_verify(struct tool *t);
+enum tg_status run_alloc(struct tool *t);
+enum tg_status run_profile(struct tool *t);
 
 #endif

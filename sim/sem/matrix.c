@@ -7,8 +7,10 @@
 #include "level.h"
 #include "matrix_rules.h"
 
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
 #include <immintrin.h>
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 typedef float v8f __attribute__((vector_size(32)));
@@ -153,6 +155,23 @@ static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_
 	*hi = (uint16_t)(n == 0 ? first : n == last - first + 1 ? last + 1 : HOLES);
 }
 
+static void find_uniform(struct tg_weights *w, uint32_t rows)
+{
+	w->uniform = true;
+	w->paired = false;
+	w->n_k = 0;
+	for (uint32_t k = 0; k < rows; k++) {
+		if (w->lo[k] == w->hi[k])
+			continue;
+		if (w->n_k == 0) {
+			w->from = w->lo[k];
+			w->to = w->hi[k];
+		}
+		w->uniform = w->uniform && w->hi[k] != HOLES && w->lo[k] == w->from && w->hi[k] == w->to;
+		w->k[w->n_k++] = (uint16_t)k;
+	}
+}
+
 SEM(swap)
 {
 	struct tg_array *u = &now->array[in->f[0]];
@@ -165,6 +184,7 @@ SEM(swap)
 	w->present = 0;
 	for (uint32_t k = 0; k < now->chip->array_rows; k++)
 		find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
+	find_uniform(w, now->chip->array_rows);
 	memset(shadow->bits, 0, now->chip->array_rows * sizeof *shadow->bits);
 	shadow->any = false;
 }
@@ -221,34 +241,7 @@ static void block_f32(const struct job *j, uint32_t r, uint32_t c)
 	}
 }
 
-static void block_i32(const struct job *j, uint32_t r, uint32_t c)
-{
-	const v8u_row *p = (const v8u_row *)(const void *)(j->p + r * j->stride + c);
-	uint32_t next = j->stride / 8;
-	v8u p00 = p[0], p01 = p[1], p10 = p[next], p11 = p[next + 1], p20 = p[2 * next], p21 = p[2 * next + 1], p30 = p[3 * next], p31 = p[3 * next + 1];
-	const uint32_t *a = j->a + (size_t)r * 256;
-	for (uint32_t i = 0; i < j->n_k; i++) {
-		uint32_t k = j->k[i];
-		const v8u_row *w = (const v8u_row *)(const void *)(j->w + (size_t)k * j->stride + c);
-		v8u w0 = w[0], w1 = w[1];
-		v8u a0 = SPLAT8(a[k]), a1 = SPLAT8(a[256 + k]), a2 = SPLAT8(a[512 + k]), a3 = SPLAT8(a[768 + k]);
-		p00 += a0 * w0;
-		p01 += a0 * w1;
-		p10 += a1 * w0;
-		p11 += a1 * w1;
-		p20 += a2 * w0;
-		p21 += a2 * w1;
-		p30 += a3 * w0;
-		p31 += a3 * w1;
-	}
-	v8u out[4][2] = {{p00, p01}, {p10, p11}, {p20, p21}, {p30, p31}};
-	for (uint32_t i = 0; i < 4; i++) {
-		for (uint32_t h = 0; h < 2; h++)
-			keep(j->p + (r + i) * j->stride, &out[i][h], c + 8 * h, j->lo, j->hi);
-	}
-}
-
-static void row_with_holes(const struct job *j, uint32_t k, const uint64_t bits[4], bool ints)
+static void row_with_holes(const struct job *j, uint32_t k, const uint64_t bits[4])
 {
 	const uint32_t *w = j->w + (size_t)k * j->stride;
 	for (uint32_t c = 0; c < j->stride; c++) {
@@ -256,13 +249,13 @@ static void row_with_holes(const struct job *j, uint32_t k, const uint64_t bits[
 			continue;
 		for (uint32_t r = 0; r < j->n; r++) {
 			uint32_t a = j->a[(size_t)r * 256 + k], *p = &j->p[r * j->stride + c];
-			*p = ints ? *p + a * w[c] : tg_bits(__builtin_fmaf(tg_float(a), tg_float(w[c]), tg_float(*p)));
+			*p = tg_bits(__builtin_fmaf(tg_float(a), tg_float(w[c]), tg_float(*p)));
 		}
 	}
 }
 
 /* p = the products of all present weights, run by run, k ascending. */
-static void products(const struct tg_weights *w, struct job *j, uint32_t array_rows, bool ints)
+static void products(const struct tg_weights *w, struct job *j, uint32_t array_rows)
 {
 	for (uint32_t k = 0; k < array_rows;) {
 		if (w->lo[k] == w->hi[k]) {
@@ -270,7 +263,7 @@ static void products(const struct tg_weights *w, struct job *j, uint32_t array_r
 			continue;
 		}
 		if (w->hi[k] == HOLES) {
-			row_with_holes(j, k, w->bits[k], ints);
+			row_with_holes(j, k, w->bits[k]);
 			k++;
 			continue;
 		}
@@ -282,17 +275,14 @@ static void products(const struct tg_weights *w, struct job *j, uint32_t array_r
 		}
 		for (uint32_t r = 0; r < j->n; r += 4) {
 			for (uint32_t c = j->lo & ~15u; c < j->hi; c += 16)
-				(ints ? block_i32 : block_f32)(j, r, c);
+				block_f32(j, r, c);
 		}
 	}
 }
 
-static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint32_t n, bool add, bool ints)
+static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint32_t n, bool add)
 {
-	if (ints) {
-		for (uint32_t j = 0; j < n; j++)
-			acc[j] = (add ? acc[j] : 0) + p[j];
-	} else if (add) {
+	if (add) {
 		for (uint32_t j = 0; j < n; j++)
 			acc[j] = tg_canon(tg_float(acc[j]) + tg_float(p[j]));
 	} else {
@@ -301,21 +291,207 @@ static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint3
 	}
 }
 
-static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type)
+/* ---- the usual case: all rows have the same columns ----
+ *
+ * Blocks of ROWS x 2 vectors stay in registers from the first k to the accumulator. VW lanes a vector, by the level's instruction set. */
+
+#if defined(__AVX512F__)
+#define VW 16
+#define SPLAT(x) (vf)_mm512_set1_ps(x)
+#define FMA(a, w, p) (p) = (vf)_mm512_fmadd_ps((__m512)(a), (__m512)(w), (__m512)(p))
+#elif defined(__AVX2__) && defined(__FMA__)
+#define VW 8
+#define SPLAT(x) (vf)_mm256_set1_ps(x)
+#define FMA(a, w, p) (p) = (vf)_mm256_fmadd_ps((__m256)(a), (__m256)(w), (__m256)(p))
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#define VW 4
+#define SPLAT(x) (vf)vdupq_n_f32(x)
+#define FMA(a, w, p) (p) = (vf)vfmaq_f32((float32x4_t)(p), (float32x4_t)(a), (float32x4_t)(w))
+#else
+#define VW 4
+#define SPLAT(x) {x, x, x, x}
+#define FMA(a, w, p)                                                                                                                                 \
+	for (int l_ = 0; l_ < VW; l_++)                                                                                                              \
+	(p)[l_] = __builtin_fmaf((a)[l_], (w)[l_], (p)[l_])
+#endif
+/* sums of two products of 16-bit halves */
+#if defined(__AVX512BW__)
+#define MADD(a, w, p) (p) += (vu)_mm512_madd_epi16((__m512i)(a), (__m512i)(w))
+#elif defined(__AVX2__)
+#if VW == 8
+#define MADD(a, w, p) (p) += (vu)_mm256_madd_epi16((__m256i)(a), (__m256i)(w))
+#endif
+#endif
+typedef float vf __attribute__((vector_size(4 * VW)));
+typedef uint32_t vu __attribute__((vector_size(4 * VW)));
+typedef int32_t vi __attribute__((vector_size(4 * VW)));
+typedef float vf_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
+typedef uint32_t vu_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
+#ifndef MADD
+#define LOW(x) (((vi)(x) << 16) >> 16)
+#define MADD(a, w, p) (p) += (vu)(LOW(a) * LOW(w) + ((vi)(a) >> 16) * ((vi)(w) >> 16))
+#endif
+
+struct tile {
+	const uint32_t *a;   /* rows of operands, or of pairs of them */
+	size_t a_stride;
+	const uint32_t *w;
+	size_t w_stride;
+	const uint16_t *k;   /* which rows of w; NULL: all n_k */
+	uint32_t n_k, from, to; /* columns that are present */
+	uint32_t *acc;
+	bool add;
+};
+
+static inline vu lanes_between(uint32_t c, uint32_t from, uint32_t to)
 {
-	struct tg_array *u = &now->array[in->f[0]];
-	const struct tg_weights *w = &u->set[u->active];
-	int64_t first = array_place(now, in);
-	uint32_t n = (uint32_t)in->f[4], a[MAX_ROWS * 256];
-	next->trap = multiply_trap(now, in, type);
-	next->at = first;
-	if (next->trap)
-		return;
-	for (uint32_t r = 0; r < (n + 3) / 4 * 4; r++) {
-		/* rows past n fill the kernel's block of 4; their products are not used */
-		uint32_t from = r < n ? r : 0;
-		enter_row(type, a + r * 256, now->v[in->f[1]] + from * now->lanes, now->chip->array_rows);
+	vu at;
+	for (uint32_t l = 0; l < VW; l++)
+		at[l] = c + l >= from && c + l < to ? ~UINT32_C(0) : 0;
+	return at;
+}
+
+/* acc = p or acc + p; columns without weights have p = 0 */
+static inline void finish_f32(const struct tile *t, uint32_t *acc, vf p, uint32_t c)
+{
+	if (c < t->from || c + VW > t->to)
+		p = (vf)((vu)p & lanes_between(c, t->from, t->to));
+	if (t->add)
+		p = *(const vf_row *)(const void *)acc + p;
+	vu nan = (vu)(p != p), bits = (vu)p;
+	*(vu_row *)(void *)acc = (bits & ~nan) | (nan & TG_F32_NAN);
+}
+
+static inline __attribute__((always_inline)) void tile_f32(const struct tile *t, uint32_t c, const uint32_t rows, const uint16_t *k)
+{
+	vf p[4][2];
+	const float *a = (const float *)(const void *)t->a;
+	for (uint32_t r = 0; r < rows; r++)
+		p[r][0] = p[r][1] = (vf){0};
+	for (uint32_t i = 0; i < t->n_k; i++) {
+		uint32_t at = k ? k[i] : i;
+		const vf_row *w = (const vf_row *)(const void *)(t->w + at * t->w_stride + c);
+		vf w0 = w[0], w1 = w[1];
+#pragma GCC unroll 4
+		for (uint32_t r = 0; r < rows; r++) {
+			vf x = SPLAT(a[r * t->a_stride + at]);
+			FMA(x, w0, p[r][0]);
+			FMA(x, w1, p[r][1]);
+		}
 	}
+#pragma GCC unroll 4
+	for (uint32_t r = 0; r < rows; r++) {
+		finish_f32(t, t->acc + r * t->w_stride + c, p[r][0], c);
+		finish_f32(t, t->acc + r * t->w_stride + c + VW, p[r][1], c + VW);
+	}
+}
+
+static inline __attribute__((always_inline)) void tile_i32(const struct tile *t, uint32_t c, const uint32_t rows, const uint16_t *k)
+{
+	vu p[4][2];
+	(void)k;
+	for (uint32_t r = 0; r < rows; r++) {
+		for (uint32_t h = 0; h < 2; h++)
+			p[r][h] = t->add ? (vu) * (const vu_row *)(const void *)(t->acc + r * t->w_stride + c + h * VW) : (vu){0};
+	}
+	for (uint32_t i = 0; i < t->n_k; i++) {
+		const vu_row *w = (const vu_row *)(const void *)(t->w + i * t->w_stride + c);
+		vu w0 = w[0], w1 = w[1];
+#pragma GCC unroll 4
+		for (uint32_t r = 0; r < rows; r++) {
+			vu x = t->a[r * t->a_stride + i] + (vu){0};
+			MADD(x, w0, p[r][0]);
+			MADD(x, w1, p[r][1]);
+		}
+	}
+#pragma GCC unroll 4
+	for (uint32_t r = 0; r < rows; r++) {
+		for (uint32_t h = 0; h < 2; h++)
+			*(vu_row *)(void *)(t->acc + r * t->w_stride + c + h * VW) = p[r][h];
+	}
+}
+
+/* Rows of one tile at a time, columns [first, end) in steps of two vectors. */
+#define TILES(name, one)                                                                                                                            \
+	static void name(const struct tile *t, uint32_t rows, uint32_t first, uint32_t end)                                                          \
+	{                                                                                                                                            \
+		for (uint32_t c = first; c < end; c += 2 * VW) {                                                                                     \
+			if (rows == 4 && !t->k)                                                                                                      \
+				one(t, c, 4, NULL);                                                                                                  \
+			else if (rows == 4)                                                                                                          \
+				one(t, c, 4, t->k);                                                                                                  \
+			else if (rows == 3)                                                                                                          \
+				one(t, c, 3, t->k);                                                                                                  \
+			else if (rows == 2)                                                                                                          \
+				one(t, c, 2, t->k);                                                                                                  \
+			else                                                                                                                         \
+				one(t, c, 1, t->k);                                                                                                  \
+		}                                                                                                                                    \
+	}
+TILES(tiles_f32, tile_f32)
+TILES(tiles_i32, tile_i32)
+
+/* Weights as pairs: a word of pairs row i, column c holds the low 16 bits of rows 2 i and 2 i + 1. Integer sums come out the same in any order,
+ * and 0 stands for what is absent. */
+static void make_pairs(struct tg_weights *w, uint32_t rows, uint32_t stride)
+{
+	w->paired = true;
+	for (uint32_t i = 0; i < (rows + 1) / 2; i++) {
+		uint32_t *d = w->pairs + (size_t)i * stride;
+		for (uint32_t half = 0; half < 2; half++) {
+			uint32_t k = 2 * i + half;
+			const uint32_t *from = w->w + (size_t)k * stride;
+			for (uint32_t c = 0; c < stride; c++) {
+				uint32_t v = k < rows && (w->bits[k][c >> 6] >> (c & 63) & 1) ? from[c] & 0xffff : 0;
+				d[c] = half ? d[c] | v << 16 : v;
+			}
+		}
+	}
+}
+
+static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+{
+	struct tg_weights *w = &u->set[u->active];
+	uint32_t rows = now->chip->array_rows, half = (rows + 1) / 2, pairs[4 * 128];
+	if (!w->paired)
+		make_pairs(w, rows, now->stride);
+	for (uint32_t r = 0; r < n; r += 4) {
+		uint32_t some = n - r < 4 ? n - r : 4;
+		for (uint32_t j = 0; j < some; j++) {
+			for (uint32_t i = 0; i < half; i++) {
+				const uint32_t *x = a + (r + j) * a_stride + 2 * i;
+				pairs[j * 128 + i] = (x[0] & 0xffff) | (2 * i + 1 < rows ? x[1] << 16 : 0);
+			}
+		}
+		const struct tile t = {.a = pairs, .a_stride = 128, .w = w->pairs, .w_stride = now->stride, .n_k = half, .add = add,
+				       .acc = u->acc + (size_t)(first + r) * now->stride};
+		tiles_i32(&t, some, 0, now->stride);
+	}
+}
+
+static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+{
+	static const uint32_t zeros[256];
+	const struct tg_weights *w = &u->set[u->active];
+	const uint32_t step = 2 * VW, from = w->n_k ? w->from / step * step : 0, to = w->n_k ? (w->to + step - 1) / step * step : 0;
+	bool in_order = w->n_k == 0 || w->k[w->n_k - 1] + 1u == w->n_k;
+	for (uint32_t r = 0; r < n; r += 4) {
+		uint32_t *acc = u->acc + (size_t)(first + r) * now->stride;
+		const struct tile t = {.a = a + r * a_stride, .a_stride = a_stride, .w = w->w, .w_stride = now->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
+				       .from = w->from, .to = w->to, .acc = acc, .add = add};
+		uint32_t some = n - r < 4 ? n - r : 4;
+		tiles_f32(&t, some, from, to);
+		for (uint32_t j = 0; j < some; j++) {
+			accumulate(acc + j * now->stride, zeros, from, add);
+			accumulate(acc + j * now->stride + to, zeros, now->stride - to, add);
+		}
+	}
+}
+
+/* Rows with holes or different columns: products first, then the sum. */
+static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint32_t *a, int64_t first, uint32_t n, bool add)
+{
+	const struct tg_weights *w = &u->set[u->active];
 	uint32_t *p = (uint32_t *)(void *)now->partial;
 	memset(p, 0, (size_t)((n + 3) / 4 * 4) * now->stride * sizeof *p);
 	struct job j;
@@ -324,9 +500,34 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	j.w = w->w;
 	j.stride = now->stride;
 	j.p = p;
-	products(w, &j, now->chip->array_rows, array_type_is_int(type));
+	products(w, &j, now->chip->array_rows);
+	for (uint32_t r = 0; r < n; r++)
+		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, add);
+}
+
+static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type)
+{
+	struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	int64_t first = array_place(now, in);
+	uint32_t n = (uint32_t)in->f[4], entered[MAX_ROWS * 256];
+	bool add = multiply_adds(now, in), plain = type == TG_ARRAY_f32 && w->uniform;
+	next->trap = multiply_trap(now, in, type);
+	next->at = first;
+	if (next->trap)
+		return;
+	for (uint32_t r = 0; !plain && r < (n + 3) / 4 * 4; r++) {
+		/* rows past n fill a block of 4; their products are not used */
+		uint32_t from = r < n ? r : 0;
+		enter_row(type, entered + r * 256, now->v[in->f[1]] + from * now->lanes, now->chip->array_rows);
+	}
+	if (array_type_is_int(type))
+		multiply_ints(now, u, entered, 256, first, n, add);
+	else if (w->uniform)
+		multiply_uniform(now, u, plain ? now->v[in->f[1]] : entered, plain ? now->lanes : 256, first, n, add);
+	else
+		multiply_ragged(now, u, entered, first, n, add);
 	for (uint32_t r = 0; r < n; r++) {
-		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, multiply_adds(now, in), array_type_is_int(type));
 		u->acc_written[first + r] = 1;
 		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
 	}

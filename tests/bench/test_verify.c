@@ -1,5 +1,6 @@
 /* test_verify.c: Freivalds' check lets a right product pass, with the rounding of a narrow type too, and sees one wrong element. */
-#include <check.h>
+#include "check_run.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -82,13 +83,10 @@ int main(void)
 {
 	Suite *s = suite_create("bench");
 	TCase *c = tcase_create("freivalds");
+	tcase_set_timeout(c, 0);
 	tcase_add_test(c, right);
 	tcase_add_test(c, one_wrong_element);
 	tcase_add_test(c, wrong_everywhere);
 	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(s);
 }

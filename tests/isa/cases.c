@@ -301,6 +301,7 @@ static int n_cases(void)
 
 int main(void)
 {
+	tg_sim_can_translate(); /* loads LLVM before the tests fork */
 	Suite *s = suite_create("cases");
 	TCase *t = tcase_create("cases");
 	tcase_set_timeout(t, 0); /* CTest watches the time: a busy machine must not decide */

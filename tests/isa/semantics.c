@@ -789,6 +789,7 @@ END_TEST
 
 int main(void)
 {
+	tg_sim_can_translate(); /* loads LLVM before the tests fork */
 	Suite *s = suite_create("semantics");
 	TCase *t = tcase_create("semantics");
 	tcase_set_timeout(t, 0); /* CTest watches the time: a busy machine must not decide */
