@@ -28,6 +28,7 @@ struct translator {
 	const uint32_t *order; /* blocks */
 	uint32_t n;
 	struct engine engine;
+	struct tg_sha256 common; /* of the cache's keys */
 	struct tg_heap heap; /* its own: a heap is one thread's */
 	pthread_t thread;
 	bool running;        /* there is a thread to join */
@@ -174,9 +175,7 @@ static LLVMMemoryBufferRef object_of(struct translator *t, struct tg_arena *scra
 	struct jit_key key;
 	struct jit_object kept;
 	if (dir) {
-		unsigned major, minor, patch;
-		n->L.GetVersion(&major, &minor, &patch);
-		jit_cache_key(scratch, t->s, blocks, n_blocks, tg_asprintf(scratch, "%u.%u.%u %s %s %s", major, minor, patch, n->triple, n->cpu, n->features), &key);
+		jit_cache_key(&t->common, blocks, n_blocks, &key);
 		if (jit_cache_get(scratch, dir, &key, &kept))
 			return n->L.CreateMemoryBufferWithMemoryRangeCopy((const char *)kept.at, kept.n, "kept");
 	}
@@ -197,6 +196,16 @@ static bool unit(struct translator *t, uint32_t first)
 	return object && worked(n, n->L.OrcLLJITAddObjectFile(n->lljit, n->L.OrcLLJITGetMainJITDylib(n->lljit), object)) && publish(n, t->s, blocks, n_blocks);
 }
 
+static void begin_keys(struct translator *t)
+{
+	const struct engine *n = &t->engine;
+	struct tg_arena *scratch = tg_arena_new(&t->heap);
+	unsigned major, minor, patch;
+	n->L.GetVersion(&major, &minor, &patch);
+	jit_cache_begin(scratch, t->s, tg_asprintf(scratch, "%u.%u.%u %s %s %s", major, minor, patch, n->triple, n->cpu, n->features), &t->common);
+	tg_arena_free(scratch);
+}
+
 /* All units, until told to stop or one fails. Out of memory: what is translated stays. */
 static bool work(struct translator *t)
 {
@@ -204,6 +213,8 @@ static bool work(struct translator *t)
 	tg_heap_init(&t->heap);
 	if (setjmp(t->heap.unwind) == 0) {
 		ok = open_engine(&t->engine);
+		if (ok && t->s->options.cache_dir)
+			begin_keys(t);
 		for (uint32_t first = 0; ok && first < t->n && !atomic_load(&t->stop); first += UNIT)
 			ok = unit(t, first);
 	} else {
