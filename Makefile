@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 PREFIX ?= /usr/local
 
-.PHONY: all setup release dev demo test test-all bench install clean
+.PHONY: all setup release dev demo test test-all bench bench-sim install clean
 
 all: release
 	@ln -sf release/tegula build/tegula
@@ -33,6 +33,11 @@ test: release dev
 
 test-all: release
 	ctest --test-dir build/release -LE '^dev$$' --output-on-failure -j$(JOBS)
+
+# Both engines of the simulator on models; MODELS="a.onnx b.onnx" names others.
+bench-sim: release
+	@ninja -C build/release -j$(JOBS) bench_sim
+	@bench/sim.sh build/release/tegula build/release/bench_sim $(MODELS)
 
 install: release
 	@cmake --install build/release --prefix $(PREFIX)

@@ -3,8 +3,8 @@
 set -eu
 packages="build-essential cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libyaml-dev libjansson-dev libelf-dev zlib1g-dev
 libzip-dev uthash-dev libpng-dev check libmpfr-dev python3"
-# Debian's copy of the ONNX conformance cases; the tests run without it.
-wanted="libonnx-testdata"
+# Debian's copy of the ONNX conformance cases, and LLVM for the simulator's translator; everything builds and runs without them.
+wanted="libonnx-testdata llvm-19-dev"
 
 missing=""
 for p in $packages; do
@@ -21,5 +21,6 @@ export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
-# shellcheck disable=SC2086
-$sudo apt-get install -y -qq --no-install-recommends $wanted >/dev/null 2>&1 || true
+for p in $wanted; do
+	$sudo apt-get install -y -qq --no-install-recommends "$p" >/dev/null 2>&1 || true
+done
