@@ -1,7 +1,12 @@
-# The front door to CMake. `make` builds build/tegula, `make demo` shows it, `make test` tests it; each sets a bare Debian machine up first.
+# The front door to CMake. `make` builds build/tegula, `make demo` shows it, `make test` tests it, `make bench` measures it; each sets a bare Debian machine up first.
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 PREFIX ?= /usr/local
+# of `make bench`; ONLY is a list of its rows, FLAGS are further options of `tegula compile`
+CHIPS ?= t1
+PRECISION ?= bf16
+ONLY ?=
+FLAGS ?=
 
 .PHONY: all setup release dev demo test test-all bench bench-sim install clean
 
@@ -33,6 +38,11 @@ test: release dev
 
 test-all: release
 	ctest --test-dir build/release -LE '^dev$$' --output-on-failure -j$(JOBS)
+
+bench: release
+	@build/release/bench/bench_table --tegula build/release/tegula --work build/bench --chips "$(CHIPS)" --precision $(PRECISION) \
+		$(if $(ONLY),--only "$(ONLY)") $(if $(FLAGS),--flags "$(FLAGS)") --json build/bench.json
+	@bench/alloc.sh build/release/tegula ../shared/minimalloc
 
 # Both engines of the simulator on models; MODELS="a.onnx b.onnx" names others.
 bench-sim: release

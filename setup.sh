@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs what building and testing needs on Debian 12, 13 or Ubuntu 24.04. Does nothing when it is all there.
 set -eu
-packages="build-essential cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libyaml-dev libjansson-dev libelf-dev zlib1g-dev
+packages="build-essential cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libyaml-dev libssl-dev libjansson-dev libelf-dev zlib1g-dev
 libzip-dev uthash-dev libpng-dev check libmpfr-dev python3"
-# Debian's copy of the ONNX conformance cases, and LLVM for the simulator's translator; everything builds and runs without them.
-wanted="libonnx-testdata llvm-19-dev"
+# Debian's copy of the ONNX conformance cases, LLVM for the simulator's translator, and a browser that opens the profile's page; everything builds
+# and the tests run without them.
+wanted="libonnx-testdata llvm-19-dev chromium"
 
 missing=""
 for p in $packages; do

@@ -155,6 +155,11 @@ double tg_get_f64(enum tg_dtype t, const void *data, size_t i);
 int64_t tg_get_i64(enum tg_dtype t, const void *data, size_t i);
 void tg_put_f64(enum tg_dtype t, void *data, size_t i, double v);
 void tg_put_i64(enum tg_dtype t, void *data, size_t i, int64_t v);
+/* Numbers as text, with '.' in every locale. */
+void tg_f64_text(char *out, size_t n, int digits, double v); /* %.*g */
+bool tg_f64_parse(const char *s, size_t n, double *v);       /* all of s[0..n); false: no number of at most 63 characters */
+/* n elements of f32 (anywhere in memory) to bf16 or f16, to nearest even; NaNs become 0x7fc0 and 0x7e00. */
+void tg_narrow_f32(enum tg_dtype to, void *out, const void *in, size_t n);
 
 /* ---- size.c: the only arithmetic on sizes that come from outside --------------------------------------------- */
 
@@ -173,7 +178,7 @@ void tg_shape_print(struct tg_buf *b, const struct tg_shape *s); /* "2x3x4", "sc
 
 /* ---- hash.c ------------------------------------------------------------------------------------------------- */
 
-struct tg_sha256 { uint32_t h[8]; uint64_t n; uint8_t block[64]; };
+struct tg_sha256 { uint64_t state[16]; };
 void tg_sha256_init(struct tg_sha256 *s);
 void tg_sha256_add(struct tg_sha256 *s, const void *p, size_t n);
 void tg_sha256_end(struct tg_sha256 *s, uint8_t out[32]);

@@ -2,7 +2,10 @@
  * the host's rounding mode or on compiler support for small floats. */
 #include "base.h"
 
+#include <langinfo.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct tg_dtype_info tg_dtypes[TG_N_DTYPES] = {
@@ -217,4 +220,69 @@ void tg_put_f64(enum tg_dtype t, void *data, size_t i, double v)
 		store_uint64_t(data, i, isnan(v) ? 0 : v >= 0x1p64 ? UINT64_MAX : v < 0 ? (uint64_t)(int64_t)(v < -0x1p63 ? -0x1p63 : v) : (uint64_t)v);
 	else
 		tg_put_i64(t, data, i, isnan(v) ? 0 : v >= 0x1p63 ? INT64_MAX : v < -0x1p63 ? INT64_MIN : (int64_t)v);
+}
+
+void tg_f64_text(char *out, size_t n, int digits, double v)
+{
+	char text[64];
+	size_t at = 0;
+	snprintf(text, sizeof text, "%.*g", digits, v);
+	for (const char *p = text; *p && at + 1 < n; p++) { /* what is no part of a number is the locale's point, of one byte or several */
+		bool plain = strchr("0123456789+-einfa", *p);
+		if (plain || (at && out[at - 1] != '.'))
+			out[at++] = plain ? *p : '.';
+	}
+	out[at] = 0;
+}
+
+bool tg_f64_parse(const char *s, size_t n, double *v)
+{
+	const char *point = nl_langinfo(RADIXCHAR);
+	char text[64 + 16], *end;
+	size_t at = 0, wide = strlen(point);
+	if (n == 0 || n > 63 || wide > 16)
+		return false;
+	for (size_t i = 0, points = 0; i < n; i++) {
+		bool is_point = s[i] == '.';
+		if (!strchr("0123456789+-.eE", s[i]) || s[i] == 0 || (points += is_point) > 1)
+			return false;
+		memcpy(text + at, is_point ? point : &s[i], is_point ? wide : 1);
+		at += is_point ? wide : 1;
+	}
+	text[at] = 0;
+	*v = strtod(text, &end);
+	return end == text + at;
+}
+
+static uint16_t bf16_of(uint32_t bits)
+{
+	if ((bits & 0x7fffffff) > 0x7f800000)
+		return 0x7fc0;
+	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Shifts the significand so that its last bit is worth 2^-24 at least, rounding what falls out. */
+static uint16_t f16_of(uint32_t bits)
+{
+	uint32_t sign = bits >> 16 & 0x8000, mag = bits & 0x7fffffff;
+	if (mag > 0x7f800000)
+		return 0x7e00;
+	if (mag >= 0x47800000)
+		return (uint16_t)(sign | 0x7c00);
+	if (mag >= 0x38800000) /* may carry into infinity, as it should */
+		return (uint16_t)(sign | ((mag - 0x38000000 + 0xfff + (mag >> 13 & 1)) >> 13));
+	uint32_t shift = 126 - (mag >> 23), m = (mag & 0x7fffff) | 0x800000;
+	if (shift > 24)
+		return (uint16_t)sign;
+	uint32_t kept = m >> shift, rest = m & ((1u << shift) - 1), half = 1u << (shift - 1);
+	return (uint16_t)(sign | (kept + (rest > half || (rest == half && (kept & 1)))));
+}
+
+void tg_narrow_f32(enum tg_dtype to, void *out, const void *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint32_t bits = load_uint32_t(in, i);
+		uint16_t v = to == TG_bf16 ? bf16_of(bits) : f16_of(bits);
+		memcpy((char *)out + 2 * i, &v, sizeof v);
+	}
 }

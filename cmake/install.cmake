@@ -19,7 +19,7 @@ foreach(lib static shared)
 endforeach()
 set_source_files_properties(${tg_whole} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
 set_target_properties(tegula_shared PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-target_link_libraries(tegula_shared PRIVATE PkgConfig::yaml_0_1 PkgConfig::libelf PkgConfig::libprotobuf_c m)
+target_link_libraries(tegula_shared PRIVATE PkgConfig::yaml_0_1 PkgConfig::libcrypto PkgConfig::libelf PkgConfig::libprotobuf_c m)
 
 configure_file(${CMAKE_SOURCE_DIR}/cmake/tegula.pc.in ${CMAKE_BINARY_DIR}/tegula.pc @ONLY)
 add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/completion/tegula

@@ -93,11 +93,16 @@ static const char *add_split(struct operand *o, const struct comp *c)
 	return NULL;
 }
 
-static const char *describe_operand(struct plan *p, struct operand *o, tg_val v, const struct tg_map *map, bool guarded, const uint64_t *dram)
+static const char *describe_operand(struct plan *p, struct operand *o, tg_val v, const struct tg_map *map, bool guarded, const struct places_of *at)
 {
 	const struct tg_value *val = tg_value_get(p->m, v);
 	int64_t stride[TG_MAX_RANK];
-	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype, .dram = dram ? dram[v.id] : 0 };
+	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype };
+	if (at) {
+		o->dram = at->dram[v.id];
+		o->home = at->home[v.id];
+		o->storage = at->storage[v.id];
+	}
 	const struct tg_const *c = tg_const_of(p->m, v);
 	if (c && c->kind == TG_CONST_SPLAT && !guarded) {
 		o->constant = c;
@@ -196,6 +201,66 @@ static void merge_dims(struct plan *p)
 			}
 }
 
+/* The largest number of lanes into which n entries divide evenly. */
+static int64_t even_lanes(int64_t n, int64_t lanes)
+{
+	int64_t q = lanes;
+	while (n % q)
+		q--;
+	return q;
+}
+
+/* Can dimension d become rows of q lanes? */
+static bool can_split(struct plan *p, uint32_t d)
+{
+	if (p->pinned[d] || p->n_dims == MAX_DIMS)
+		return false;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		bool used;
+		if (!lone(&p->operand[i], d, &used) ? used : p->operand[i].n_comps == MAX_COMPS)
+			return false;
+	}
+	return true;
+}
+
+static void split(struct plan *p, uint32_t d, int64_t q)
+{
+	uint32_t inner = p->n_dims++;
+	p->extent[inner] = q;
+	p->extent[d] /= q;
+	p->role[inner] = p->role[d];
+	p->pinned[inner] = false;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		bool used;
+		struct operand *o = &p->operand[i];
+		struct comp *x = lone(o, d, &used);
+		if (!x)
+			continue;
+		o->base += x->offset * x->stride;
+		x->offset = 0;
+		o->comp[o->n_comps] = *x;
+		o->comp[o->n_comps++].term[0].dim = inner;
+		x->term[0].coef *= q;
+		x->size = INT64_MAX / 2; /* never tested: not guarded */
+	}
+}
+
+/* A stage with one long dimension would fill one row of a register only: make rows of it. */
+static void split_alone(struct plan *p)
+{
+	uint32_t n = 0, at = 0;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_PARALLEL) {
+			n++;
+			at = d;
+		}
+	if (n != 1 || p->stage->n_reds || p->extent[at] <= p->chip->lanes || !can_split(p, at))
+		return;
+	int64_t q = even_lanes(p->extent[at], p->chip->lanes);
+	if (q >= p->chip->lanes / 4)
+		split(p, at, q);
+}
+
 /* 64-bit integers are 32-bit in SRAM where the body allows it; anything else of 64 bits is not for the lanes. */
 static const char *lane_type(enum tg_dtype t)
 {
@@ -220,6 +285,8 @@ static const char *operand_types(struct plan *p)
 		const char *why = lane_type(o->sram_dtype);
 		if (why)
 			return why;
+		if (s->ins[i].guarded && !tg_bits_fit(o->sram_dtype, s->ins[i].fill))
+			return "a fill value that the element type does not hold";
 	}
 	struct operand *out = &p->operand[p->n_ops];
 	const struct tg_node *v = &s->nodes[s->outs[0].value.id - 1];
@@ -268,7 +335,7 @@ static const char *gather_terms(struct plan *p)
 	return NULL;
 }
 
-const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const uint64_t *dram)
+const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at)
 {
 	const struct tg_stage *s = op->attrs[TG_AT(tile_stage, body)].stage;
 	*p = (struct plan){ .chip = c, .m = m, .op = op, .stage = s, .lane = NO_DIM, .row = NO_DIM, .contract = NO_DIM, .lhs = -1, .rhs = -1 };
@@ -289,11 +356,11 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 		if (s->nodes[i].op == TG_X_index)
 			p->pinned[s->nodes[i].k] = true; /* numbers are still the stage's own */
 	for (uint32_t i = 0; i < s->n_ins; i++) {
-		const char *why = describe_operand(p, &p->operand[i], op->in[i], &s->ins[i].map, s->ins[i].guarded, dram);
+		const char *why = describe_operand(p, &p->operand[i], op->in[i], &s->ins[i].map, s->ins[i].guarded, at);
 		if (why)
 			return why;
 	}
-	const char *why = describe_operand(p, &p->operand[s->n_ins], op->out[0], &s->outs[0].map, false, dram);
+	const char *why = describe_operand(p, &p->operand[s->n_ins], op->out[0], &s->outs[0].map, false, at);
 	why = why ? why : operand_types(p);
 	why = why ? why : node_types(s);
 	why = why ? why : gather_terms(p);
@@ -304,5 +371,6 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 		if (p->extent[d] == 1 && !p->pinned[d])
 			drop_dim(p, d);
 	merge_dims(p);
+	split_alone(p);
 	return NULL;
 }

@@ -9,7 +9,7 @@ struct emitter {
 	struct mcode *code;
 	uint32_t prov;
 };
-struct open_loop { const struct mnode *node; size_t at; };
+struct open_loop { const struct mnode *node; vreg control; size_t at; };
 
 static bool put_bundle(struct emitter *e, const struct tg_bundle *b, uint32_t prov)
 {
@@ -83,11 +83,11 @@ static bool put_sched(struct emitter *e, const struct sched *s, uint32_t prov)
 
 static bool open_body(struct emitter *e, const struct mnode *n, struct open_loop *out)
 {
-	*out = (struct open_loop){ n, e->code->words.n };
+	*out = (struct open_loop){ n, n->pipe ? n->pipe->rounds : n->control, e->code->words.n };
 	if (n->kind == NODE_REPEAT)
 		return true;
 	struct tg_insn in = { .op = TG_I_loop };
-	tg_insn_set(&in, 'a', e->f->physical.at[n->control.id]);
+	tg_insn_set(&in, 'a', e->f->physical.at[out->control.id]);
 	return put_control(e, n->prov, in);
 }
 
@@ -95,11 +95,11 @@ static bool close_body(struct emitter *e, const struct open_loop *o)
 {
 	struct tg_insn in = { .op = o->node->kind == NODE_LOOP ? TG_I_loop : TG_I_br };
 	if (in.op == TG_I_br) {
-		in.pred = e->f->physical.at[o->node->control.id];
+		in.pred = e->f->physical.at[o->control.id];
 		tg_insn_set(&in, 't', (int64_t)o->at);
 		return put_control(e, o->node->prov, in);
 	}
-	tg_insn_set(&in, 'a', e->f->physical.at[o->node->control.id]);
+	tg_insn_set(&in, 'a', e->f->physical.at[o->control.id]);
 	tg_insn_set(&in, 't', (int64_t)e->code->words.n);
 	struct tg_bundle b = { .n = 1, .insn = { in } };
 	uint64_t words[1 + TG_MAX_BUNDLE];
@@ -108,6 +108,16 @@ static bool close_body(struct emitter *e, const struct open_loop *o)
 		return false;
 	memcpy(e->code->words.at + o->at, words, n * sizeof *words);
 	return true;
+}
+
+static bool put_pipe(struct emitter *e, const struct mnode *n)
+{
+	struct open_loop o;
+	if (!put_sched(e, &n->pipe->before, n->prov))
+		return false;
+	if (n->pipe->kernel.n && (!open_body(e, n, &o) || !put_sched(e, &n->pipe->kernel, n->prov) || !close_body(e, &o)))
+		return false;
+	return put_sched(e, &n->pipe->after, n->prov);
 }
 
 bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt)
@@ -128,6 +138,12 @@ bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt)
 			if (!put_sched(&e, n->sched, n->prov))
 				return false;
 			n = n->sched->end;
+			continue;
+		}
+		if (n->pipe) {
+			if (!put_pipe(&e, n))
+				return false;
+			n = n->next;
 			continue;
 		}
 		struct open_loop o;

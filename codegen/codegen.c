@@ -1,12 +1,12 @@
 /* codegen.c: the back end as a whole: for every stage a plan, machine code, bundles; what the chip cannot run becomes a step of the host part.
  *
  * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
- * and the run starts over, because layouts depend on who runs what. Each round marks at least one stage, so it ends. */
+ * and the run starts over, because layouts depend on who runs what. A round marks every such stage; each marks at least one, so it ends. */
 #include "driver.h"
 
 #include <string.h>
 
-enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8 };
+enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -28,14 +28,16 @@ static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan 
 	c->n_descs = (uint32_t)descs.list.n;
 	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
-		c->buffers[i] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].bytes, 0, 0 };
+		c->buffers[i] = p->operand[i].direct ? (struct tg_sram_buffer){ "in place", 0, 0, 0, 0 } : (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].places * p->operand[i].place_bytes, 0, 0 };
 	return true;
 }
 
-static bool schedule(struct stage_code *c, uint32_t window)
+static bool schedule(struct stage_code *c, uint32_t window, bool pipelines, uint32_t spare)
 {
 	c->window = window;
-	mach_schedule(c->f, window);
+	c->pipelines = pipelines;
+	c->spare = spare;
+	mach_schedule(c->f, window, pipelines, spare);
 	return mach_allocate(c->f);
 }
 
@@ -67,7 +69,7 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 {
 	struct stage_code c;
 	const char *why = mach_parse(dr->a, dr->chip, text, op->prov.id, &c);
-	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW))
+	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare))
 		why = "its code needs more registers than the chip has";
 	if (why)
 		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
@@ -76,23 +78,32 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 	return why;
 }
 
-static const char *chip_stage(struct driver *dr, struct tg_op *op)
+static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limit)
 {
 	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why;
 	if (given && *given)
 		return given_stage(dr, op, given);
 	struct plan *p = tg_alloc(dr->a, sizeof *p);
-	why = plan_describe(p, dr->m, op, dr->chip, dr->dram);
-	why = why ? why : plan_choose(p, SRAM_RESERVED);
+	why = plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
+	why = why ? why : plan_choose(p, SRAM_RESERVED, limit);
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-	while (!why) { /* less unrolling, then less looking ahead, until the registers suffice */
+	bool pipelines = !dr->options->no_pipelines;
+	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
+	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
 		struct stage_code c;
 		if (!select_stage(dr, op, p, unroll, &c, &why))
 			break;
-		if (schedule(&c, window))
+		if (schedule(&c, window, pipelines, spare))
 			return emit_code(dr, op, &c);
-		if (unroll > 1)
+		if (pipelines && spare < MAX_SPARE) {
+			spare++;
+		} else if (unroll > 1) {
+			spare = 0;
 			unroll /= 2;
+		} else if (pipelines) {
+			pipelines = false;
+			unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
+		}
 		else if (window > 1)
 			window = window > 4 ? window / 4 : 1;
 		else
@@ -192,7 +203,7 @@ static bool generate(struct driver *dr)
 		if (!open)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
-		const char *why = chip_stage(dr, op);
+		const char *why = chip_stage(dr, op, dr->limit[i]);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
 		if (why) {
@@ -260,11 +271,30 @@ static bool one_round(struct driver *dr, bool *complete)
 	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
 	mark_dram(dr);
 	driver_layout(dr);
+	driver_reside(dr);
 	if (!driver_place(dr))
 		return false;
 	dr->descs.dram = dr->dram_top;
 	*complete = generate(dr);
 	return true;
+}
+
+/* What is refused whatever the layout need not wait for its turn in a round. */
+static void mark_at_once(struct driver *dr)
+{
+	struct plan *p = tg_alloc(dr->a, sizeof *p);
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		struct tg_op *op = dr->ops[i];
+		if (op->code != TG_TILE_stage || dr->host[i] || *op->attrs[TG_AT(tile_stage, code)].s)
+			continue;
+		const char *why = plan_describe(p, dr->m, op, dr->chip, NULL);
+		if (!why)
+			continue;
+		dr->host[i] = true;
+		dr->reason[i] = why;
+		if (dr->options->write_code)
+			op->attrs[TG_AT(tile_stage, plan)].s = tg_asprintf(dr->m->arena, "host: %s", why);
+	}
 }
 
 /* What an earlier run decided. */
@@ -294,6 +324,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
 	read_plans(&dr);
 	driver_storage(&dr);
+	mark_at_once(&dr);
 	for (bool complete = false; !complete;)
 		if (!one_round(&dr, &complete))
 			return false;

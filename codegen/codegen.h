@@ -8,6 +8,8 @@
 struct tg_codegen_options {
 	uint32_t window;   /* how far the list scheduler looks ahead, in operations; 0: default */
 	uint32_t unroll;   /* most copies of an inner body; 0: default */
+	bool no_residency; /* every tensor between stages goes through DRAM */
+	bool no_pipelines; /* no software pipelining of inner loops */
 	bool write_code;   /* put plans and machine code into the module's stages: the mach level of the IR */
 };
 
@@ -15,7 +17,7 @@ struct tg_codegen_options {
 bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o,
 		struct tg_exe *out);
 
-/* select.c: the pass of the mach level; its options are struct tg_codegen_options. */
+/* select.c: the pass of the mach level; its options are tg_options.codegen (passes.h). */
 bool pass_select(struct tg_pass *cx, struct tg_module *m);
 
 #endif

@@ -131,16 +131,23 @@ static const void *relaid(struct driver *dr, const struct tg_value *v, const str
 	int64_t stride[TG_MAX_RANK], n = 1, at[TG_MAX_RANK] = { 0 };
 	for (uint32_t i = 0; i < rank; i++)
 		same &= v->layout[i] == i;
-	if (same || es == 0)
-		return c->data;
 	tg_shape_count(&v->shape, &n);
+	bool narrows = c->dtype != (enum tg_dtype)v->dtype; /* f32 values of a narrower constant */
+	if (es == 0 || (same && !narrows))
+		return c->data;
 	int64_t s = 1;
 	for (uint32_t i = rank; i-- > 0; s *= v->shape.dim[i])
 		stride[i] = s;
-	char *out = tg_alloc_n(dr->a, (size_t)n, es);
+	uint32_t to = narrows ? 2 : es;
+	char *out = tg_alloc_n(dr->a, (size_t)n, to);
 	int64_t from = 0;
-	for (int64_t i = 0; i < n; i++) {
-		memcpy(out + i * es, (const char *)c->data + from * es, es);
+	if (same)
+		tg_narrow_f32((enum tg_dtype)v->dtype, out, c->data, (size_t)n);
+	for (int64_t i = 0; i < n && !same; i++) {
+		if (narrows)
+			tg_narrow_f32((enum tg_dtype)v->dtype, out + i * to, (const char *)c->data + from * es, 1);
+		else
+			memcpy(out + i * to, (const char *)c->data + from * es, es);
 		for (uint32_t k = rank; k-- > 0;) {
 			uint32_t d = v->layout[k];
 			from += stride[d];

@@ -22,6 +22,8 @@ struct driver {
 	bool *pinned, *laid;     /* by storage: layout */
 	uint64_t *dram;          /* by value: byte offset */
 	bool *in_dram;           /* by value: constants that something reads from DRAM */
+	uint64_t *home;          /* by value: SRAM address while it lives, 0: in DRAM */
+	uint64_t *limit;         /* by op: end of the SRAM that tiles may use */
 	struct mcode code;
 	struct descriptors descs;
 	uint64_t dram_top;
@@ -31,6 +33,8 @@ struct driver {
 struct stage_code {
 	struct mfn *f;
 	uint32_t window, n_descs, n_buffers;
+	uint32_t spare;
+	bool pipelines; /* innermost loops are overlapped with themselves */
 	uint64_t sram_top;
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */
@@ -39,6 +43,7 @@ struct stage_code {
 void mach_print(struct tg_buf *b, const struct stage_code *c);
 const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const char *text, uint32_t prov, struct stage_code *c); /* NULL, or what is wrong */
 
+void driver_reside(struct driver *dr);  /* residency.c */
 void driver_layout(struct driver *dr);  /* layout.c */
 bool driver_place(struct driver *dr);   /* dram.c: storage, lifetimes, offsets, segments */
 void driver_storage(struct driver *dr);

@@ -112,7 +112,8 @@ static void make_dims(struct kernel *k)
 	k->row = p->row;
 }
 
-void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, uint32_t unroll)
+void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, const vreg *places,
+		  uint32_t unroll)
 {
 	*k = (struct kernel){ .f = f, .p = p, .pre = *at, .at = *at, .unroll = unroll };
 	k->pre.seq = tg_alloc(f->arena, sizeof *k->pre.seq);
@@ -130,7 +131,7 @@ void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcurso
 			continue;
 		k->at.mem = k->pre.mem = MEM_NONE;
 		k->ptr[i] = mreg(f, CLASS_S);
-		EMIT(&k->pre, smov, R(k->ptr[i]), i == PARTIAL ? (int64_t)p->partial_sram : (int64_t)p->operand[i].sram + p->operand[i].start * pointer_bytes(k, i));
+		EMIT(&k->pre, saddi, R(k->ptr[i]), i == PARTIAL ? 0 : R(places[i]), i == PARTIAL ? (int64_t)p->partial_sram : (int64_t)p->operand[i].sram + p->operand[i].start * pointer_bytes(k, i));
 	}
 	for (uint32_t d = 0; d < p->n_dims; d++)
 		if (k->indexed[d]) {

@@ -35,6 +35,7 @@ struct kernel {
 	bool indexed[MAX_DIMS];
 	TG_VEC(struct constant) scalars, vectors;
 	uint32_t unroll;
+	vreg store_pred;          /* stores happen where it is true */
 	vreg lane_numbers, row_numbers;
 	uint32_t body_nodes, post_nodes;
 	bool *in_body, *in_post;  /* by node: needed before / after the reduction */
@@ -42,7 +43,8 @@ struct kernel {
 };
 
 /* kernel.c */
-void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, uint32_t unroll);
+void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, const vreg *places,
+		  uint32_t unroll); /* coordinates: of the tile; places: bytes from each operand's first place */
 void kernel_end(struct kernel *k, struct mcursor *at); /* splices constants and code into `at` */
 vreg kernel_scalar(struct kernel *k, int64_t v);        /* a scalar register that holds v throughout */
 vreg kernel_extent(struct kernel *k, uint32_t rows, uint32_t lanes);

@@ -1,27 +1,45 @@
-/* kernel_matrix.c: a tile on the matrix unit. For every batch element and block of output columns:
+/* kernel_matrix.c: a tile on the matrix unit, as one flat loop that the software pipeline overlaps with itself.
  *
- *   for each block of the contracted dimensions: push its weights, swap, stream every row of the tile through the array into its accumulator row
- *   wait for the last products; for every row: read, finish (bias, activation, ...), store
+ * An iteration concerns one block of weights (rows of the contracted dimensions times output columns) and a few groups of S rows of the moving operand:
  *
- * The first block overwrites the accumulators, so its code stands apart from that of the others (peeled). When reduction tiles share accumulators,
- * INIT sets them to +0 by multiplying with an empty array, and every block adds. */
-#include "kernel.h"
+ *   push the block's weights, swap            in a block's first iteration
+ *   stream the groups through the array       into their accumulator rows; a result's first block overwrites, the others add
+ *   read, finish (bias, activation, ...), store   in a result's last block
+ *
+ * The three parts keep walkers of their own; overlapped, the pushes of the next block and the finishing of the last results run under the multiplies. Results
+ * alternate between two halves of the accumulators where there is room. When reduction tiles share accumulators, INIT sets them to +0 by multiplying
+ * with an empty array, ACCUMULATE adds, FINISH reads. */
+#include "walker.h"
 
 #include <assert.h>
 
-enum { ACC_UNROLL = 4 };
+enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
+enum { MAX_GROUPS = 16, MAX_BODY_OPS = 700, MAX_PARTS = 6, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2 };
 
+/* How the rows are cut: an iteration takes `points`; `split` is the dimension whose blocks follow each other, the last one overlapping. */
+struct cut {
+	uint32_t n_points;
+	struct point pts[MAX_GROUPS];
+	int split;             /* kernel dimension, NO_DIM: all rows in one iteration */
+	int64_t block, steps;  /* entries of `split` an iteration covers; iterations along it */
+	int64_t overlap;       /* entries that the last one shares with its neighbour */
+	int lines;             /* the dimension beside the rows that an iteration spans, or NO_DIM */
+	double cost;
+};
 struct matrix {
 	enum kernel_mode mode;
 	int contract;
-	struct level k_levels[MAX_DIMS];
-	struct level m_levels[MAX_DIMS];
-	uint32_t n_k, n_m;
-	vreg acc;               /* accumulator row where the row loops stand */
-	uint32_t k_rows, cols;  /* present rows and columns of the weights */
-	bool overwrite;
+	int packed;              /* a second contracted dimension whose entries lie side by side in the lanes, or NO_DIM */
+	vreg part[MAX_PARTS];    /* masks: lanes of entry i + 1 */
+	struct cut cut;
+	int64_t acc_tile;        /* accumulator rows of the tile */
+	bool halves;             /* column blocks alternate between two halves of the accumulators */
+	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
+	uint32_t cols;           /* columns of the blocks at work */
 	vreg zero;
 };
+/* A level of the flat loop. */
+struct level_of { int dim; int64_t block, count; enum role role; };
 
 static uint32_t sublanes(const struct kernel *k)
 {
@@ -38,7 +56,196 @@ static enum tg_opcode load_of(enum tg_dtype t)
 	return t == TG_f16 ? TG_I_vld_f16 : t == TG_bf16 ? TG_I_vld_bf16 : t == TG_i8 ? TG_I_vld_i8 : t == TG_u8 ? TG_I_vld_u8 : TG_I_vld_f32;
 }
 
-/* ---- weights ---------------------------------------------------------------------------------------------------------- */
+static uint64_t bit(int i)
+{
+	return i < 0 ? 0 : UINT64_C(1) << i;
+}
+
+static int64_t step_bytes(const struct kernel *k, int dim, uint32_t operand)
+{
+	return k->dim[dim].step[operand] * (int64_t)elem_bytes(k->p->operand[operand].sram_dtype);
+}
+
+/* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
+
+static double iteration_cost(const struct kernel *k, uint32_t points)
+{
+	const struct tg_chip *c = k->f->chip;
+	double stream = (double)points * (double)ceil_div((int64_t)c->sublanes * c->rate_den[k->p->array], c->rate_num[k->p->array]);
+	double push = (double)c->array_rows / c->sublanes * (double)ceil_div(c->sublanes, c->push_rows_per_cycle);
+	double alu = (double)points * k->post_nodes / c->n_alu, scalar = 40.0 / c->n_scalar + (double)points * 2 / c->n_scalar;
+	double most = stream > push ? stream : push;
+	most = alu > most ? alu : most;
+	return (scalar > most ? scalar : most) + 1;
+}
+
+static void add_lines(const struct kernel *k, struct cut *c, int64_t groups, int64_t lines)
+{
+	for (int64_t line = 0; line < lines; line++)
+		for (int64_t g = 0; g < groups; g++) {
+			struct point *p = &c->pts[c->n_points++];
+			*p = (struct point){ .rows = 1, .lanes = 1 };
+			if (c->lines != NO_DIM)
+				p->delta[c->lines] = line;
+			if (k->row == NO_DIM)
+				continue;
+			int64_t at = g * sublanes(k), left = k->dim[k->row].n - at;
+			p->delta[k->row] = at;
+			p->rows = left < sublanes(k) ? (uint32_t)left : sublanes(k);
+		}
+}
+
+/* Blocks of `block` entries of a dimension; accumulator rows of the whole tile, or -1 when they do not fit. */
+static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t block, int64_t groups_each)
+{
+	int64_t others = 1;
+	c->split = dim;
+	c->block = block;
+	c->steps = dim == NO_DIM ? 1 : ceil_div(k->dim[dim].n, block);
+	c->overlap = dim == NO_DIM ? 0 : c->steps * block - k->dim[dim].n;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if (k->dim[d].role == ROLE_M && (int)d != dim && (int)d != k->row)
+			others *= k->dim[d].n;
+	c->cost = (double)c->steps * (double)others * iteration_cost(k, (uint32_t)groups_each);
+	int64_t rows = c->steps * groups_each * sublanes(k) * others;
+	return rows <= k->f->chip->acc_rows ? rows : -1;
+}
+
+static int64_t most_groups(const struct kernel *k)
+{
+	int64_t n = MAX_BODY_OPS / (k->post_nodes + 6), unrolled = 2 * (int64_t)(k->unroll ? k->unroll : 1);
+	n = n < unrolled ? n : unrolled;
+	return n < 1 ? 1 : n > MAX_GROUPS ? MAX_GROUPS : n;
+}
+
+static bool cut_rows(struct kernel *k, struct matrix *x)
+{
+	int64_t most = most_groups(k), rows = k->row == NO_DIM ? 1 : k->dim[k->row].n, groups = ceil_div(rows, sublanes(k));
+	bool have = false;
+	for (int64_t g = 1; groups > most && g <= most; g++) { /* a part of the row dimension at a time */
+		struct cut c = { .lines = NO_DIM };
+		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g);
+		if (acc < 0 || (have && x->cut.cost <= c.cost))
+			continue;
+		add_lines(k, &c, g, 1);
+		x->cut = c;
+		x->acc_tile = acc;
+		have = true;
+	}
+	for (int d = NO_DIM; groups <= most && d < (int)k->n_dims; d++) { /* whole rows, several lines at a time */
+		if (d != NO_DIM && (k->dim[d].role != ROLE_M || d == k->row))
+			continue;
+		for (int64_t lines = 1; lines * groups <= most && (lines == 1 || (d != NO_DIM && lines <= k->dim[d].n)); lines++) {
+			struct cut c = { .lines = d };
+			int64_t acc = cut_along(k, &c, d, lines, groups * lines);
+			if (acc < 0 || (have && x->cut.cost <= c.cost))
+				continue;
+			add_lines(k, &c, groups, lines);
+			x->cut = c;
+			x->acc_tile = acc;
+			have = true;
+		}
+	}
+	return have;
+}
+
+/* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Innermost first: rows, contracted dimensions, columns, batch. */
+static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
+{
+	uint32_t n = 0;
+	const struct cut *c = &x->cut;
+	if (c->split != NO_DIM)
+		l[n++] = (struct level_of){ c->split, c->block, c->steps, ROLE_M };
+	for (uint32_t d = k->n_dims; d-- > 0;)
+		if (k->dim[d].role == ROLE_M && (int)d != c->split && (int)d != k->row)
+			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_M };
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
+		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
+		for (uint32_t d = k->n_dims; d-- > 0;)
+			if (k->dim[d].role == ROLE_K && (int)d != x->contract && (int)d != x->packed)
+				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
+	}
+	l[n++] = (struct level_of){ k->lane, k->f->chip->array_cols, column_blocks, ROLE_N };
+	for (uint32_t d = k->n_dims; d-- > 0;)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	return n;
+}
+
+struct flat {
+	struct level_of level[MAX_DIMS];
+	uint32_t n;
+	struct mcursor before;  /* code in front of the loop */
+	vreg column_start;      /* unused levels aside, where the operands' pointers stand */
+};
+
+/* A register that follows the levels whose role is in `roles`, as an operand's address does. */
+static struct follower *follow_address(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint32_t operand, const struct cut *c)
+{
+	struct follower *r = walker_follow(k, w, &f->before, k->ptr[operand], 0);
+	for (uint32_t i = 0; r && i < f->n; i++) {
+		if (level[i] < 0)
+			continue;
+		int64_t step = step_bytes(k, f->level[i].dim, operand);
+		r->step[level[i]] = step * f->level[i].block;
+		if (c && f->level[i].dim == c->split && level[i] == 0)
+			r->overlap = step * c->overlap;
+	}
+	return r;
+}
+
+/* A register that counts positions of the levels of one role as one number. */
+static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, enum role role, int64_t unit, int64_t *total)
+{
+	*total = 1;
+	for (uint32_t i = 0; i < f->n; i++)
+		if (f->level[i].role == role)
+			*total *= f->level[i].count;
+	if (*total == 1)
+		return (vreg){ 0 };
+	struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
+	int64_t radix = unit;
+	for (uint32_t i = 0; r && i < f->n; i++) {
+		if (f->level[i].role != role)
+			continue;
+		if (level[i] >= 0)
+			r->step[level[i]] = radix;
+		radix *= f->level[i].count;
+	}
+	return r ? r->reg : (vreg){ 0 };
+}
+
+/* Levels of a walker: all; `as_one` joins those of a role into a single one, which then only counts. */
+static void make_levels(struct kernel *k, struct walker *w, const struct flat *f, const struct matrix *x, int as_one, int *level)
+{
+	int64_t joined = 1;
+	for (uint32_t i = 0; i < f->n; i++) {
+		level[i] = -1;
+		if ((int)f->level[i].role == as_one) {
+			joined *= f->level[i].count;
+			if (i + 1 < f->n && (int)f->level[i + 1].role == as_one)
+				continue;
+			if (joined > 1 && walker_level(k->f, w, joined) < 0)
+				k->failed = "its loops nest too deep";
+			continue;
+		}
+		level[i] = walker_level(k->f, w, f->level[i].count);
+		if (level[i] < 0 && f->level[i].count > 1)
+			k->failed = "its loops nest too deep";
+		w->overlaps |= level[i] == 0 && f->level[i].dim == x->cut.split && x->cut.overlap;
+	}
+}
+
+static vreg equals(struct kernel *k, vreg a, int64_t v)
+{
+	vreg p = mreg(k->f, CLASS_P);
+	EMIT(&k->at, peqi, R(p), R(a), v);
+	return p;
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool rhs_is_data(const struct kernel *k)
 {
@@ -69,175 +276,446 @@ static vreg constant_weight(struct kernel *k)
 	return kernel_vector(k, c->dtype == TG_f32 ? bits : (uint32_t)c->bits);
 }
 
-/* Weights of the block at the pointers: k_rows of the contracted dimension times cols columns, S registers' rows at a time. */
-static void push_weights(struct kernel *k, struct matrix *x, const struct point *at)
+/* An extent that is `tail` in the last contracted block and `full` in the others. */
+static vreg switched(struct kernel *k, vreg last, int64_t full, int64_t tail)
 {
-	const struct operand *o = rhs_is_data(k) ? &k->p->operand[k->p->rhs] : NULL;
-	bool transposed = o && k->p->transposed;
-	uint32_t along = transposed ? x->cols : x->k_rows, across = transposed ? x->k_rows : x->cols;
-	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));
-	vreg from = { 0 }, stride = { 0 }, next = { 0 }, fixed = { 0 };
-	if (o) {
-		int64_t imm, bytes = elem_bytes(o->sram_dtype), row = k->dim[transposed ? k->lane : x->contract].step[k->p->rhs] * bytes;
-		vreg base;
-		kernel_address(k, (uint32_t)k->p->rhs, at, &imm, &base);
-		from = mreg(k->f, CLASS_S);
-		EMIT(&k->at, saddi, R(from), R(base), imm);
-		stride = kernel_scalar(k, row);
-		next = kernel_scalar(k, row * sublanes(k));
-	} else {
-		fixed = constant_weight(k);
-	}
-	for (uint32_t g = 0; g * sublanes(k) < along; g++) {
-		uint32_t rows = along - g * sublanes(k) < sublanes(k) ? along - g * sublanes(k) : sublanes(k);
-		vreg extent = kernel_extent(k, rows, across), v = fixed;
-		if (o) {
-			v = mreg(k->f, CLASS_V);
-			k->at.mem = o->mem;
-			memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(from), 0, R(stride), 0, R(extent), 0, 0, 1, R(next) }, 10);
-			k->at.mem = MEM_NONE;
-		}
-		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), 0, transposed }, 7);
-	}
-	EMIT(&k->at, swap, 0);
+	vreg e = mreg(k->f, CLASS_S), was = k->at.pred;
+	k->at.pred = (vreg){ 0 };
+	EMIT(&k->at, smov, R(e), full);
+	k->at.pred = last;
+	EMIT(&k->at, smov, R(e), tail);
+	k->at.pred = was;
+	return e;
 }
 
-/* ---- rows through the array ---------------------------------------------------------------------------------------------- */
-
-static void multiply_leaf(struct kernel *k, struct point *pts, uint32_t n_pts, void *user)
+static int64_t extent_bits(const struct kernel *k, uint32_t rows, uint32_t lanes)
 {
-	struct matrix *x = user;
+	return (rows == sublanes(k) ? 0 : (int64_t)rows) | (lanes == k->f->chip->lanes ? 0 : (int64_t)lanes << 16);
+}
+
+/* Rows of the contracted dimension in a full block and in the last one. */
+static void block_rows(const struct kernel *k, const struct matrix *x, uint32_t *full, uint32_t *tail)
+{
+	int64_t n = k->dim[x->contract].n * (x->packed == NO_DIM ? 1 : k->dim[x->packed].n), rows = k->f->chip->array_rows;
+	*full = (uint32_t)(n < rows ? n : rows);
+	*tail = (uint32_t)(n % *full ? n % *full : *full);
+}
+
+/* Level of the innermost contracted blocks. */
+static int contract_level(const struct flat *f, const int *level, const struct matrix *x)
+{
+	for (uint32_t i = 0; i < f->n; i++)
+		if (f->level[i].dim == x->contract && f->level[i].role == ROLE_K)
+			return level[i];
+	return -1;
+}
+
+/* The level of a role that has no other with more than one position; -1: none, or several. */
+static int only_level(const struct flat *f, const int *level, enum role role)
+{
+	int only = -1;
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (f->level[i].role != role || level[i] < 0)
+			continue;
+		if (only >= 0)
+			return -1;
+		only = level[i];
+	}
+	return only;
+}
+
+struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; };
+
+/* Registers of weights one after another; group g holds array rows (transposed: columns) from g * S on. */
+static int64_t push_groups(struct kernel *k, struct matrix *x, struct push *u)
+{
+	int64_t row = u->o ? step_bytes(k, u->transposed ? k->lane : x->contract, (uint32_t)k->p->rhs) : 0, moved = 0;
+	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));
+	for (uint32_t g = 0; g * sublanes(k) < u->along; g++) {
+		uint32_t at = g * sublanes(k), rows = u->along - at < sublanes(k) ? u->along - at : sublanes(k);
+		vreg extent = kernel_extent(k, rows, u->transposed ? u->full : u->cols), v = u->fixed;
+		k->at.pred = u->start;
+		if (u->full != u->tail && u->transposed) /* lanes run along the contracted dimension */
+			extent = rows == sublanes(k) ? u->part : switched(k, u->short_block, extent_bits(k, rows, u->full), extent_bits(k, rows, u->tail));
+		else if (u->full != u->tail && at < u->tail && at + rows > u->tail)
+			extent = switched(k, u->short_block, extent_bits(k, rows, u->cols), extent_bits(k, u->tail - at, u->cols));
+		else if (u->full != u->tail && at >= u->tail)
+			k->at.pred = u->not_last;
+		bool more = at + sublanes(k) < u->along;
+		if (u->o) {
+			v = mreg(k->f, CLASS_V);
+			k->at.mem = u->o->mem;
+			memit(&k->at, load_of(u->o->sram_dtype),
+			      (const int64_t[]){ R(v), R(u->from), moved, R(kernel_scalar(k, row)), 0, R(extent), 0, 0, 1, 0 }, 10)->fresh = true;
+			k->at.mem = MEM_NONE;
+			if (more && (moved + row * sublanes(k) >= 8192 || moved + row * sublanes(k) < -8192)) {
+				vreg next = mreg(k->f, CLASS_S), was = k->at.pred;
+				k->at.pred = (vreg){ 0 };
+				EMIT(&k->at, saddi, R(next), R(u->from), moved + row * sublanes(k));
+				k->at.pred = was;
+				u->from = next;
+				moved = 0;
+			} else {
+				moved += row * sublanes(k);
+			}
+		}
+		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), 0, u->transposed }, 7);
+	}
+	return moved;
+}
+
+static void push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
+{
+	int level[MAX_DIMS];
+	int64_t m_total = 1;
+	make_levels(k, w, f, x, ROLE_M, level);
+	for (uint32_t i = 0; i < f->n; i++)
+		m_total *= f->level[i].role == ROLE_M ? f->level[i].count : 1;
+	struct push u = { .o = rhs_is_data(k) ? &k->p->operand[k->p->rhs] : NULL, .cols = x->cols };
+	u.transposed = u.o && k->p->transposed;
+	block_rows(k, x, &u.full, &u.tail);
+	u.along = u.transposed ? x->cols : u.full;
+	if (m_total > 1) /* level 0 counts the iterations of a block */
+		u.start = walker_at_first(w, &k->at, 0);
+	if (u.o) {
+		struct follower *r = follow_address(k, w, f, level, (uint32_t)k->p->rhs, NULL);
+		u.from = r ? r->reg : (vreg){ 0 };
+	} else {
+		u.fixed = constant_weight(k);
+	}
+	if (u.full != u.tail) {
+		vreg not_last = mreg(k->f, CLASS_P);
+		u.short_block = walker_at_last(w, &k->at, contract_level(f, level, x));
+		EMIT(&k->at, pxor, R(not_last), R(u.short_block), 0);
+		u.not_last = not_last;
+		if (u.start.id) {
+			u.not_last = mreg(k->f, CLASS_P);
+			EMIT(&k->at, pand, R(u.not_last), R(not_last), R(u.start));
+		}
+		if (u.transposed)
+			u.part = switched(k, u.short_block, extent_bits(k, sublanes(k), u.full), extent_bits(k, sublanes(k), u.tail));
+	}
+	push_groups(k, x, &u);
+	k->at.pred = u.start;
+	EMIT(&k->at, swap, 0);
+	k->at.pred = (vreg){ 0 };
+	walker_advance(w, &k->at);
+}
+
+/* ---- rows through the array ------------------------------------------------------------------------------------------------------------- */
+
+static int64_t moving_delta(const struct kernel *k, const struct point *pt)
+{
+	int64_t offset = 0;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		offset += pt->delta[d] * step_bytes(k, (int)d, (uint32_t)k->p->lhs);
+	return offset;
+}
+
+/* Accumulator row of the iteration's first group: rows in the order of the iterations of a tile, in alternating halves. */
+static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w, const int *level)
+{
+	int64_t total;
+	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
+	if (x->phase != PHASE_BOTH) {
+		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), place = mreg(k->f, CLASS_S);
+		EMIT(&k->at, sadd, R(place), R(block), R(row));
+		return place;
+	}
+	if (!x->halves)
+		return row;
+	vreg odd = mreg(k->f, CLASS_S), half = mreg(k->f, CLASS_S), sum = mreg(k->f, CLASS_S);
+	int only = only_level(f, level, ROLE_N);
+	if (only >= 0) { /* positions left alternate as well as positions done */
+		w->asked[only] = true;
+		EMIT(&k->at, sandi, R(odd), R(w->left[only]), 1);
+		EMIT(&k->at, smuli, R(half), R(odd), x->acc_tile);
+		EMIT(&k->at, sadd, R(sum), R(half), R(row));
+		return sum;
+	}
+	struct follower *turn = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
+	for (uint32_t i = 0; turn && i < f->n; i++)
+		if (f->level[i].role == ROLE_N && level[i] >= 0) {
+			int64_t radix = 1;
+			for (uint32_t j = 0; j < i; j++)
+				radix *= f->level[j].role == ROLE_N ? f->level[j].count : 1;
+			turn->step[level[i]] = radix;
+		}
+	if (!turn)
+		return row;
+	EMIT(&k->at, sandi, R(odd), R(turn->reg), 1);
+	EMIT(&k->at, smuli, R(half), R(odd), x->acc_tile);
+	EMIT(&k->at, sadd, R(sum), R(half), R(row));
+	return sum;
+}
+
+struct stream { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
+
+static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
+{
+	if (s->full == s->tail)
+		return kernel_extent(k, rows, s->full);
+	vreg *e = &s->extent_of[rows != sublanes(k)]; /* rows of a partial group are the same everywhere */
+	if (!e->id)
+		*e = switched(k, s->short_block, extent_bits(k, rows, s->full), extent_bits(k, rows, s->tail));
+	return *e;
+}
+
+/* A group of rows of which each entry of the packed dimension goes to the lanes behind those of the entry before it. */
+static vreg load_parts(struct kernel *k, struct matrix *x, const struct stream *s, const struct point *pt, vreg stride)
+{
+	const struct operand *o = &k->p->operand[k->p->lhs];
+	int64_t lanes = k->dim[x->contract].n, step = step_bytes(k, x->packed, (uint32_t)k->p->lhs), back = lanes * elem_bytes(o->sram_dtype), here = moving_delta(k, pt);
+	vreg v = mreg(k->f, CLASS_V), group = s->from;
+	if (here) {
+		group = mreg(k->f, CLASS_S);
+		EMIT(&k->at, saddi, R(group), R(s->from), here);
+	}
+	for (int64_t i = 0; i < k->dim[x->packed].n; i++) {
+		int64_t imm = i * (step - back);
+		vreg base = group, extent = kernel_extent(k, pt->rows, (uint32_t)(lanes * (i + 1)));
+		if (imm < -8192 || imm >= 8192) {
+			base = mreg(k->f, CLASS_S);
+			EMIT(&k->at, saddi, R(base), R(group), imm);
+			imm = 0;
+		}
+		k->at.mem = o->mem;
+		memit(&k->at, load_of(o->sram_dtype),
+		      (const int64_t[]){ R(v), R(base), imm, R(stride), 0, R(extent), i ? R(x->part[i - 1]) : 0, i ? KEEP : 0, 1, 0 }, 10);
+		k->at.mem = MEM_NONE;
+	}
+	return v;
+}
+
+static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
+{
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	enum tg_opcode mul = typed(TG_I_mul_f32, k->p->array);
-	int64_t bytes = elem_bytes(o->sram_dtype);
-	vreg stride = kernel_scalar(k, k->row == NO_DIM ? 0 : k->dim[k->row].step[k->p->lhs] * bytes);
-	for (uint32_t i = 0; i < n_pts; i++) {
+	vreg stride = kernel_scalar(k, k->row == NO_DIM ? 0 : step_bytes(k, k->row, (uint32_t)k->p->lhs));
+	for (uint32_t i = 0; i < x->cut.n_points; i++) {
+		const struct point *pt = &x->cut.pts[i];
 		vreg v = x->zero;
-		if (x->mode != KERNEL_INIT) {
-			int64_t imm;
-			vreg base;
-			kernel_address(k, (uint32_t)k->p->lhs, &pts[i], &imm, &base);
-			v = o->constant ? kernel_load(k, (uint32_t)k->p->lhs, &pts[i]) : mreg(k->f, CLASS_V);
+		if (x->mode != KERNEL_INIT && o->constant) {
+			v = kernel_load(k, (uint32_t)k->p->lhs, pt);
+		} else if (x->mode != KERNEL_INIT && x->packed != NO_DIM) {
+			v = load_parts(k, x, s, pt, stride);
+		} else if (x->mode != KERNEL_INIT) {
+			int64_t here = moving_delta(k, pt), next = i + 1 < x->cut.n_points ? moving_delta(k, &x->cut.pts[i + 1]) - here : 0;
+			vreg extent = stream_extent(k, s, pt->rows), by = kernel_scalar(k, next);
+			v = mreg(k->f, CLASS_V);
 			k->at.mem = o->mem;
-			if (!o->constant)
-				memit(&k->at, load_of(o->sram_dtype),
-				      (const int64_t[]){ R(v), R(base), imm, R(stride), 0, R(kernel_extent(k, pts[i].rows, x->k_rows)), 0, 0, 1, 0 }, 10);
+			memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(s->from), 0, R(stride), 0, R(extent), 0, 0, 1, R(by) }, 10);
 			k->at.mem = MEM_NONE;
 		}
-		memit(&k->at, mul, (const int64_t[]){ 0, R(v), R(x->acc), (int64_t)i * sublanes(k), pts[i].rows, !x->overwrite }, 6);
+		memit(&k->at, mul, (const int64_t[]){ 0, R(v), R(s->acc), (int64_t)i * sublanes(k), pt->rows, s->add, R(s->first) }, 7)->acc = i + 1;
 	}
-	EMIT(&k->at, saddi, R(x->acc), R(x->acc), (int64_t)n_pts * sublanes(k));
 }
 
-static void all_rows(struct kernel *k, struct matrix *x, const struct point *at, leaf_fn *leaf, uint32_t unroll)
+static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
 {
-	struct point start = *at;
-	start.rows = k->row == NO_DIM ? 1 : sublanes(k);
-	EMIT(&k->at, smov, R(x->acc), 0);
-	kernel_nest(k, x->m_levels, x->n_m, unroll, &start, leaf, x);
+	int level[MAX_DIMS];
+	struct stream s = { .add = x->mode != KERNEL_INIT };
+	make_levels(k, w, f, x, -1, level);
+	s.acc = accumulator(k, x, f, w, level);
+	if (x->mode != KERNEL_INIT) {
+		int64_t blocks = 1;
+		block_rows(k, x, &s.full, &s.tail);
+		if (!k->p->operand[k->p->lhs].constant) {
+			struct follower *r = follow_address(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
+			if (!r)
+				return;
+			s.from = r->reg;
+			r->moved = x->packed == NO_DIM && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
+		}
+		if (x->mode == KERNEL_WHOLE) {
+			int only = only_level(f, level, ROLE_K);
+			if (only >= 0) {
+				s.add = true;
+				s.first = walker_at_first(w, &k->at, only);
+			} else {
+				vreg number = follow_number(k, w, f, level, ROLE_K, 1, &blocks);
+				s.add = blocks > 1;
+				if (blocks > 1)
+					s.first = equals(k, number, 0);
+			}
+		}
+		if (s.full != s.tail)
+			s.short_block = walker_at_last(w, &k->at, contract_level(f, level, x));
+	}
+	multiply_groups(k, x, &s);
+	walker_advance(w, &k->at);
 }
 
-static void one_block(struct kernel *k, struct matrix *x, const struct point *at, uint32_t rows, bool first)
-{
-	x->k_rows = rows;
-	x->overwrite = first;
-	push_weights(k, x, at);
-	all_rows(k, x, at, multiply_leaf, ACC_UNROLL);
-}
+/* ---- epilogue ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* Level i of the contracted dimensions at the pointers; `first`: this iteration holds the very first block, which overwrites. */
-static void contract_level(struct kernel *k, struct matrix *x, uint32_t i, const struct point *at, uint32_t rows, bool first)
+static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
 {
-	if (i == x->n_k) {
-		one_block(k, x, at, rows, first);
-		return;
-	}
-	const struct level *l = &x->k_levels[i];
-	const struct kdim *d = &k->dim[l->dim];
-	bool blocks = l->dim == x->contract;
-	int64_t full = d->n / l->block, tail = d->n % l->block, done = 0;
-	uint32_t block_rows = blocks ? (uint32_t)l->block : rows;
-	if (first && full) {
-		contract_level(k, x, i + 1, at, block_rows, true);
-		if (full > 1 || tail)
-			kernel_advance(k, d, l->block);
-		done = full > 1 || tail ? 1 : 0;
-	}
-	int64_t rest = first && full ? full - 1 : full;
-	if (rest) {
-		struct mcursor outer = k->at;
-		if (rest > 1)
-			k->at = mloop(&outer, kernel_scalar(k, rest));
-		contract_level(k, x, i + 1, at, block_rows, false);
-		kernel_advance(k, d, l->block);
-		if (rest > 1)
-			k->at = outer;
-		done += rest;
-	}
-	if (tail)
-		contract_level(k, x, i + 1, at, (uint32_t)tail, first && !full);
-	if (done)
-		kernel_advance(k, d, -done * l->block);
-}
-
-/* ---- epilogue ---------------------------------------------------------------------------------------------------------------- */
-
-static void finish_leaf(struct kernel *k, struct point *pts, uint32_t n_pts, void *user)
-{
-	struct matrix *x = user;
 	const struct tg_stage *s = k->p->stage;
-	for (uint32_t i = 0; i < n_pts; i++) {
-		vreg *of = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *of), acc = mreg(k->f, CLASS_V);
-		EMIT(&k->at, mrd, R(acc), 0, R(x->acc), (int64_t)i * sublanes(k), pts[i].rows);
-		kernel_eval(k, k->in_post, &pts[i], acc, of);
-		kernel_store(k, k->p->n_ops, &pts[i], of[s->outs[0].value.id - 1], s->nodes[s->outs[0].value.id - 1].dtype);
+	const struct plan *p = k->p;
+	int level[MAX_DIMS];
+	int64_t blocks;
+	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 };
+	make_levels(k, w, f, x, ROLE_K, level);
+	vreg acc = accumulator(k, x, f, w, level);
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		stand[i] = k->ptr[i];
+		bool used = i == p->n_ops;
+		for (uint32_t n = 0; n < s->n_nodes; n++)
+			used |= k->in_post[n] && s->nodes[n].op == TG_X_arg && (uint32_t)s->nodes[n].k == i;
+		if (!used || !k->live[i] || p->operand[i].constant)
+			continue;
+		struct follower *r = follow_address(k, w, f, level, i, &x->cut);
+		k->ptr[i] = r ? r->reg : k->ptr[i];
 	}
-	EMIT(&k->at, saddi, R(x->acc), R(x->acc), (int64_t)n_pts * sublanes(k));
+	for (uint32_t d = 0; d < k->n_dims; d++) {
+		number[d] = k->index[d];
+		if (!k->indexed[d])
+			continue;
+		struct follower *r = walker_follow(k, w, &f->before, k->index[d], 0);
+		for (uint32_t i = 0; r && i < f->n; i++)
+			if (f->level[i].dim == (int)d && level[i] >= 0) {
+				r->step[level[i]] = f->level[i].block;
+				if (f->level[i].dim == x->cut.split && level[i] == 0)
+					r->overlap = x->cut.overlap;
+			}
+		k->index[d] = r ? r->reg : k->index[d];
+	}
+	/* the joined level of the contracted blocks tells which one is the last */
+	blocks = 1;
+	for (uint32_t i = 0; i < f->n; i++)
+		blocks *= f->level[i].role == ROLE_K ? f->level[i].count : 1;
+	if (blocks > 1) {
+		uint32_t inner = 0;
+		for (uint32_t i = 0; i < f->n && f->level[i].role == ROLE_M; i++)
+			inner += f->level[i].count > 1;
+		last = walker_at_last(w, &k->at, (int)inner);
+	}
+	for (uint32_t i = 0; i < x->cut.n_points; i++) {
+		struct point pt = x->cut.pts[i];
+		vreg *of = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *of), sum = mreg(k->f, CLASS_V);
+		pt.lanes = x->cols;
+		k->at.pred = last;
+		struct mop *read = memit(&k->at, TG_I_mrd, (const int64_t[]){ R(sum), 0, R(acc), (int64_t)i * sublanes(k), pt.rows }, 5);
+		read->acc = i + 1;
+		read->fresh = true;
+		k->at.pred = (vreg){ 0 };
+		kernel_eval(k, k->in_post, &pt, sum, of);
+		k->store_pred = last;
+		kernel_store(k, p->n_ops, &pt, of[s->outs[0].value.id - 1], s->nodes[s->outs[0].value.id - 1].dtype);
+		k->store_pred = (vreg){ 0 };
+	}
+	walker_advance(w, &k->at);
+	for (uint32_t i = 0; i <= p->n_ops; i++)
+		k->ptr[i] = stand[i];
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		k->index[d] = number[d];
 }
 
-static uint32_t finish_copies(const struct kernel *k)
+/* ---- the flat loop --------------------------------------------------------------------------------------------------------------------------- */
+
+static void append(struct mseq *to, struct mseq *from)
 {
-	uint32_t n = k->post_nodes <= 6 ? 4 : k->post_nodes <= 16 ? 2 : 1;
-	return n < k->unroll ? n : k->unroll ? k->unroll : 1;
+	if (!from->first)
+		return;
+	if (to->last)
+		to->last->next = from->first;
+	else
+		to->first = from->first;
+	to->last = from->last;
 }
 
-/* One column block of one batch element. */
-static void block_leaf(struct kernel *k, struct point *pts, uint32_t n_pts, void *user)
+/* One flat loop over all blocks of `cols` columns, `count` of them, from where the pointers stand. */
+static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
-	struct matrix *x = user;
-	assert(n_pts == 1);
-	(void)n_pts;
-	x->cols = pts[0].lanes;
-	if (x->mode == KERNEL_INIT) {
-		x->zero = kernel_vector(k, 0);
-		x->overwrite = true;
-		EMIT(&k->at, swap, 0);
-		all_rows(k, x, &pts[0], multiply_leaf, ACC_UNROLL);
+	struct flat f = { 0 };
+	struct walker push = { 0 }, stream = { 0 }, read = { 0 };
+	struct mcursor outer = k->at;
+	int64_t trips = 1, k_blocks = 1, m_blocks = 1, n_blocks = 1;
+	x->cols = cols;
+	f.n = list_levels(k, x, count, f.level);
+	for (uint32_t i = 0; i < f.n; i++) {
+		trips *= f.level[i].count;
+		*(f.level[i].role == ROLE_K ? &k_blocks : f.level[i].role == ROLE_M ? &m_blocks : &n_blocks) *= f.level[i].count;
+	}
+	x->halves = x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
+	f.before = k->at;
+	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
+	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ)
+		push_part(k, x, &f, &push);
+	if (x->mode != KERNEL_FINISH && x->phase != PHASE_READ)
+		multiply_part(k, x, &f, &stream);
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_FINISH) && x->phase != PHASE_MULTIPLY)
+		read_part(k, x, &f, &read);
+	walker_begin(&push, &f.before);
+	walker_begin(&stream, &f.before);
+	walker_begin(&read, &f.before);
+	struct mseq *body = k->at.seq;
+	k->at = outer;
+	append(k->at.seq, f.before.seq);
+	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
+	append(in.seq, body);
+	k->at.seq->last->acc_reuse = (uint32_t)(x->halves ? m_blocks * (k_blocks + 1) : m_blocks);
+}
+
+/* Long epilogues need more registers than the multiplies leave. */
+static bool long_epilogue(const struct kernel *k)
+{
+	const struct tg_stage *s = k->p->stage;
+	bool slow = false;
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		uint8_t op = s->nodes[i].op;
+		slow |= k->in_post[i] && (op == TG_X_exp || op == TG_X_log || op == TG_X_tanh || op == TG_X_erf || op == TG_X_sqrt || op == TG_X_div);
+	}
+	return slow || k->post_nodes > MAX_SHORT_EPILOGUE;
+}
+
+/* Few results at a time overlap better than many. Their accumulator rows stay the same where the rows of the tile are one row of whole groups. */
+static struct cut finer(const struct kernel *k, const struct matrix *x)
+{
+	struct cut fine = { .lines = NO_DIM };
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if (k->dim[d].role == ROLE_M && (int)d != k->row)
+			return x->cut;
+	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
+	if (x->cut.overlap || groups <= FINE_GROUPS || groups % FINE_GROUPS || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, FINE_GROUPS * (int64_t)sublanes(k), FINE_GROUPS) < 0)
+		return x->cut;
+	add_lines(k, &fine, FINE_GROUPS, 1);
+	return fine;
+}
+
+/* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those. */
+static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
+{
+	int64_t others = 1, hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			others *= k->dim[d].n;
+	x->phase = PHASE_BOTH;
+	if (x->mode != KERNEL_WHOLE || !long_epilogue(k) || hold / others < 1) {
+		flat_loop(k, x, cols, count);
 		return;
 	}
-	if (x->mode != KERNEL_FINISH)
-		contract_level(k, x, 0, &pts[0], 0, x->mode == KERNEL_WHOLE);
-	if (x->mode == KERNEL_ACCUMULATE)
-		return;
-	EMIT(&k->at, idle, k->f->chip->latency.multiply_read);
-	all_rows(k, x, &pts[0], finish_leaf, finish_copies(k));
+	while (done < count) {
+		int64_t n = count - done < hold / others ? count - done : hold / others;
+		x->phase = PHASE_MULTIPLY;
+		flat_loop(k, x, cols, n);
+		x->phase = PHASE_READ;
+		struct cut coarse = x->cut;
+		x->cut = finer(k, x);
+		flat_loop(k, x, cols, n);
+		x->cut = coarse;
+		done += n;
+		if (done < count)
+			kernel_advance(k, &k->dim[k->lane], n * cols);
+	}
+	if (done > hold / others)
+		kernel_advance(k, &k->dim[k->lane], -((done - 1) / (hold / others)) * (hold / others) * cols);
 }
 
-/* ---- dimensions ------------------------------------------------------------------------------------------------------------------ */
-
-static uint64_t bit(int i)
+static void fold(struct kernel *k, struct matrix *x)
 {
-	return i < 0 ? 0 : UINT64_C(1) << i;
-}
-
-/* Contracted dimensions concern the two factors only. */
-static void fold_contracted(struct kernel *k, struct matrix *x)
-{
-	x->contract = kernel_fold(k, x->contract, bit(k->p->lhs) | bit(k->p->rhs));
-}
-
-static void fold_rows(struct kernel *k, struct matrix *x)
-{
+	x->contract = kernel_fold(k, k->p->contract, bit(k->p->lhs) | bit(k->p->rhs)); /* contracted dimensions concern the two factors only */
 	k->row = kernel_fold(k, k->row, ~bit(k->p->rhs));
 	x->contract = NO_DIM; /* folding has renumbered it */
 	for (uint32_t d = 0; d < k->n_dims; d++)
@@ -245,26 +723,58 @@ static void fold_rows(struct kernel *k, struct matrix *x)
 			x->contract = (int)d;
 }
 
+/* Few channels: entries of a second contracted dimension (kernel taps) share the lanes, where the weights' rows follow each other and the moving
+ * operand has masks enough. */
+static void pack(struct kernel *k, struct matrix *x)
+{
+	uint32_t rhs = (uint32_t)k->p->rhs;
+	x->packed = NO_DIM;
+	if (!rhs_is_data(k) || k->p->operand[k->p->lhs].constant || k->dim[x->contract].step[k->p->lhs] != 1)
+		return;
+	for (uint32_t d = 0; d < k->n_dims; d++) {
+		const struct kdim *q = &k->dim[d], *c = &k->dim[x->contract];
+		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n >= k->f->chip->n_mregs || q->n * c->n > k->f->chip->array_rows ||
+		    q->step[rhs] != c->n * c->step[rhs])
+			continue;
+		x->packed = (int)d;
+	}
+	if (x->packed == NO_DIM)
+		return;
+	vreg below = mreg(k->f, CLASS_M); /* one register for all: they are made one after the other */
+	for (int64_t i = 1; i < k->dim[x->packed].n; i++) {
+		int64_t lanes = k->dim[x->contract].n;
+		x->part[i - 1] = mreg(k->f, CLASS_M);
+		vreg wide = kernel_extent(k, sublanes(k), (uint32_t)(lanes * (i + 1))), narrow = kernel_extent(k, sublanes(k), (uint32_t)(lanes * i));
+		EMIT(&k->pre, mext, R(x->part[i - 1]), R(wide));
+		EMIT(&k->pre, mext, R(below), R(narrow));
+		EMIT(&k->pre, mxor, R(x->part[i - 1]), R(x->part[i - 1]), R(below));
+	}
+}
+
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
-	struct matrix x = { .mode = mode, .contract = k->p->contract, .acc = mreg(k->f, CLASS_S) };
+	struct matrix x = { .mode = mode };
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
-	fold_contracted(k, &x);
-	fold_rows(k, &x);
-	struct level outer[MAX_DIMS];
-	uint32_t n_outer = 0;
-	for (uint32_t d = 0; d < k->n_dims; d++) {
-		if (k->dim[d].role == ROLE_K && (int)d != x.contract)
-			x.k_levels[x.n_k++] = (struct level){ (int)d, 1 };
-		else if (k->dim[d].role == ROLE_M && (int)d != k->row)
-			x.m_levels[x.n_m++] = (struct level){ (int)d, 1 };
-		else if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
-			outer[n_outer++] = (struct level){ (int)d, 1 };
+	fold(k, &x);
+	x.packed = NO_DIM;
+	if (!cut_rows(k, &x)) {
+		k->failed = "its rows do not fit the accumulators";
+		return;
 	}
-	x.k_levels[x.n_k++] = (struct level){ x.contract, k->f->chip->array_rows };
-	if (k->row != NO_DIM)
-		x.m_levels[x.n_m++] = (struct level){ k->row, sublanes(k) };
-	outer[n_outer++] = (struct level){ k->lane, k->f->chip->array_cols };
-	struct point start = { .rows = 1, .lanes = 1 };
-	kernel_nest(k, outer, n_outer, 1, &start, block_leaf, &x);
+	if (mode == KERNEL_WHOLE || mode == KERNEL_ACCUMULATE)
+		pack(k, &x);
+	if (mode == KERNEL_INIT) {
+		x.zero = kernel_vector(k, 0);
+		EMIT(&k->at, swap, 0);
+	}
+	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols;
+	if (full)
+		column_blocks(k, &x, (uint32_t)cols, full);
+	if (!tail)
+		return;
+	if (full)
+		kernel_advance(k, &k->dim[k->lane], full * cols);
+	column_blocks(k, &x, (uint32_t)tail, 1);
+	if (full)
+		kernel_advance(k, &k->dim[k->lane], -full * cols);
 }

@@ -54,45 +54,47 @@ static bool walks(const struct tg_stage *s, uint32_t in, uint32_t dim)
 /* For a sum of products: the factor whose dimensions the other lacks, and which lie in the columns: the second one, as exporters write weights second. */
 static bool product_factors(const struct tg_stage *s, uint32_t *lhs, uint32_t *rhs)
 {
-	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM)
+	struct tg_factor f[2];
+	if (!tg_stage_product(s, f) || f[0].in < 0 || f[1].in < 0)
 		return false;
-	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
-	if (v->op != TG_X_mul || s->nodes[v->a.id - 1].op != TG_X_arg || s->nodes[v->b.id - 1].op != TG_X_arg)
-		return false;
-	*lhs = (uint32_t)s->nodes[v->a.id - 1].k;
-	*rhs = (uint32_t)s->nodes[v->b.id - 1].k;
+	*lhs = (uint32_t)f[0].in;
+	*rhs = (uint32_t)f[1].in;
 	return *lhs != *rhs;
 }
 
-/* A rank for each dimension of the stage: large = inner. Unknown dimensions keep their own order, outside. */
+/* A rank for each dimension of the stage: large = inner. Dimensions that the largest operand walks are in its order, those it does not outside; the
+ * columns of a sum of products are innermost. */
 static void dim_ranks(const struct driver *dr, const struct tg_op *op, int64_t *rank)
 {
 	const struct tg_stage *s = stage_of(op);
 	uint32_t lhs, rhs;
-	for (uint32_t d = 0; d < s->n_dims; d++)
-		rank[d] = d;
-	if (product_factors(s, &lhs, &rhs)) {
-		for (uint32_t d = 0; d < s->n_dims; d++)
-			if (s->dims[d].kind == TG_DIM_PARALLEL && walks(s, rhs, d) && !walks(s, lhs, d))
-				rank[d] += 1000; /* columns */
-		return;
-	}
 	const struct tg_value *largest = NULL;
 	int64_t most = 0;
 	uint32_t which = 0;
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		rank[d] = d;
 	for (uint32_t i = 0; i < s->n_ins; i++) {
 		const struct tg_value *v = tg_value_get(dr->m, op->in[i]);
 		int64_t n;
-		if (!tg_const_of(dr->m, op->in[i]) && tg_shape_count(&v->shape, &n) && n > most) {
+		const struct tg_const *c = tg_const_of(dr->m, op->in[i]);
+		if ((!c || c->kind != TG_CONST_SPLAT) && tg_shape_count(&v->shape, &n) && (n > most || (n == most && largest && tg_const_of(dr->m, op->in[which]) && !c))) {
 			most = n;
 			largest = v;
 			which = i;
 		}
 	}
+	bool product = product_factors(s, &lhs, &rhs);
+	if (product && largest && !tg_const_of(dr->m, op->in[lhs])) {
+		which = lhs;
+		largest = tg_value_get(dr->m, op->in[lhs]);
+	}
 	for (uint32_t at = 0; largest && at < largest->shape.rank; at++)
 		for (uint32_t d = 0; d < s->n_dims; d++)
 			if (s->ins[which].map.index[largest->layout[at]].coef[d])
 				rank[d] = 100 + (int64_t)at * 10;
+	for (uint32_t d = 0; product && d < s->n_dims; d++)
+		if (s->dims[d].kind == TG_DIM_PARALLEL && walks(s, rhs, d) && !walks(s, lhs, d))
+			rank[d] += 1000; /* columns */
 }
 
 /* Dimensions of the output by ascending rank of what moves them; a dimension that nothing moves stays outside. */

@@ -125,8 +125,10 @@ void kernel_store(struct kernel *k, uint32_t operand, const struct point *pt, vr
 	kernel_address(k, operand, pt, &imm, &base);
 	int64_t rows = k->row == NO_DIM ? 0 : k->dim[k->row].step[operand] * elem_bytes(o->sram_dtype);
 	k->at.mem = o->mem;
+	k->at.pred = k->store_pred;
 	memit(&k->at, store_op(o->sram_dtype),
 	      (const int64_t[]){ R(v), R(base), imm, R(kernel_scalar(k, rows)), 0, R(kernel_extent(k, pt->rows, pt->lanes)), 0, 1, 0 }, 9);
+	k->at.pred = (vreg){ 0 };
 	k->at.mem = MEM_NONE;
 }
 

@@ -12,12 +12,15 @@ enum vclass { CLASS_S, CLASS_V, CLASS_M, CLASS_P, N_CLASSES };
 
 /* What an operation touches in SRAM: a buffer number; two different buffers never overlap while both live. */
 enum { MEM_NONE = 0, MEM_ALL = UINT32_MAX };
+enum { TG_MAX_ACC_GROUPS = 64 };
 
 struct mop {
 	uint16_t op;
 	uint32_t pred;           /* virtual predicate, 0: always */
 	int64_t f[TG_MAX_FIELDS]; /* registers as virtual numbers */
 	uint32_t mem;            /* buffer that a load reads or a store writes; DMA operations: MEM_ALL */
+	bool fresh;              /* predicated, and its result is not used when it does not run: nobody waits for the old value */
+	uint32_t acc;            /* multiply, read: number of its accumulator rows within the block; 0: any rows */
 };
 enum mnode_kind { NODE_OP, NODE_LOOP, NODE_REPEAT };
 struct mnode;
@@ -27,13 +30,23 @@ struct mnode {
 	uint32_t prov;
 	struct mop op;     /* NODE_OP */
 	vreg control;      /* NODE_LOOP: trip count; NODE_REPEAT: predicate, tested after the body: true repeats */
+	uint32_t acc_reuse; /* NODE_LOOP: trips until numbered accumulator rows are used again, at least; 0: not said */
 	struct mseq body;
 	struct mnode *next;
 	/* after scheduling, on the first node of each run of operations: its bundles */
 	struct sched *sched;
+	uint32_t start, end;   /* of a loop, in program order */
+	struct pipeline *pipe; /* on a loop that pipeline.c has overlapped with itself */
 };
 struct sched_bundle { uint32_t n; struct mop *ops[TG_MAX_BUNDLE]; uint32_t idle; }; /* idle: empty bundles that follow */
 struct sched { struct sched_bundle *at; uint32_t n; const struct mnode *end; };
+/* A loop as software pipeline: `before`, `kernel` as often as `rounds` says (absent when never), `after`. */
+struct pipeline {
+	struct sched before, kernel, after;
+	vreg rounds;
+	uint32_t interval, least;  /* initiation interval: achieved; what units and recurrences allow */
+	uint32_t stages, copies;   /* iterations in flight; copies of the body in the kernel (modulo variable expansion) */
+};
 
 struct mbirth { const struct mnode *before; uint64_t sram, bytes; };
 struct mfn {
@@ -57,8 +70,19 @@ struct mcursor mloop(struct mcursor *at, vreg count);    /* cursor into the new 
 struct mcursor mrepeat(struct mcursor *at, vreg again);
 vreg m_const(struct mcursor *at, int64_t v);             /* a new scalar holding v */
 
-/* schedule.c: bundles for every basic block; window: operations looked at beyond the oldest unscheduled one. */
-void mach_schedule(struct mfn *f, uint32_t window);
+/* schedule.c: bundles for every basic block; window: operations looked at beyond the oldest unscheduled one; pipelines: overlap innermost
+ * loops, in all registers of a class but `spare`. */
+void mach_schedule(struct mfn *f, uint32_t window, bool pipelines, uint32_t spare);
+/* pipeline.c: sets loop->pipe and returns true where the loop is innermost, its trips are known and overlapping them pays. */
+struct reg_facts {
+	uint32_t n_defs;
+	int64_t value;            /* of the only definition, when that is an smov */
+	bool constant;
+	const struct mnode *home; /* the loop whose body has every access; NULL: several places or none */
+	bool seen;
+	uint32_t first, last;     /* accesses, in program order */
+};
+bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *facts, uint32_t n_facts, uint32_t spare, struct tg_arena *scratch);
 /* regalloc.c: false when the registers do not suffice. */
 bool mach_allocate(struct mfn *f);
 /* bundle.c: appends the code to the executable; entry_word: where it starts. halt is added. */

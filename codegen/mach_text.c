@@ -1,12 +1,13 @@
 /* mach_text.c: machine code as text, and back: the mach level of the IR, kept in a stage's attribute `code`.
  *
  *   window 256                          how far the scheduler looked ahead
+ *   pipelines 1 0                       innermost loops are overlapped with themselves, with that many registers to spare
  *   top 12288                           SRAM in use
  *   buffer in0 4096 512                 name, address, bytes
  *   desc 0 1 2 2 0 ...                  a DMA descriptor, every field of struct tg_dma_desc in order
  *   regs ssvvmp                         classes of %1, %2, ...
- *   vld_f32 %3 %1 0 %0 %0 %2 %0 0 1 %0 mem 2      fields in the order of isa.def; %0 is the fixed register; `pred %5`, `mem N`
- *   loop %1 { ... }   repeat %6 { ... }
+ *   vld_f32 %3 %1 0 %0 %0 %2 %0 0 1 %0 mem 2      fields in the order of isa.def; %0 is the fixed register; `pred %5`, `mem N`, `acc N`
+ *   loop %1 0 { ... }   repeat %6 { ... }      a loop: after how many trips numbered accumulator rows are used again, 0: not said
  *
  * Text from outside is checked here for form and register classes, by the encoder for ranges. */
 #include "driver.h"
@@ -41,6 +42,10 @@ static void print_op(struct tg_buf *b, const struct mop *op)
 		tg_buf_printf(b, " pred %%%u", op->pred);
 	if (op->mem)
 		tg_buf_printf(b, " mem %u", op->mem);
+	if (op->fresh)
+		tg_buf_puts(b, " fresh");
+	if (op->acc)
+		tg_buf_printf(b, " acc %u", op->acc);
 	tg_buf_puts(b, "\n");
 }
 
@@ -60,7 +65,7 @@ static void print_tree(struct tg_buf *b, struct tg_arena *a, const struct mseq *
 			n = n->next;
 			continue;
 		}
-		tg_buf_printf(b, "%s %%%u {\n", n->kind == NODE_LOOP ? "loop" : "repeat", n->control.id);
+		tg_buf_printf(b, n->kind == NODE_LOOP ? "loop %%%u %u {\n" : "repeat %%%u {\n", n->control.id, n->acc_reuse);
 		*TG_PUSH(a, &stack) = n;
 		n = n->body.first;
 	}
@@ -68,7 +73,7 @@ static void print_tree(struct tg_buf *b, struct tg_arena *a, const struct mseq *
 
 void mach_print(struct tg_buf *b, const struct stage_code *c)
 {
-	tg_buf_printf(b, "window %u\ntop %llu\n", c->window, (unsigned long long)c->sram_top);
+	tg_buf_printf(b, "window %u\npipelines %d %u\ntop %llu\n", c->window, c->pipelines, c->spare, (unsigned long long)c->sram_top);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
 		tg_buf_printf(b, "buffer %s %llu %llu\n", c->buffers[i].name, (unsigned long long)c->buffers[i].sram, (unsigned long long)c->buffers[i].bytes);
 	for (uint32_t i = 0; i < c->n_descs; i++)
@@ -169,6 +174,15 @@ static void parse_regs(struct reader *r, struct stage_code *c)
 	}
 }
 
+static void parse_pipelines(struct reader *r, struct stage_code *c)
+{
+	c->pipelines = number(r) != 0;
+	int64_t spare = number(r);
+	if (spare < 0 || spare > 256)
+		r->failed = "more spare registers than a chip has";
+	c->spare = (uint32_t)spare;
+}
+
 static void parse_buffer(struct reader *r, struct stage_code *c)
 {
 	const char *w;
@@ -198,8 +212,14 @@ static void parse_op(struct reader *r, struct stage_code *c, struct mcursor *at,
 			m->pred = (uint32_t)reg(r, c->f, CLASS_P);
 		else if (is_word(w, n, "mem"))
 			m->mem = (uint32_t)number(r);
+		else if (is_word(w, n, "fresh"))
+			m->fresh = true;
+		else if (is_word(w, n, "acc"))
+			m->acc = (uint32_t)number(r);
 		else
-			r->failed = "a word is neither pred nor mem";
+			r->failed = "a word is none of pred, mem, fresh and acc";
+		if (m->acc >= TG_MAX_ACC_GROUPS)
+			r->failed = "a number of accumulator rows is too large";
 		if (r->failed)
 			return;
 	}
@@ -223,6 +243,8 @@ const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const cha
 		bool loop = is_word(w, n, "loop"), repeat = is_word(w, n, "repeat");
 		if (is_word(w, n, "window"))
 			c->window = (uint32_t)number(&r);
+		else if (is_word(w, n, "pipelines"))
+			parse_pipelines(&r, c);
 		else if (is_word(w, n, "top"))
 			c->sram_top = (uint64_t)number(&r);
 		else if (is_word(w, n, "buffer"))
@@ -233,12 +255,16 @@ const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const cha
 			parse_regs(&r, c);
 		else if (loop || repeat) {
 			vreg control = { (uint32_t)reg(&r, c->f, loop ? CLASS_S : CLASS_P) };
-			if (depth == MAX_NESTING || word(&r, &w) != 1 || *w != '{') {
-				r.failed = "a loop does not open, or loops nest too deep";
+			int64_t reuse = loop ? number(&r) : 0;
+			if (reuse < 0 || reuse > UINT32_MAX)
+				r.failed = "a loop's reuse of accumulator rows is negative or too large";
+			if (r.failed || depth == MAX_NESTING || word(&r, &w) != 1 || *w != '{') {
+				r.failed = r.failed ? r.failed : "a loop does not open, or loops nest too deep";
 				break;
 			}
 			stack[depth++] = at;
 			at = loop ? mloop(&stack[depth - 1], control) : mrepeat(&stack[depth - 1], control);
+			stack[depth - 1].seq->last->acc_reuse = (uint32_t)reuse;
 		} else if (is_word(w, n, "}")) {
 			if (depth == 0)
 				r.failed = "a loop closes that was not open";

@@ -4,6 +4,7 @@
  * dimension whose halving costs the fewest predicted cycles is halved until the tile fits SRAM and accumulators. The cheapest candidate wins. */
 #include "plan.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- SRAM image of an operand ------------------------------------------------------------------------------------ */
@@ -99,10 +100,62 @@ static bool place_image(struct plan *p, struct operand *o, const int *inner, uin
 	return true;
 }
 
+static bool depends(const struct operand *o, uint32_t d)
+{
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		if (mentions(&o->comp[i], (int)d))
+			return true;
+	return false;
+}
+
+static bool tiles_reduction(const struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (is_reduction(p, d) && p->tile[d] < p->extent[d])
+			return true;
+	return false;
+}
+
+/* The tensor itself serves as image where nothing has to be filled, gathered or converted and the lanes find their elements side by side. */
+static bool place_direct(struct plan *p, uint32_t i)
+{
+	struct operand *o = &p->operand[i];
+	bool weights = p->path == PATH_MATRIX && (int)i == p->rhs;
+	int lane = p->path == PATH_MATRIX && ((int)i == p->lhs || (weights && p->transposed)) ? p->contract : p->lane;
+	o->direct = false;
+	if (!o->home || o->is_list || o->constant || o->dtype != o->sram_dtype)
+		return false;
+	for (uint32_t k = 0; k < o->n_comps; k++)
+		if (o->comp[k].guarded || o->comp[k].gather >= 0)
+			return false;
+	for (uint32_t k = 0; k < p->n_ops; k++) /* read and written at once: as if through DRAM */
+		if (p->operand[k].storage == p->operand[p->n_ops].storage && p->operand[k].storage == o->storage)
+			return false;
+	if (i == p->n_ops && p->path == PATH_VECTOR && tiles_reduction(p)) /* partial sums lie as the result's image does */
+		return false;
+	for (uint32_t d = 0; d < p->n_dims; d++) /* a ragged reduction tile must be filled up */
+		if (is_reduction(p, d) && p->extent[d] % p->tile[d] && depends(o, d))
+			return false;
+	memset(o->step, 0, sizeof o->step);
+	o->start = o->base;
+	for (uint32_t k = 0; k < o->n_comps; k++) {
+		o->start += o->comp[k].offset * o->comp[k].stride;
+		for (uint32_t t = 0; t < o->comp[k].n; t++)
+			o->step[o->comp[k].term[t].dim] += o->comp[k].term[t].coef * o->comp[k].stride;
+	}
+	if (lane != NO_DIM && p->extent[lane] > 1 && o->step[lane] != 1 && (o->step[lane] != 0 || i == p->n_ops || p->path == PATH_MATRIX))
+		return false;
+	o->bytes = 0;
+	o->direct = true;
+	return true;
+}
+
 static bool place_all(struct plan *p)
 {
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
+		if (place_direct(p, i))
+			continue;
 		int inner[2] = { p->lane, p->row };
 		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
 			inner[0] = p->contract;
@@ -139,6 +192,9 @@ static bool steps_fit(const struct plan *p)
 	return true;
 }
 
+enum { MAX_REFINEMENTS = 16 };
+#define LEAST_GAIN 0.005
+
 /* ---- cost ----------------------------------------------------------------------------------------------------------- */
 
 static int64_t tiles_of(const struct plan *p, uint32_t d)
@@ -146,19 +202,11 @@ static int64_t tiles_of(const struct plan *p, uint32_t d)
 	return ceil_div(p->extent[d], p->tile[d]);
 }
 
-static bool depends(const struct operand *o, uint32_t d)
-{
-	for (uint32_t i = 0; i < o->n_comps; i++)
-		if (mentions(&o->comp[i], (int)d))
-			return true;
-	return false;
-}
-
 /* Cycles of one transfer of an operand's image. */
 static double dma_cycles(const struct plan *p, const struct operand *o)
 {
 	const struct tg_chip *c = p->chip;
-	if (o->constant)
+	if (o->constant || o->direct)
 		return 0;
 	double elems = 1, run = 1;
 	for (uint32_t i = 0; i < o->n_comps; i++) {
@@ -185,53 +233,91 @@ static double fetches(const struct plan *p, const struct operand *o)
 	return n;
 }
 
+/* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
+enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4 };
+
 static double vector_work(const struct plan *p)
 {
-	double blocks = 1, loads = 0, alu = 0;
+	double blocks = 1, results = 1, loads = 0, alu = 0, slow = 0;
 	const struct tg_chip *c = p->chip;
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		blocks *= (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		double n = (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+		blocks *= n;
+		results *= is_reduction(p, d) ? 1 : n;
+	}
 	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
 		uint8_t op = p->stage->nodes[i].op;
 		loads += op == TG_X_arg;
 		alu += op != TG_X_arg && op != TG_X_const;
+		slow += op == TG_X_exp || op == TG_X_log || op == TG_X_tanh || op == TG_X_erf || op == TG_X_div || op == TG_X_sqrt;
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
-	return blocks * (each + 2) + 20;
+	each += slow * 4 / c->n_alu;
+	double ramps = p->stage->n_reds ? ceil(results / REDUCED_TOGETHER) : 1; /* every few results have a loop over what they reduce */
+	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
+}
+
+/* Blocks of the contracted dimensions: those that the kernel folds into the lanes, or packs beside each other there, count with the innermost. */
+static double contracted_blocks(const struct plan *p)
+{
+	const struct operand *lhs = &p->operand[p->lhs], *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : NULL;
+	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows;
+	bool done[MAX_DIMS] = { false };
+	done[p->contract] = true;
+	for (int packs = 0; packs < 2; packs++)
+		for (uint32_t d = 0; rhs && d < p->n_dims; d++) {
+			bool folds = lhs->step[d] == lanes * lhs->step[p->contract];
+			if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || (packs ? lanes * p->tile[d] > rows || p->tile[d] >= p->chip->n_mregs : !folds))
+				continue;
+			lanes *= p->tile[d];
+			done[d] = true;
+			if (packs)
+				break;
+			d = UINT32_MAX; /* from the start */
+		}
+	double blocks = (double)ceil_div(lanes, rows);
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_K && !done[d])
+			blocks *= (double)p->tile[d];
+	return blocks;
 }
 
 static double matrix_work(const struct plan *p)
 {
 	const struct tg_chip *c = p->chip;
-	double rows = 1, outer_k = 1, batch = 1, outer_n = 1;
+	double rows = 1, batch = 1, outer_n = 1;
 	for (uint32_t d = 0; d < p->n_dims; d++) {
 		double t = (double)p->tile[d];
 		if (p->role[d] == ROLE_M)
 			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
-		else if (p->role[d] == ROLE_K && (int)d != p->contract)
-			outer_k *= t;
 		else if (p->role[d] == ROLE_BATCH)
 			batch *= t;
 		else if (p->role[d] == ROLE_N && (int)d != p->lane)
 			outer_n *= t;
 	}
-	double kb = outer_k * (double)ceil_div(p->tile[p->contract], c->array_rows);
+	double kb = contracted_blocks(p);
 	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
-	double per_row = (double)c->rate_den[p->array] / c->rate_num[p->array];
-	double push = c->array_rows / (double)c->push_rows_per_cycle + 20;
-	double epilogue = rows / c->sublanes * 6 + c->latency.multiply_read;
-	return batch * nb * (kb * (push + rows * per_row) + epilogue);
+	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
+	double push = c->array_rows / (double)c->push_rows_per_cycle;
+	bool two = p->tile[p->lane] > c->array_cols && p->tile[p->lane] % c->array_cols; /* the last columns have a loop of their own */
+	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
+/* Transfers run beside the work but for the first tile's and the last result's. */
 static double total_cost(struct plan *p)
 {
-	double n_tiles = 1, dma = 0;
+	double n_tiles = 1, dma = 0, first = 0, last = dma_cycles(p, &p->operand[p->n_ops]);
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
-	for (uint32_t i = 0; i <= p->n_ops; i++)
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		dma += dma_cycles(p, &p->operand[i]) * fetches(p, &p->operand[i]);
+		first += i < p->n_ops ? dma_cycles(p, &p->operand[i]) : 0;
+	}
 	double work = p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p);
-	return dma + n_tiles * (work + 40);
+	if (p->n_loops == 0 || !plan_prefetches(p))
+		return dma + n_tiles * (work + TILE_OVERHEAD);
+	double busy = n_tiles * (work + TILE_OVERHEAD), beside = dma - first - last;
+	return first + last + (busy > beside ? busy : beside);
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */
@@ -246,14 +332,6 @@ static void order_loops(struct plan *p)
 			if (rank == pass && p->tile[d] < p->extent[d])
 				p->loop_order[p->n_loops++] = (int)d;
 		}
-}
-
-static bool tiles_reduction(const struct plan *p)
-{
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		if (is_reduction(p, d) && p->tile[d] < p->extent[d])
-			return true;
-	return false;
 }
 
 static uint32_t rows_needed(const struct plan *p)
@@ -279,9 +357,17 @@ static bool lay_out(struct plan *p, uint64_t base)
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
 		/* a constant is one element that a vector load reads with strides of 0 */
-		o->sram = at;
+		o->sram = o->direct ? o->home : at;
 		o->mem = i + 2;
-		at += (o->bytes + 63) & ~UINT64_C(63);
+		for (uint32_t k = 0; k < i && o->direct; k++) /* one tensor, one buffer */
+			if (p->operand[k].direct && p->operand[k].storage == o->storage)
+				o->mem = p->operand[k].mem;
+		o->place_bytes = (o->bytes + 63) & ~UINT64_C(63);
+		o->places = 1;
+		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
+			if (depends(o, (uint32_t)p->loop_order[l]))
+				o->places = 2;
+		at += o->places * o->place_bytes;
 	}
 	p->partial_sram = at;
 	p->partial_bytes = 0;
@@ -291,7 +377,7 @@ static bool lay_out(struct plan *p, uint64_t base)
 		at += (p->partial_bytes + 63) & ~UINT64_C(63);
 	}
 	p->sram_top = at;
-	return at <= p->chip->sram_bytes;
+	return at <= p->sram_limit;
 }
 
 static bool tile_is_legal(struct plan *p, uint64_t base)
@@ -348,9 +434,9 @@ static bool may_tile(const struct plan *p, uint32_t d)
 static double excess(struct plan *p, uint64_t base)
 {
 	order_loops(p);
-	if (!lay_out(p, base) && p->sram_top <= p->chip->sram_bytes)
+	if (!lay_out(p, base) && p->sram_top <= p->sram_limit)
 		return 1e30; /* an image beyond all sizes */
-	double over = p->sram_top > p->chip->sram_bytes ? (double)(p->sram_top - p->chip->sram_bytes) : 0;
+	double over = p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0;
 	if (p->path == PATH_MATRIX) {
 		p->acc_rows = rows_needed(p);
 		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
@@ -363,6 +449,34 @@ static double excess(struct plan *p, uint64_t base)
 	return over;
 }
 
+/* Halves the dimension that makes a legal tile cheaper, as long as one does: smaller tiles expose less of the first fetch and the last store. */
+static void refine_tile(struct plan *p, uint64_t base)
+{
+	for (int round = 0; round < MAX_REFINEMENTS; round++) {
+		double best = p->cost * (1 - LEAST_GAIN);
+		int pick = NO_DIM;
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			if (!may_tile(p, d) || is_reduction(p, d))
+				continue;
+			int64_t old = p->tile[d];
+			p->tile[d] = smaller(p, d);
+			if (tile_is_legal(p, base)) {
+				double cost = total_cost(p);
+				if (cost < best) {
+					best = cost;
+					pick = (int)d;
+				}
+			}
+			p->tile[d] = old;
+		}
+		if (pick == NO_DIM)
+			break;
+		p->tile[pick] = smaller(p, (uint32_t)pick);
+		p->cost = best;
+	}
+	tile_is_legal(p, base);
+}
+
 static bool search_tile(struct plan *p, uint64_t base)
 {
 	for (uint32_t d = 0; d < p->n_dims; d++)
@@ -370,6 +484,7 @@ static bool search_tile(struct plan *p, uint64_t base)
 	for (int round = 0; round < 400; round++) {
 		if (tile_is_legal(p, base)) {
 			p->cost = total_cost(p);
+			refine_tile(p, base);
 			return true;
 		}
 		double before = excess(p, base), best = 0;
@@ -441,9 +556,20 @@ static void vector_candidates(const struct plan *p, uint64_t base, struct plan *
 		consider(&leader, best, have);
 }
 
+/* What an operand's elements are when they meet the others: its own type, or what the stage rounds it to. */
+static enum tg_dtype factor_type(const struct plan *p, int operand)
+{
+	struct tg_factor f[2];
+	bool is = tg_stage_product(p->stage, f);
+	for (int i = 0; is && i < 2; i++)
+		if (f[i].in == operand && f[i].round != TG_none)
+			return f[i].round;
+	return p->operand[operand].dtype;
+}
+
 static bool array_of(struct plan *p, int a, int b)
 {
-	enum tg_dtype x = p->operand[a].dtype, y = b == -2 ? x : p->operand[b].dtype;
+	enum tg_dtype x = factor_type(p, a), y = b == -2 ? x : factor_type(p, b);
 	enum tg_dtype node = p->stage->nodes[p->stage->reds[0].value.id - 1].dtype;
 	if (node == TG_i32)
 		p->array = x == TG_u8 ? TG_ARRAY_u8 : TG_ARRAY_i8;
@@ -451,6 +577,8 @@ static bool array_of(struct plan *p, int a, int b)
 		p->array = x == TG_f16 && y == TG_f16 ? TG_ARRAY_f16 : x == TG_bf16 && y == TG_bf16 ? TG_ARRAY_bf16 : TG_ARRAY_f32;
 	if (p->chip->rate_num[p->array] == 0 && node == TG_f32)
 		p->array = TG_ARRAY_f32;
+	if (p->array == TG_ARRAY_f32 && (x != p->operand[a].dtype || (b != -2 && y != p->operand[b].dtype)))
+		return false; /* this array would not round what the stage says is rounded */
 	if (node == TG_i32 && ((x != TG_i8 && x != TG_u8) || (y != TG_i8 && y != TG_u8)))
 		return false;
 	return p->chip->rate_num[p->array] != 0;
@@ -525,21 +653,18 @@ static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t ba
 static bool product(const struct plan *p, int *a, int *b)
 {
 	const struct tg_stage *s = p->stage;
-	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM)
+	struct tg_factor f[2];
+	if (!tg_stage_product(s, f))
 		return false;
-	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
-	if (v->op != TG_X_mul || (v->dtype != TG_f32 && v->dtype != TG_i32))
-		return false;
-	const struct tg_node *x = &s->nodes[v->a.id - 1], *y = &s->nodes[v->b.id - 1];
-	*a = x->op == TG_X_arg ? x->k : x->op == TG_X_const ? -2 : -1;
-	*b = y->op == TG_X_arg ? y->k : y->op == TG_X_const ? -2 : -1;
-	if (*a == -1 || *b == -1 || *a == *b || (*a == -2 && *b == -2))
-		return false;
-	return true;
+	enum tg_dtype t = (enum tg_dtype)s->nodes[s->reds[0].value.id - 1].dtype;
+	*a = f[0].in < 0 ? -2 : f[0].in;
+	*b = f[1].in < 0 ? -2 : f[1].in;
+	return *a != *b && (t == TG_f32 || t == TG_i32);
 }
 
-const char *plan_choose(struct plan *p, uint64_t sram_base)
+const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 {
+	p->sram_limit = sram_limit;
 	struct plan best = { 0 };
 	bool have = false;
 	int a, b;

@@ -28,6 +28,9 @@ struct operand {
 	enum tg_dtype sram_dtype;  /* differs where DMA converts */
 	const struct tg_const *constant; /* a constant of one value is read through stride 0 */
 	uint64_t dram;             /* byte offset in DRAM */
+	uint64_t home;             /* SRAM address of the whole tensor where it lives there, in its DRAM layout; 0: it does not */
+	uint32_t storage;
+	bool direct;               /* the tile is worked on where the tensor lives: no image, no transfer */
 	int64_t base;              /* constant part of the address, elements */
 	uint32_t n_comps;
 	struct comp comp[MAX_COMPS];
@@ -36,6 +39,8 @@ struct operand {
 	int64_t step[MAX_DIMS];    /* SRAM elements for one step of a dimension */
 	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
 	uint64_t sram, bytes;
+	uint32_t places;           /* 2 where the next tile's image is fetched, or the last one's stored, while this one is at work */
+	uint64_t place_bytes;      /* from one place to the other */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -64,19 +69,24 @@ struct plan {
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
-	uint64_t sram_top;
+	uint64_t sram_top, sram_limit;
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	double cost;               /* predicted cycles */
 };
 
 /* Element bytes in memory; 0 for packed types. */
 uint32_t elem_bytes(enum tg_dtype t);
-/* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. dram: byte offset of each value. */
-const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const uint64_t *dram);
-/* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up. */
-const char *plan_choose(struct plan *p, uint64_t sram_base);
+/* By value: byte offset in DRAM, address in SRAM or 0, storage. */
+struct places_of { const uint64_t *dram, *home; const uint32_t *storage; };
+/* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. at: NULL when only the reason is asked for. */
+const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
+/* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
+const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit);
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
+
+/* Can the next tile be fetched while one is at work? */
+bool plan_prefetches(const struct plan *p);
 
 /* emit_stage.c: machine code of a planned stage. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */

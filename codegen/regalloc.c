@@ -48,6 +48,18 @@ static void walk_sched(struct walk *w, const struct sched *s)
 	}
 }
 
+static void walk_pipe(struct walk *w, const struct pipeline *p)
+{
+	walk_sched(w, &p->before);
+	if (p->kernel.n) {
+		touch(w, p->rounds.id, w->at, w->at);
+		uint32_t start = ++w->at;
+		walk_sched(w, &p->kernel);
+		*TG_PUSH(w->f->arena, &w->loops) = (struct span){ start, ++w->at };
+	}
+	walk_sched(w, &p->after);
+}
+
 struct frame { const struct mnode *node, *parent; uint32_t start; };
 
 static void walk_tree(struct walk *w)
@@ -68,6 +80,11 @@ static void walk_tree(struct walk *w)
 		if (n->sched) {
 			walk_sched(w, n->sched);
 			n = n->sched->end;
+			continue;
+		}
+		if (n->pipe) {
+			walk_pipe(w, n->pipe);
+			n = n->next;
 			continue;
 		}
 		if (n->kind == NODE_LOOP)

@@ -1,213 +1,11 @@
-/* schedule.c: list scheduling of basic blocks.
+/* schedule.c: list scheduling of basic blocks; innermost loops go to pipeline.c first.
  *
  * In: operations in program order between loops. Out: bundles in which every result is old enough when it is read or overwritten, no unit is
  * taken twice, and at whose end nothing is in flight, so that blocks and loop iterations can follow each other in any order.
- *
- * Edges: read after write waits for the latency, write after write too (the machine traps otherwise), write after read may share a bundle,
- * because all reads see the state before it. Memory is ordered by buffer. Priority is the length of the longest path to the block's end. */
-#include "mach.h"
+ * Priority is the length of the longest path to the block's end. */
+#include "deps.h"
 
-#include <assert.h>
 #include <string.h>
-
-struct edge { uint32_t to, delay; struct edge *next; };
-struct item {
-	struct mnode *node;
-	struct edge *out;
-	uint32_t n_preds, earliest, height;
-	bool done;
-};
-struct block {
-	struct tg_arena *a;
-	struct mfn *f;
-	struct item *items;
-	uint32_t n;
-};
-/* Readers and writers of a resource since its last write. */
-struct access { uint32_t item; uint32_t delay; struct access *next; };
-struct resource { struct access *writers, *readers; };
-
-static void add_edge(struct block *b, uint32_t from, uint32_t to, uint32_t delay)
-{
-	if (from == to)
-		return;
-	struct edge *e = tg_alloc(b->a, sizeof *e);
-	*e = (struct edge){ to, delay, b->items[from].out };
-	b->items[from].out = e;
-	b->items[to].n_preds++;
-}
-
-static void add_access(struct block *b, struct access **list, uint32_t item, uint32_t delay)
-{
-	struct access *x = tg_alloc(b->a, sizeof *x);
-	*x = (struct access){ item, delay, *list };
-	*list = x;
-}
-
-static void reads(struct block *b, struct resource *r, uint32_t item)
-{
-	for (struct access *w = r->writers; w; w = w->next)
-		add_edge(b, w->item, item, w->delay);
-	add_access(b, &r->readers, item, 0);
-}
-
-static void writes(struct block *b, struct resource *r, uint32_t item, uint32_t latency)
-{
-	for (struct access *x = r->readers; x; x = x->next)
-		add_edge(b, x->item, item, 0);
-	for (struct access *w = r->writers; w; w = w->next)
-		add_edge(b, w->item, item, w->delay);
-	*r = (struct resource){ 0 };
-	add_access(b, &r->writers, item, latency);
-}
-
-static bool is_store(const struct tg_insn_info *info, const struct mop *op)
-{
-	return info->slot == TG_SLOT_W || op->op == TG_I_sst32 || op->op == TG_I_sst64;
-}
-
-static bool is_load(const struct tg_insn_info *info, const struct mop *op)
-{
-	return info->slot == TG_SLOT_L || op->op == TG_I_sld32 || op->op == TG_I_sld64;
-}
-
-static bool class_of(uint8_t field_kind, enum vclass *c)
-{
-	static const int map[] = { [TG_FIELD_S] = CLASS_S, [TG_FIELD_V] = CLASS_V, [TG_FIELD_M] = CLASS_M, [TG_FIELD_P] = CLASS_P };
-	if (field_kind > TG_FIELD_P)
-		return false;
-	*c = (enum vclass)map[field_kind];
-	return true;
-}
-
-/* A destination that keeps part of its old value is read as well. */
-static bool merges(const struct mop *op, const struct tg_insn_info *info)
-{
-	for (uint32_t i = 0; i < info->n_fields; i++) {
-		if (info->slot == TG_SLOT_L && info->field[i].letter == 'f' && op->f[i] == 3)
-			return true;
-		if (info->slot == TG_SLOT_L && info->field[i].letter == 'm' && op->f[i] != 0)
-			return true;
-	}
-	return op->pred != 0;
-}
-
-/* A load or store whose post-increment is a register writes its base. */
-static bool increments(const struct mop *op, const struct tg_insn_info *info)
-{
-	for (uint32_t k = 0; k < info->n_fields; k++)
-		if (info->field[k].letter == 'q')
-			return op->f[k] != 0;
-	return false;
-}
-
-/* Array of a push, swap, multiply or read: its field u. */
-static int64_t unit_of(const struct mop *op)
-{
-	const struct tg_insn_info *info = tg_insn_info(op->op);
-	for (uint32_t k = 0; k < info->n_fields; k++)
-		if (info->field[k].letter == 'u')
-			return op->f[k];
-	return 0;
-}
-
-static void register_edges(struct block *b, struct resource *regs, uint32_t i)
-{
-	const struct mop *op = &b->items[i].node->op;
-	const struct tg_insn_info *info = tg_insn_info(op->op);
-	enum vclass c;
-	if (op->pred)
-		reads(b, &regs[op->pred], i);
-	for (uint32_t k = 0; k < info->n_fields; k++)
-		if (class_of(info->field[k].kind, &c) && op->f[k] && (!info->field[k].is_def || merges(op, info)))
-			reads(b, &regs[op->f[k]], i);
-	for (uint32_t k = 0; k < info->n_fields; k++) {
-		if (!class_of(info->field[k].kind, &c) || !op->f[k])
-			continue;
-		if (info->field[k].is_def)
-			writes(b, &regs[op->f[k]], i, tg_insn_latency(b->f->chip, op->op));
-		else if (info->field[k].is_both && increments(op, info))
-			writes(b, &regs[op->f[k]], i, b->f->chip->latency.scalar);
-	}
-}
-
-/* Memory by buffer: one resource a buffer plus one that stands for all. */
-struct memory {
-	uint32_t ids[64];
-	struct resource of[64];
-	uint32_t n;
-};
-
-static struct resource *memory_of(struct memory *m, uint32_t id)
-{
-	for (uint32_t i = 0; i < m->n; i++)
-		if (m->ids[i] == id)
-			return &m->of[i];
-	if (m->n == TG_ARRAY_LEN(m->ids))
-		return &m->of[id % m->n]; /* sharing an entry only orders more */
-	m->ids[m->n] = id;
-	return &m->of[m->n++];
-}
-
-static void memory_edges(struct block *b, struct memory *m, uint32_t i)
-{
-	const struct mop *op = &b->items[i].node->op;
-	const struct tg_insn_info *info = tg_insn_info(op->op);
-	if (info->slot == TG_SLOT_D) {
-		for (uint32_t k = 0; k < m->n; k++)
-			writes(b, &m->of[k], i, 1);
-		writes(b, memory_of(m, MEM_ALL), i, 1);
-	} else if (is_store(info, op)) {
-		reads(b, memory_of(m, MEM_ALL), i); /* behind the last DMA operation, not behind other buffers */
-		writes(b, memory_of(m, op->mem), i, 1);
-	} else if (is_load(info, op)) {
-		reads(b, memory_of(m, MEM_ALL), i);
-		reads(b, memory_of(m, op->mem), i);
-	}
-}
-
-struct matrix { struct resource shadow, active, acc; };
-
-static void matrix_edges(struct block *b, struct matrix *m, uint32_t i)
-{
-	const struct mop *op = &b->items[i].node->op;
-	const struct tg_insn_info *info = tg_insn_info(op->op);
-	const struct tg_latency *l = &b->f->chip->latency;
-	struct matrix *u;
-	if (info->slot != TG_SLOT_P && info->slot != TG_SLOT_M && info->slot != TG_SLOT_R)
-		return;
-	u = &m[unit_of(op)];
-	if (op->op == TG_I_swap) {
-		writes(b, &u->shadow, i, 1);
-		writes(b, &u->active, i, 1);
-	} else if (info->slot == TG_SLOT_P) {
-		/* Pushes are ordered by their unit alone; towards the swap they count as reads with a delay. */
-		for (struct access *w = u->shadow.writers; w; w = w->next)
-			add_edge(b, w->item, i, w->delay);
-		add_access(b, &u->shadow.readers, i, l->push_swap);
-	} else if (info->slot == TG_SLOT_M) {
-		reads(b, &u->active, i);
-		/* The accumulating adder ends the pipeline: multiplies follow each other at the issue rate, in order; only a read waits for the latency. */
-		for (struct access *x = u->acc.readers; x; x = x->next)
-			add_edge(b, x->item, i, 0);
-		for (struct access *w = u->acc.writers; w; w = w->next)
-			add_edge(b, w->item, i, 1);
-		u->acc = (struct resource){ 0 };
-		add_access(b, &u->acc.writers, i, l->multiply_read);
-	} else {
-		reads(b, &u->acc, i);
-	}
-}
-
-/* Pushes reach the swap through `readers` with a delay; `writes` uses 0 for readers, so swaps add these edges themselves. */
-static void swap_edges(struct block *b, struct matrix *m, uint32_t i)
-{
-	const struct mop *op = &b->items[i].node->op;
-	if (op->op != TG_I_swap)
-		return;
-	for (struct access *x = m[op->f[0]].shadow.readers; x; x = x->next)
-		add_edge(b, x->item, i, x->delay);
-}
 
 static void heights(struct block *b)
 {
@@ -236,7 +34,7 @@ static bool fits(const struct tg_chip *c, struct units *u, uint32_t cycle, const
 	if (s == TG_SLOT_V)
 		return u->used[TG_SLOT_E] + u->used[TG_SLOT_V] < c->n_alu;
 	if (s == TG_SLOT_P || s == TG_SLOT_M || s == TG_SLOT_R) {
-		int64_t unit = unit_of(op);
+		int64_t unit = op_unit(op);
 		return !(u->unit_used[s] >> unit & 1) && u->busy[s][unit] <= cycle;
 	}
 	if (s == TG_SLOT_L && u->load_busy > cycle)
@@ -247,12 +45,10 @@ static bool fits(const struct tg_chip *c, struct units *u, uint32_t cycle, const
 static void occupy(const struct tg_chip *c, struct units *u, uint32_t cycle, const struct mop *op)
 {
 	const struct tg_insn_info *info = tg_insn_info(op->op);
-	struct tg_insn in = { .op = op->op };
-	memcpy(in.f, op->f, sizeof in.f);
-	uint32_t busy = tg_insn_occupancy(c, &in);
+	uint32_t busy = op_busy(c, op);
 	u->used[info->slot]++;
 	if (info->slot == TG_SLOT_P || info->slot == TG_SLOT_M || info->slot == TG_SLOT_R) {
-		int64_t unit = tg_insn_get(&in, 'u');
+		int64_t unit = op_unit(op);
 		u->unit_used[info->slot] |= UINT64_C(1) << unit;
 		u->busy[info->slot][unit] = cycle + busy;
 	} else if (busy > 1) {
@@ -293,17 +89,6 @@ static void release(struct block *b, struct item *x, uint32_t cycle)
 	}
 }
 
-/* The first cycle after which nothing of this operation is under way. */
-static uint32_t settled(const struct block *b, const struct mop *op, uint32_t cycle)
-{
-	struct tg_insn in = { .op = op->op };
-	memcpy(in.f, op->f, sizeof in.f);
-	uint32_t latency = tg_insn_latency(b->f->chip, op->op), busy = tg_insn_occupancy(b->f->chip, &in);
-	if (latency < 1)
-		latency = 1;
-	return cycle + (latency > busy ? latency : busy);
-}
-
 static struct sched *place(struct block *b, uint32_t window, const struct mnode *end)
 {
 	struct sched *s = tg_alloc(b->f->arena, sizeof *s);
@@ -319,7 +104,7 @@ static struct sched *place(struct block *b, uint32_t window, const struct mnode 
 			occupy(b->f->chip, &u, cycle, &x->node->op);
 			release(b, x, cycle);
 			now->ops[now->n++] = &x->node->op;
-			uint32_t t = settled(b, &x->node->op, cycle);
+			uint32_t t = cycle + op_settles(b->f->chip, &x->node->op);
 			quiet = t > quiet ? t : quiet;
 			left--;
 			while (head < b->n && b->items[head].done)
@@ -344,19 +129,8 @@ static bool ends_block(const struct mnode *n)
 
 static void schedule_block(struct mfn *f, struct tg_arena *scratch, struct mnode *first, const struct mnode *end, uint32_t n, uint32_t window)
 {
-	struct block b = { .a = scratch, .f = f, .n = n };
-	b.items = tg_alloc_n(scratch, n, sizeof *b.items);
-	struct resource *regs = tg_alloc_n(scratch, f->classes.n, sizeof *regs);
-	struct memory *m = tg_alloc(scratch, sizeof *m);
-	struct matrix *arrays = tg_alloc_n(scratch, TG_MAX_ARRAYS, sizeof *arrays);
-	struct mnode *node = first;
-	for (uint32_t i = 0; i < n; i++, node = node->next) {
-		b.items[i].node = node;
-		register_edges(&b, regs, i);
-		memory_edges(&b, m, i);
-		swap_edges(&b, arrays, i);
-		matrix_edges(&b, arrays, i);
-	}
+	struct block b = { .a = scratch, .f = f };
+	deps_build(&b, first, n, false);
 	heights(&b);
 	first->sched = place(&b, window, end);
 	tg_arena_reset(scratch);
@@ -372,12 +146,68 @@ static void schedule_idle(struct mfn *f, struct mnode *n)
 	n->sched = s;
 }
 
-/* Sequences still to do are kept on a list: loops nest as deep as the model's dimensions, the C stack need not. */
-void mach_schedule(struct mfn *f, uint32_t window)
+/* Who defines every register, where it is in use, and whether one loop's body has all that concerns it. */
+static void note_access(struct reg_facts *x, const struct mnode *home, uint32_t at)
 {
-	struct tg_arena *scratch = tg_arena_new(tg_arena_heap(f->arena));
+	x->home = !x->seen || x->home == home ? home : NULL;
+	x->first = x->seen ? x->first : at;
+	x->last = at;
+	x->seen = true;
+}
+
+static void note_op(struct reg_facts *facts, const struct mop *op, const struct mnode *home, uint32_t at)
+{
+	const struct tg_insn_info *info = tg_insn_info(op->op);
+	if (op->pred)
+		note_access(&facts[op->pred], home, at);
+	for (uint32_t k = 0; k < info->n_fields; k++) {
+		enum vclass c;
+		if (!op_class_of(info->field[k].kind, &c) || !op->f[k])
+			continue;
+		struct reg_facts *x = &facts[op->f[k]];
+		note_access(x, home, at);
+		if (!info->field[k].is_def && !info->field[k].is_both)
+			continue;
+		x->constant = x->n_defs++ == 0 && op->op == TG_I_smov && !op->pred;
+		x->value = op->f[1];
+	}
+}
+
+/* In program order; loops learn where they begin and end. */
+static struct reg_facts *note_all(struct mfn *f, struct tg_arena *a)
+{
+	struct reg_facts *facts = tg_alloc_n(a, f->classes.n, sizeof *facts);
+	TG_VEC(struct mnode *) stack = { 0 };
+	struct mnode *n = f->top.first;
+	for (uint32_t at = 0;; at++) {
+		while (!n && stack.n) {
+			struct mnode *loop = stack.at[--stack.n];
+			note_access(&facts[loop->control.id], NULL, at);
+			loop->end = at;
+			n = loop->next;
+		}
+		if (!n)
+			return facts;
+		if (n->kind == NODE_OP) {
+			note_op(facts, &n->op, stack.n ? stack.at[stack.n - 1] : NULL, at);
+			n = n->next;
+			continue;
+		}
+		note_access(&facts[n->control.id], NULL, at);
+		n->start = at;
+		*TG_PUSH(a, &stack) = n;
+		n = n->body.first;
+	}
+}
+
+/* Sequences still to do are kept on a list: loops nest as deep as the model's dimensions, the C stack need not. */
+void mach_schedule(struct mfn *f, uint32_t window, bool pipelines, uint32_t spare)
+{
+	struct tg_arena *lasting = tg_arena_new(tg_arena_heap(f->arena)), *scratch = tg_arena_new(tg_arena_heap(f->arena));
+	uint32_t n_facts = (uint32_t)f->classes.n; /* pipelines add registers of their own */
+	const struct reg_facts *facts = note_all(f, lasting);
 	TG_VEC(struct mseq *) todo = { 0 };
-	*TG_PUSH(f->arena, &todo) = &f->top;
+	*TG_PUSH(lasting, &todo) = &f->top;
 	while (todo.n) {
 		struct mseq *seq = todo.at[--todo.n];
 		for (struct mnode *n = seq->first; n;) {
@@ -394,10 +224,11 @@ void mach_schedule(struct mfn *f, uint32_t window)
 			}
 			if (n->kind == NODE_OP)
 				schedule_idle(f, n);
-			else
-				*TG_PUSH(f->arena, &todo) = &n->body;
+			else if (n->kind != NODE_LOOP || !pipelines || !mach_pipeline(f, n, facts, n_facts, spare, scratch))
+				*TG_PUSH(lasting, &todo) = &n->body;
 			n = n->next;
 		}
 	}
 	tg_arena_free(scratch);
+	tg_arena_free(lasting);
 }

@@ -9,36 +9,37 @@ static const char *text(const char *s)
 	return s ? s : "";
 }
 
+static const char *formatted(struct tg_im *im, const char *fmt, va_list ap)
+{
+	va_list again;
+	va_copy(again, ap);
+	int n = vsnprintf(NULL, 0, fmt, ap);
+	char *s = tg_alloc(im->tmp, (size_t)n + 1);
+	vsnprintf(s, (size_t)n + 1, fmt, again);
+	va_end(again);
+	return s;
+}
+
 void tg_im_error(struct tg_im *im, const char *fmt, ...)
 {
-	va_list ap, ap2;
+	va_list ap;
 	if (im->failed)
 		return;
 	im->failed = im->stop = true;
 	va_start(ap, fmt);
-	va_copy(ap2, ap);
-	int n = vsnprintf(NULL, 0, fmt, ap);
-	char *s = tg_alloc(im->tmp, (size_t)n + 1);
-	vsnprintf(s, (size_t)n + 1, fmt, ap2);
-	va_end(ap2);
+	tg_error(im->d, im->loc, "%s", formatted(im, fmt, ap));
 	va_end(ap);
-	tg_error(im->d, im->loc, "%s", s);
 }
 
 void tg_im_refuse(struct tg_im *im, const char *fmt, ...)
 {
-	va_list ap, ap2;
+	va_list ap;
 	if (im->failed)
 		return;
 	im->failed = true;
 	va_start(ap, fmt);
-	va_copy(ap2, ap);
-	int n = vsnprintf(NULL, 0, fmt, ap);
-	char *s = tg_alloc(im->tmp, (size_t)n + 1);
-	vsnprintf(s, (size_t)n + 1, fmt, ap2);
-	va_end(ap2);
+	tg_unsupported(im->d, im->loc, "%s", formatted(im, fmt, ap));
 	va_end(ap);
-	tg_unsupported(im->d, im->loc, "%s", s);
 }
 
 /* ---- attributes ---- */

@@ -192,7 +192,7 @@ static tg_val accumulate(struct tg_im *im, const struct scatter *s, const char *
 		tg_val sum = tg_im_reduce(im, table[i].reduce, tg_im_select(im, hit, upd, idle), 2, false);
 		return tg_im_2(im, table[i].op, s->x, sum);
 	}
-	tg_im_error(im, "attribute reduction is %s, expected none, add, mul, max or min", tg_quoted(im->tmp, how));
+	tg_im_refuse(im, "attribute reduction is %s; the operator knows none, add, mul, max and min", tg_quoted(im->tmp, how));
 	return (tg_val){ 0 };
 }
 

@@ -32,8 +32,12 @@ static tg_val loss(struct tg_im *im, tg_val logp, tg_val target, tg_val weight)
 	tg_val picked = tg_im_reduce(im, TG_OP_reduce_sum, tg_im_select(im, hit, logp, zero), 2, false);
 	tg_val w = { 0 };
 	if (tg_has(weight)) {
+		/* a class beyond the weights weighs nothing */
+		struct tg_shape weights = line;
+		weights.dim[1] = tg_im_count(im, weight);
 		tg_val along = tg_im_along(im, tg_im_cast(im, weight, t), 1, s.rank);
-		w = tg_im_reduce(im, TG_OP_reduce_sum, tg_im_select(im, hit, along, zero), 2, false);
+		tg_val mine = weights.dim[1] == s.dim[1] ? hit : X_EQ(tg_im_iota(im, TG_i64, &weights, 1), at);
+		w = tg_im_reduce(im, TG_OP_reduce_sum, tg_im_select(im, mine, along, zero), 2, false);
 	} else {
 		w = tg_im_splat(im, t, tg_im_shape(im, picked), 1);
 	}

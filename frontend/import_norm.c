@@ -156,14 +156,26 @@ void tg_im_import_skip_norm(struct tg_im *im)
 		im->out[i] = results[i];
 }
 
-/* ---- GroupNormalization: scale and bias are per group (opset 18) or per channel (21) ---- */
+/* ---- GroupNormalization: scale and bias are per group (opset 18) or per channel (21); a single element serves all ---- */
+
+/* v for each group (y is [N, groups, channels, inner]) or each channel, in y's shape. */
+static tg_val for_groups(struct tg_im *im, tg_val v, const struct tg_shape *y)
+{
+	tg_val x = tg_im_cast(im, v, TG_f32);
+	int64_t n = tg_im_count(im, x);
+	if (n == 1)
+		return tg_im_reshape_n(im, x, 0);
+	if (n == y->dim[1] && im->opset < 21)
+		return tg_im_along(im, x, 1, 4);
+	return tg_im_reshape_n(im, x, 4, (int64_t)1, y->dim[1], y->dim[2], (int64_t)1);
+}
 
 void tg_im_import_group_norm(struct tg_im *im)
 {
 	tg_val x = operand(im, 0), scale = operand(im, 1), bias = operand(im, 2);
 	const struct tg_shape s = *tg_im_shape(im, x);
 	int64_t groups = tg_im_int(im, "num_groups", 0), inner = 1;
-	if (!im->failed && (s.rank < 3 || groups < 1 || s.dim[1] % groups))
+	if (!im->failed && (s.rank < 2 || groups < 1 || s.dim[1] % groups))
 		tg_im_error(im, "%lld groups do not divide the channels", (long long)groups);
 	if (im->failed)
 		return;
@@ -172,12 +184,9 @@ void tg_im_import_group_norm(struct tg_im *im)
 	tg_val g = tg_im_reshape_n(im, x, 4, s.dim[0], groups, s.dim[1] / groups, inner);
 	struct moments m = moments(im, g, 12, tg_im_float(im, "epsilon", (double)1e-5f));
 	tg_val y = X_MUL(m.centred, m.inv_std);
-	enum tg_dtype t = tg_im_type(im, x);
-	bool by_group = tg_im_count(im, scale) == groups && im->opset < 21;
-	if (!by_group)
-		y = tg_im_reshape(im, y, &s);
-	uint32_t rank = by_group ? 4 : s.rank;
-	y = X_ADD(X_MUL(y, tg_im_along(im, tg_im_cast(im, scale, t), 1, rank)), tg_im_along(im, tg_im_cast(im, bias, t), 1, rank));
+	const struct tg_shape by = *tg_im_shape(im, y);
+	y = X_MUL(y, for_groups(im, scale, &by));
+	y = X_ADD(y, for_groups(im, bias, &by));
 	im->out[0] = tg_im_cast(im, tg_im_reshape(im, y, &s), tg_im_type(im, im->in[0]));
 }
 

@@ -23,6 +23,20 @@ uint64_t tg_const_bits(const struct tg_const *c, int64_t i)
 	return t == TG_bool ? v != 0 : (uint64_t)v;
 }
 
+bool tg_bits_fit(enum tg_dtype t, uint64_t bits)
+{
+	uint64_t memory[2] = { 0 };
+	if (tg_type_is_float(tg_compute_type(t))) {
+		double v;
+		memcpy(&v, &bits, sizeof v);
+		tg_put_f64(t, memory, 0, v);
+		double back = tg_get_f64(t, memory, 0);
+		return back == v || (isnan(back) && isnan(v));
+	}
+	tg_put_i64(t, memory, 0, (int64_t)bits);
+	return (uint64_t)tg_get_i64(t, memory, 0) == bits;
+}
+
 bool tg_const_is_splat(const struct tg_const *c)
 {
 	int64_t n;

@@ -104,6 +104,13 @@ static bool run_data(struct machine *x, const struct tg_op *op)
 {
 	const struct tg_const *c = op->attrs[TG_AT(tile_data, value)].c;
 	struct slot *s = &x->slot[op->out[0].id];
+	int64_t n;
+	if (c->dtype != (enum tg_dtype)value(x, op->out[0])->dtype) { /* f32 values of a narrower constant */
+		if (!tg_shape_count(&c->shape, &n) || !fresh(x, op->out[0]))
+			return false;
+		tg_narrow_f32((enum tg_dtype)value(x, op->out[0])->dtype, s->data, c->data, (size_t)n);
+		return true;
+	}
 	s->data = (void *)(uintptr_t)c->data;
 	s->splat = c->kind == TG_CONST_SPLAT;
 	return true;

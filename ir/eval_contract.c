@@ -22,6 +22,7 @@ struct side {
 	const float *f32;
 	const double *f64;
 	double fill;
+	enum tg_dtype round; /* elements are rounded to it; TG_none: as they are */
 	struct dims own;
 };
 struct contraction {
@@ -39,9 +40,14 @@ struct contraction {
 
 /* ---- is it one? ---- */
 
-static const struct tg_node *factor(const struct tg_stage *s, tg_expr e)
+static const struct tg_node *factor(const struct tg_stage *s, tg_expr e, enum tg_dtype *round)
 {
 	const struct tg_node *n = &s->nodes[e.id - 1];
+	*round = TG_none;
+	if (n->op == TG_X_wrap && n->dtype == TG_f32 && (n->k == TG_bf16 || n->k == TG_f16)) {
+		*round = (enum tg_dtype)n->k;
+		n = &s->nodes[n->a.id - 1];
+	}
 	if (n->op == TG_X_cast && !tg_type_is_float((enum tg_dtype)n->dtype) && n->dtype != TG_bool)
 		n = &s->nodes[n->a.id - 1];
 	return n->op == TG_X_arg ? n : NULL;
@@ -90,7 +96,7 @@ static bool find(struct contraction *c, const struct tg_access *access)
 	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
 	if (v->op != TG_X_mul)
 		return false;
-	const struct tg_node *x = factor(s, v->a), *y = factor(s, v->b);
+	const struct tg_node *x = factor(s, v->a, &c->n.round), *y = factor(s, v->b, &c->m.round);
 	if (!x || !y)
 		return false;
 	c->type = (enum tg_dtype)v->dtype;
@@ -114,6 +120,16 @@ static bool find(struct contraction *c, const struct tg_access *access)
 
 /* ---- operands as f32 or f64 ---- */
 
+static void round_all(struct contraction *c, enum tg_dtype t, float *p, size_t n)
+{
+	uint16_t *half = tg_alloc_n(c->scratch, TG_COL, sizeof *half);
+	for (size_t i = 0; i < n; i += TG_COL) {
+		size_t part = n - i < TG_COL ? n - i : TG_COL;
+		tg_narrow_f32(t, half, p + i, part);
+		tg_col_load(t, p + i, half, 0, 1, part);
+	}
+}
+
 static void prepare(struct contraction *c, struct side *s)
 {
 	const struct tg_source *src = s->a->src;
@@ -123,14 +139,22 @@ static void prepare(struct contraction *c, struct side *s)
 	memcpy(&s->fill, &s->a->in->fill, sizeof s->fill);
 	if (!tg_type_is_float(s->a->compute))
 		s->fill = s->a->compute == TG_u64 ? (double)s->a->in->fill : (double)(int64_t)s->a->in->fill;
+	if (s->round != TG_none) {
+		uint16_t half;
+		float fill = (float)s->fill;
+		tg_narrow_f32(s->round, &half, &fill, 1);
+		s->fill = tg_get_f64(s->round, &half, 0);
+	}
 	bool aligned = (uintptr_t)src->data % (tg_dtypes[src->dtype].bits / 8 ? tg_dtypes[src->dtype].bits / 8 : 1) == 0;
-	if (src->dtype == TG_f32 && aligned) {
+	if (src->dtype == TG_f32 && aligned && s->round == TG_none) {
 		s->f32 = src->data;
 	} else if (src->dtype == TG_f64 && aligned) {
 		s->f64 = src->data;
 	} else if (s->a->compute == TG_f32) {
 		float *p = tg_alloc_n(c->scratch, (size_t)n + 1, sizeof *p);
 		tg_col_load(src->dtype, p, src->data, 0, 1, (size_t)n);
+		if (s->round != TG_none)
+			round_all(c, s->round, p, (size_t)n);
 		s->f32 = p;
 	} else {
 		double *p = tg_alloc_n(c->scratch, (size_t)n + 1, sizeof *p);

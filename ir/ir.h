@@ -71,6 +71,8 @@ struct tg_const *tg_const_splat(struct tg_arena *a, enum tg_dtype t, const struc
 struct tg_const *tg_const_splat_i64(struct tg_arena *a, enum tg_dtype t, const struct tg_shape *s, int64_t v);
 /* Copies `data` unless borrow. */
 struct tg_const *tg_const_dense(struct tg_arena *a, enum tg_dtype t, const struct tg_shape *s, const void *data, bool borrow);
+/* A constant of a body (bits of t's compute type) that memory type t holds exactly: what a guarded operand may be filled with on the chip. */
+bool tg_bits_fit(enum tg_dtype t, uint64_t bits);
 struct tg_const *tg_const_ints(struct tg_arena *a, const int64_t *v, uint32_t n); /* i64 [n] */
 
 /* ---- stages ----------------------------------------------------------------------------------------------------- */
@@ -115,6 +117,10 @@ struct tg_expr_info { const char *name; uint8_t arity; const char *doc; };
 extern const struct tg_expr_info tg_expr_infos[TG_N_EXPRS];
 extern const char *const tg_combine_names[TG_N_COMBINES];
 enum tg_dtype tg_compute_type(enum tg_dtype memory); /* f16 -> f32, u8 -> u32, bool -> bool, f64 -> f64 ... */
+
+/* product.c: a factor of a sum of products: operand `in` (-1: a constant node), rounded to `round` (TG_none: as it is). */
+struct tg_factor { int32_t in; enum tg_dtype round; };
+bool tg_stage_product(const struct tg_stage *s, struct tg_factor f[2]);
 
 /* ---- module ------------------------------------------------------------------------------------------------------ */
 
@@ -219,6 +225,9 @@ tg_expr tg_body_reduce(struct tg_body *b, enum tg_combine c, tg_expr value); /* 
  * into: a tensor to overwrite in part, or zero. */
 tg_val tg_body_end(struct tg_body *b, struct tg_op *before, enum tg_dtype t, const struct tg_shape *s, tg_expr value, const struct tg_map *out_map, tg_val into);
 
+/* macs.c: multiply-accumulates of products and convolutions of the graph dialect, as the graph states them. */
+uint64_t tg_module_macs(const struct tg_module *m);
+
 /* verify.c, print.c, parse.c */
 bool tg_module_verify(struct tg_diag *d, const struct tg_module *m);
 void tg_module_print(struct tg_buf *out, const struct tg_module *m);
@@ -241,9 +250,13 @@ struct tg_pass {
 	struct tg_diag *d;
 	struct tg_arena *scratch; /* emptied after each pass */
 	const void *chip;         /* const struct tg_chip *, or NULL */
-	const void *options;      /* const struct tg_options * of passes/ */
+	const void *options;      /* const struct tg_options * of passes.h */
 };
-struct tg_pass_info { const char *level, *name, *doc; bool (*run)(struct tg_pass *cx, struct tg_module *m); };
+struct tg_pass_info {
+	const char *level, *name, *doc;
+	bool (*run)(struct tg_pass *cx, struct tg_module *m);
+	bool optional; /* may be skipped */
+};
 struct tg_pass_run {
 	const struct tg_pass_info *passes;
 	uint32_t n_passes;

@@ -95,7 +95,6 @@ bool tg_parse_u32(struct parser *p, uint32_t *v, uint32_t below)
 
 bool tg_parse_f64(struct parser *p, double *v)
 {
-	char text[64], *end;
 	uint64_t bits;
 	if (tg_parse_take_word(p, "bits")) {
 		if (!tg_parse_u64(p, &bits))
@@ -105,12 +104,7 @@ bool tg_parse_f64(struct parser *p, double *v)
 	}
 	bool negative = tg_parse_take(p, '-');
 	const struct token *t = &p->l.now;
-	if (t->kind != TOK_NUMBER || t->n >= sizeof text)
-		return tg_parse_expected(p, "a number");
-	memcpy(text, t->at, t->n);
-	text[t->n] = 0;
-	*v = strtod(text, &end);
-	if (*end)
+	if (t->kind != TOK_NUMBER || !tg_f64_parse(t->at, t->n, v))
 		return tg_parse_expected(p, "a number");
 	*v = negative ? -*v : *v;
 	tg_lex_next(&p->l);

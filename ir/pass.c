@@ -37,10 +37,18 @@ static bool known(struct tg_diag *d, const struct tg_pass_run *r, const char *li
 	return true;
 }
 
+static bool all_optional(struct tg_diag *d, const struct tg_pass_run *r)
+{
+	for (uint32_t i = 0; i < r->n_passes; i++)
+		if (!r->passes[i].optional && listed(r->skip, r->passes[i].name))
+			return tg_usage(d, TG_NOWHERE, "pass '%s' cannot be left out", r->passes[i].name);
+	return true;
+}
+
 static bool check_names(struct tg_diag *d, const struct tg_pass_run *r)
 {
 	bool all = r->print_after && !strcmp(r->print_after, "all");
-	return known(d, r, r->only, "list of passes") && known(d, r, r->skip, "list of skipped passes") &&
+	return known(d, r, r->only, "list of passes") && known(d, r, r->skip, "list of skipped passes") && all_optional(d, r) &&
 	       known(d, r, r->stop_after, "stop-after") && (all || known(d, r, r->print_after, "print-after"));
 }
 

@@ -46,15 +46,16 @@ static void quoted(struct out *o, const char *s)
 static void float_text(struct tg_buf *b, double v)
 {
 	uint64_t bits;
-	char text[40];
+	char text[64];
+	double back;
 	memcpy(&bits, &v, sizeof bits);
 	if (!isfinite(v)) {
 		tg_buf_printf(b, "bits 0x%016llx", (unsigned long long)bits);
 		return;
 	}
 	for (int digits = 6; digits <= 17; digits += digits == 6 ? 3 : 8) {
-		snprintf(text, sizeof text, "%.*g", digits, v);
-		if (strtod(text, NULL) == v)
+		tg_f64_text(text, sizeof text, digits, v);
+		if (tg_f64_parse(text, strlen(text), &back) && back == v)
 			break;
 	}
 	tg_buf_puts(b, text);

@@ -121,7 +121,9 @@ static bool check_data(struct verifier *v, const struct tg_op *op)
 	size_t bytes;
 	if (!c || !tg_shape_bytes(&c->shape, c->dtype, &bytes) || (!c->data && bytes))
 		return BAD(v, op, "has no constant");
-	if (tg_compute_type(c->dtype) == TG_none || !same_type(tg_value_get(v->m, op->out[0]), c->dtype, &c->shape))
+	const struct tg_value *to = tg_value_get(v->m, op->out[0]);
+	bool narrowed = c->kind == TG_CONST_DENSE && c->dtype == TG_f32 && (to->dtype == TG_bf16 || to->dtype == TG_f16);
+	if (tg_compute_type(c->dtype) == TG_none || !same_type(to, narrowed ? (enum tg_dtype)to->dtype : c->dtype, &c->shape))
 		return BAD(v, op, "result has another type than the constant");
 	return true;
 }

@@ -177,6 +177,16 @@ static inline uint32_t tg_u2f(uint32_t a)
 
 /* ---- transcendentals: at most 2 ulp from the exact value; measured bounds are in docs/numerics.md ---- */
 
+/* Coefficients from the highest power down, by Horner's rule with fma. */
+static inline float tg_polynomial(float x, const float *c, unsigned n)
+{
+	float p = c[0];
+	for (unsigned i = 1; i < n; i++)
+		p = __builtin_fmaf(p, x, c[i]);
+	return p;
+}
+#define TG_POLYNOMIAL(x, ...) tg_polynomial(x, (const float[]){ __VA_ARGS__ }, (unsigned)(sizeof((const float[]){ __VA_ARGS__ }) / sizeof(float)))
+
 /* 2^x for -151 <= x <= 129, no special values. x = n + f, |f| <= 1/2; a polynomial for 2^f; scaled in two steps so that a denormal or
  * infinite result is rounded once, by the last multiplication. */
 static inline float tg_exp2_core(float x)
@@ -184,13 +194,7 @@ static inline float tg_exp2_core(float x)
 	float t = x + 0x1.8p23f;
 	int32_t n = (int32_t)(tg_bits(t) - UINT32_C(0x4b400000));
 	float f = x - (t - 0x1.8p23f);
-	float p = 0x1.417a5cp-13f;
-	p = __builtin_fmaf(p, f, 0x1.5f0946p-10f);
-	p = __builtin_fmaf(p, f, 0x1.3b2dd2p-7f);
-	p = __builtin_fmaf(p, f, 0x1.c6af7ap-5f);
-	p = __builtin_fmaf(p, f, 0x1.ebfbdcp-3f);
-	p = __builtin_fmaf(p, f, 0x1.62e430p-1f);
-	p = __builtin_fmaf(p, f, 1.0f);
+	float p = TG_POLYNOMIAL(f, 0x1.417a5cp-13f, 0x1.5f0946p-10f, 0x1.3b2dd2p-7f, 0x1.c6af7ap-5f, 0x1.ebfbdcp-3f, 0x1.62e430p-1f, 1.0f);
 	int32_t half = n >> 1;
 	return p * tg_pow2i(half) * tg_pow2i(n - half);
 }
@@ -210,15 +214,7 @@ static inline uint32_t tg_f32_log2(uint32_t a)
 	uint32_t u = tiny ? tg_bits(tg_float(a & 0x7fffff) * 0x1p23f) : a;
 	int32_t e = (int32_t)(u - UINT32_C(0x3f2aaaab)) >> 23;
 	float r = tg_float(u - ((uint32_t)e << 23)) - 1.0f;
-	float p = -0x1.7bcb64p-3f;
-	p = __builtin_fmaf(p, r, 0x1.9cddeep-3f);
-	p = __builtin_fmaf(p, r, -0x1.685292p-3f);
-	p = __builtin_fmaf(p, r, 0x1.9de5bap-3f);
-	p = __builtin_fmaf(p, r, -0x1.ecd0b6p-3f);
-	p = __builtin_fmaf(p, r, 0x1.279d70p-2f);
-	p = __builtin_fmaf(p, r, -0x1.7153e0p-2f);
-	p = __builtin_fmaf(p, r, 0x1.ec7030p-2f);
-	p = __builtin_fmaf(p, r, -0x1.715476p-1f);
+	float p = TG_POLYNOMIAL(r, -0x1.7bcb64p-3f, 0x1.9cddeep-3f, -0x1.685292p-3f, 0x1.9de5bap-3f, -0x1.ecd0b6p-3f, 0x1.279d70p-2f, -0x1.7153e0p-2f, 0x1.ec7030p-2f, -0x1.715476p-1f);
 	float s = __builtin_fmaf(r, p * r, r * 0x1.4ae0c0p-26f);
 	float m = __builtin_fmaf(r, 0x1.715476p+0f, s);
 	uint32_t v = tg_bits((float)(tiny ? e - 23 : e) + m);
@@ -278,12 +274,7 @@ static inline uint32_t tg_f32_tanh(uint32_t a)
 	uint32_t mag = a & 0x7fffffff, sign = a & 0x80000000;
 	float x = tg_float(mag > 0x41200000 ? 0x41200000 : mag);
 	float s = x * x;
-	float p = 0x1.1ace3ep-9f;
-	p = __builtin_fmaf(p, s, -0x1.0c895ep-7f);
-	p = __builtin_fmaf(p, s, 0x1.63ad18p-6f);
-	p = __builtin_fmaf(p, s, -0x1.b9f220p-5f);
-	p = __builtin_fmaf(p, s, 0x1.11107cp-3f);
-	p = __builtin_fmaf(p, s, -0x1.555554p-2f);
+	float p = TG_POLYNOMIAL(s, 0x1.1ace3ep-9f, -0x1.0c895ep-7f, 0x1.63ad18p-6f, -0x1.b9f220p-5f, 0x1.11107cp-3f, -0x1.555554p-2f);
 	uint32_t near = tg_bits(__builtin_fmaf(x * s, p, x));
 	float w = tg_exp2_core(x * 0x1.715476p+1f) + 1.0f;
 	uint32_t wb = tg_bits(w);
@@ -300,23 +291,9 @@ static inline uint32_t tg_f32_erf(uint32_t a)
 	uint32_t mag = a & 0x7fffffff, sign = a & 0x80000000;
 	float x = tg_float(mag > 0x40800000 ? 0x40800000 : mag);
 	float s = x * x;
-	float p = 0x1.4fa924p-14f;
-	p = __builtin_fmaf(p, s, -0x1.a61810p-11f);
-	p = __builtin_fmaf(p, s, 0x1.544b08p-8f);
-	p = __builtin_fmaf(p, s, -0x1.b80124p-6f);
-	p = __builtin_fmaf(p, s, 0x1.ce2d64p-4f);
-	p = __builtin_fmaf(p, s, -0x1.812740p-2f);
-	p = __builtin_fmaf(p, s, 0x1.06eba8p-3f);
+	float p = TG_POLYNOMIAL(s, 0x1.4fa924p-14f, -0x1.a61810p-11f, 0x1.544b08p-8f, -0x1.b80124p-6f, 0x1.ce2d64p-4f, -0x1.812740p-2f, 0x1.06eba8p-3f);
 	uint32_t near = tg_bits(__builtin_fmaf(x, p, x));
-	float q = -0x1.c92fe6p-19f;
-	q = __builtin_fmaf(q, x, 0x1.c646bap-15f);
-	q = __builtin_fmaf(q, x, -0x1.67dcbap-12f);
-	q = __builtin_fmaf(q, x, 0x1.b97526p-11f);
-	q = __builtin_fmaf(q, x, 0x1.39431ap-9f);
-	q = __builtin_fmaf(q, x, -0x1.f21160p-6f);
-	q = __builtin_fmaf(q, x, 0x1.335e98p-3f);
-	q = __builtin_fmaf(q, x, 0x1.d5e72cp-1f);
-	q = __builtin_fmaf(q, x, 0x1.a0c592p+0f);
+	float q = TG_POLYNOMIAL(x, -0x1.c92fe6p-19f, 0x1.c646bap-15f, -0x1.67dcbap-12f, 0x1.b97526p-11f, 0x1.39431ap-9f, -0x1.f21160p-6f, 0x1.335e98p-3f, 0x1.d5e72cp-1f, 0x1.a0c592p+0f);
 	uint32_t far = tg_bits(1.0f - tg_exp2_core(-(x * q)));
 	uint32_t r = mag < 0x3f6b851f ? near : far;
 	r = mag >= 0x40800000 ? 0x3f800000 : r;
@@ -350,19 +327,13 @@ static inline float tg_reduce_half_pi(uint32_t mag, uint32_t *quadrant)
 static inline float tg_sin_poly(float r)
 {
 	float s = r * r;
-	float p = 0x1.7cd842p-19f;
-	p = __builtin_fmaf(p, s, -0x1.a05bbap-13f);
-	p = __builtin_fmaf(p, s, 0x1.111176p-7f);
-	p = __builtin_fmaf(p, s, -0x1.555556p-3f);
+	float p = TG_POLYNOMIAL(s, 0x1.7cd842p-19f, -0x1.a05bbap-13f, 0x1.111176p-7f, -0x1.555556p-3f);
 	return __builtin_fmaf(r * s, p, r);
 }
 static inline float tg_cos_poly(float r)
 {
 	float s = r * r;
-	float p = -0x1.37243ap-22f;
-	p = __builtin_fmaf(p, s, 0x1.a075e8p-16f);
-	p = __builtin_fmaf(p, s, -0x1.6c1762p-10f);
-	p = __builtin_fmaf(p, s, 0x1.555556p-5f);
+	float p = TG_POLYNOMIAL(s, -0x1.37243ap-22f, 0x1.a075e8p-16f, -0x1.6c1762p-10f, 0x1.555556p-5f);
 	return __builtin_fmaf(s * s, p, __builtin_fmaf(-0.5f, s, 1.0f));
 }
 static inline uint32_t tg_sin_or_cos(uint32_t a, uint32_t turn)

@@ -47,7 +47,7 @@ static void all_passes(struct tg_arena *a, const struct tg_module *m, struct tg_
 {
 	struct tg_pass_info *list = tg_alloc_n(a, tg_n_passes + 1, sizeof *list);
 	memcpy(list, tg_passes, tg_n_passes * sizeof *list);
-	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select };
+	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select, false };
 	bool asked = names_pass(run->print_after, "select") || names_pass(run->print_after, "all") || names_pass(run->stop_after, "select") ||
 		     names_pass(run->only, "select") || run->dump_dir || (m->level && strcmp(m->level, "select") == 0);
 	run->passes = list;
@@ -68,12 +68,33 @@ static void keep_all(struct tg_module *m)
 			*TG_PUSH(m->arena, &m->outputs) = (struct tg_port){ tg_prov_text(m->arena, m, op->prov), op->out[0] };
 }
 
+/* Options that decide the result stay with the module, so that its text compiles to the same bytes. */
+static bool flags(struct tg_diag *d, struct tg_module *m, struct tg_options *o)
+{
+	static const char precision[] = "precision=", keep[] = " keep-f32=";
+	const char *f = m->flags && strncmp(m->flags, precision, sizeof precision - 1) == 0 ? m->flags + sizeof precision - 1 : NULL;
+	if (o->precision == TG_none && f) {
+		const char *list = strstr(f, keep);
+		o->precision = tg_dtype_from_name(f, list ? (size_t)(list - f) : strlen(f));
+		o->keep_f32 = list ? list + sizeof keep - 1 : NULL;
+		if (o->precision != TG_bf16 && o->precision != TG_f16)
+			return tg_error(d, tg_at_file(m->source), "flags '%s' of the module are not known", tg_quoted(d->arena, m->flags));
+	} else if (o->precision == TG_bf16 || o->precision == TG_f16) {
+		m->flags = tg_asprintf(m->arena, "%s%s%s%s", precision, tg_dtypes[o->precision].name, o->keep_f32 ? keep : "", o->keep_f32 ? o->keep_f32 : "");
+	}
+	return true;
+}
+
 bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, const struct tg_compile_options *o, struct tg_compiled *out)
 {
 	*out = (struct tg_compiled){ 0 };
 	if (!tg_chip_load(d, a, o->chip ? o->chip : "t1", &out->chip) || !read_module(d, a, path, o, out))
 		return false;
-	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &o->codegen };
+	struct tg_options options = { o->precision, o->keep_f32, &o->codegen };
+	if (!flags(d, out->module, &options))
+		return false;
+	uint64_t macs = out->module->macs ? out->module->macs : tg_module_macs(out->module); /* before passes fold any */
+	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &options };
 	struct tg_pass_run run = o->passes;
 	all_passes(a, out->module, &run);
 	if (!tg_run_passes(&cx, out->module, &run))
@@ -85,11 +106,14 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	}
 	if (o->keep_all)
 		keep_all(out->module);
+	if (o->no_code)
+		return true;
 	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe))
 		return false;
 	hash_model(out->module, &out->exe);
+	out->exe.macs = macs;
 	out->exe.version = TG_VERSION;
-	out->exe.flags = "";
+	out->exe.flags = out->module->flags ? out->module->flags : "";
 	return !o->no_host || refuse_host(d, &out->exe);
 }
 

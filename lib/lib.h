@@ -12,7 +12,10 @@ struct tg_compile_options {
 	struct tg_import_options import;
 	struct tg_codegen_options codegen;
 	struct tg_pass_run passes;        /* passes, n_passes are filled in */
+	enum tg_dtype precision;          /* of matrix inputs: f32, bf16, f16; none: what IR text says, else f32 */
+	const char *keep_f32;             /* comma list of ONNX nodes that stay f32, or NULL */
 	bool no_host;                     /* host work is an error */
+	bool no_code;                     /* stop before code generation */
 	bool keep_all;                    /* every stage's result becomes an output, named after its ONNX nodes */
 };
 struct tg_compiled {

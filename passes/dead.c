@@ -1,8 +1,8 @@
-/* dead.c: drop ops whose results nothing reads. In and out: any tile module. Last users come after their operands, so one walk from the end is
+/* dead.c: drop ops whose results nothing reads: `prune` before fusion, which counts readers, `clean` behind it. In and out: any tile module. Last users come after their operands, so one walk from the end is
  * enough. */
 #include "passes.h"
 
-bool pass_dedupe(struct tg_pass *cx, struct tg_module *m);
+bool pass_prune(struct tg_pass *cx, struct tg_module *m);
 bool pass_clean(struct tg_pass *cx, struct tg_module *m);
 
 static void drop_dead(struct tg_pass *cx, struct tg_module *m)
@@ -24,7 +24,7 @@ static void drop_dead(struct tg_pass *cx, struct tg_module *m)
 	}
 }
 
-bool pass_dedupe(struct tg_pass *cx, struct tg_module *m)
+bool pass_prune(struct tg_pass *cx, struct tg_module *m)
 {
 	drop_dead(cx, m);
 	return true;

@@ -7,489 +7,56 @@
  *   %y = stage(%t) { exp(t[i, j]) }                  ==>
  *
  * In: tile stages. Out: fewer of them. A producer with two readers stays: computing it twice costs more than its trip through DRAM would, unless it only
- * moves elements. An operand of a sum of products stays a tensor, so that the matrix unit can stream it. */
-#include "passes.h"
-
-#include <string.h>
+ * moves elements. A stage for the host (f64, division of 64-bit integers) takes in nothing that the chip can do. An operand of a sum of products stays a tensor, so that the matrix unit can stream it. */
+#include "join.h"
 
 bool pass_fuse(struct tg_pass *cx, struct tg_module *m);
-
-enum { MAX_FUSED_OPERANDS = 8, MAX_FUSED_NODES = 96, MAX_STAGE_DIMS = 16 };
-
-struct pair {
-	struct tg_pass *cx;
-	struct tg_module *m;
-	struct tg_op *p, *c; /* producer, consumer */
-	uint32_t in;         /* operand of c that is p's result */
-};
 
 static struct tg_stage *stage_of(const struct tg_op *op)
 {
 	return op->attrs[TG_AT(tile_stage, body)].stage;
 }
 
-static bool writes_in_part(const struct tg_op *op)
-{
-	return op->attrs[TG_AT(tile_stage, into)].i != 0;
-}
-
-static bool plain(const struct tg_index *x)
-{
-	return x->div == 1 && x->mod == 0 && x->gather < 0;
-}
-
-/* The stage writes element (d0, d1, ...) of its result at point (d0, d1, ...): dim_of[i] is the dimension of index i, or -1 for an index that is 0. */
-static bool identity_out(const struct tg_stage *s, const struct tg_shape *shape, int *dim_of)
-{
-	bool used[MAX_STAGE_DIMS] = { false };
-	for (uint32_t i = 0; i < shape->rank; i++) {
-		const struct tg_index *x = &s->outs[0].map.index[i];
-		dim_of[i] = -1;
-		if (!plain(x) || x->offset)
-			return false;
-		for (uint32_t d = 0; d < s->n_dims; d++) {
-			if (!x->coef[d])
-				continue;
-			if (dim_of[i] >= 0 || x->coef[d] != 1 || used[d] || s->dims[d].extent != shape->dim[i])
-				return false;
-			used[d] = true;
-			dim_of[i] = (int)d;
-		}
-		if (dim_of[i] < 0 && shape->dim[i] != 1)
-			return false;
-	}
-	for (uint32_t d = 0; d < s->n_dims; d++)
-		if (s->dims[d].kind == TG_DIM_PARALLEL && !used[d] && s->dims[d].extent != 1)
-			return false;
-	return true;
-}
-
-static bool uses_gather(const struct tg_stage *s)
-{
-	for (uint32_t i = 0; i < s->n_ins; i++)
-		for (uint32_t k = 0; k < s->ins[i].map.rank; k++)
-			if (s->ins[i].map.index[k].gather >= 0)
-				return true;
-	return false;
-}
-
-static bool mentions_inside(const struct tg_stage *s)
-{
-	for (uint32_t i = 0; i < s->n_nodes; i++)
-		if (s->nodes[i].op == TG_X_inside)
-			return true;
-	return false;
-}
-
-static bool is_factor(const struct tg_stage *s, uint32_t in)
-{
-	if (s->n_reds != 1)
-		return false;
-	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
-	if (v->op != TG_X_mul)
-		return false;
-	const struct tg_node *a = &s->nodes[v->a.id - 1], *b = &s->nodes[v->b.id - 1];
-	return (a->op == TG_X_arg && (uint32_t)a->k == in) || (b->op == TG_X_arg && (uint32_t)b->k == in);
-}
-
-/* ---- building the joint stage ------------------------------------------------------------------------------------------------- */
-
-static struct tg_map new_map(struct tg_arena *a, uint32_t rank, uint32_t n_dims)
-{
-	struct tg_map m = { rank, tg_alloc_n(a, rank, sizeof *m.index) };
-	for (uint32_t i = 0; i < rank; i++)
-		m.index[i] = (struct tg_index){ tg_alloc_n(a, n_dims, sizeof(int64_t)), 0, 1, 0, -1 };
-	return m;
-}
-
-/* `map` over the dimensions of a stage, rewritten: dimension d is sub[d] (an affine index over new dimensions). */
-static struct tg_map substitute(struct tg_arena *a, const struct tg_map *map, uint32_t n_old, const struct tg_index *sub, uint32_t n_new)
-{
-	struct tg_map out = new_map(a, map->rank, n_new);
-	for (uint32_t i = 0; i < map->rank; i++) {
-		struct tg_index *to = &out.index[i];
-		const struct tg_index *from = &map->index[i];
-		to->offset = from->offset;
-		to->div = from->div;
-		to->mod = from->mod;
-		to->gather = from->gather;
-		for (uint32_t d = 0; d < n_old; d++) {
-			to->offset += from->coef[d] * sub[d].offset;
-			for (uint32_t k = 0; k < n_new; k++)
-				to->coef[k] += from->coef[d] * sub[d].coef[k];
-		}
-	}
-	return out;
-}
-
-static bool same_map(const struct tg_map *a, const struct tg_map *b, uint32_t n_dims)
-{
-	if (a->rank != b->rank)
-		return false;
-	for (uint32_t i = 0; i < a->rank; i++) {
-		const struct tg_index *x = &a->index[i], *y = &b->index[i];
-		if (x->offset != y->offset || x->div != y->div || x->mod != y->mod || x->gather != y->gather ||
-		    memcmp(x->coef, y->coef, n_dims * sizeof *x->coef) != 0)
-			return false;
-	}
-	return true;
-}
-
-struct joint {
-	struct tg_arena *a;
-	struct tg_stage *s;
-	tg_val *operands;
-	uint32_t cap_ins, cap_nodes;
-};
-
-static struct joint joint_new(struct tg_module *m, uint32_t n_ins, uint32_t n_nodes)
-{
-	struct joint j = { .a = m->arena, .s = tg_alloc(m->arena, sizeof *j.s), .cap_ins = n_ins, .cap_nodes = n_nodes };
-	j.s->ins = tg_alloc_n(j.a, n_ins + 1, sizeof *j.s->ins);
-	j.s->nodes = tg_alloc_n(j.a, n_nodes + 1, sizeof *j.s->nodes);
-	j.operands = tg_alloc_n(j.a, n_ins + 2, sizeof *j.operands);
-	return j;
-}
-
-/* The number of an operand in the joint stage; equal reads of one tensor are one operand. */
-static uint32_t joint_in(struct joint *j, tg_val v, const struct tg_stage_in *in)
-{
-	for (uint32_t i = 0; i < j->s->n_ins; i++)
-		if (j->operands[i].id == v.id && j->s->ins[i].guarded == in->guarded && j->s->ins[i].fill == in->fill &&
-		    same_map(&j->s->ins[i].map, &in->map, j->s->n_dims))
-			return i;
-	j->s->ins[j->s->n_ins] = *in;
-	j->operands[j->s->n_ins] = v;
-	return j->s->n_ins++;
-}
-
-static tg_expr moved(tg_expr e, const tg_expr *to)
-{
-	return e.id ? to[e.id - 1] : e;
-}
-
-/* Copies a stage's nodes. in_of: new operand numbers; replaced: the operand whose value is `with` instead. */
-static void copy_nodes(struct joint *j, const struct tg_stage *from, const uint32_t *in_of, int64_t replaced, tg_expr with, const int *dim_of, tg_expr *to)
-{
-	for (uint32_t i = 0; i < from->n_nodes; i++) {
-		struct tg_node n = from->nodes[i];
-		if (n.op == TG_X_arg && n.k == replaced) {
-			to[i] = with;
-			continue;
-		}
-		if (n.op == TG_X_arg || n.op == TG_X_inside)
-			n.k = (int32_t)in_of[n.k];
-		if (n.op == TG_X_index)
-			n.k = dim_of[n.k];
-		n.a = moved(n.a, to);
-		n.b = moved(n.b, to);
-		n.c = moved(n.c, to);
-		j->s->nodes[j->s->n_nodes++] = n;
-		to[i] = (tg_expr){ j->s->n_nodes };
-	}
-}
-
-/* Is the value of node e one that memory type t holds exactly? */
-static bool holds(const struct joint *j, const struct tg_module *m, tg_expr e, enum tg_dtype t)
-{
-	const struct tg_node *n = &j->s->nodes[e.id - 1];
-	switch (n->op) {
-	case TG_X_wrap: case TG_X_sat: return n->k == (int32_t)t;
-	case TG_X_arg: return tg_value_get(m, j->operands[n->k])->dtype == t && !j->s->ins[n->k].guarded;
-	default: return n->dtype == t;
-	}
-}
-
-/* The tensor between the two stages goes, but what storing in it does to a value stays: rounding or wrapping to its type. */
-static tg_expr stored(struct joint *j, const struct tg_module *m, tg_expr e, enum tg_dtype t)
-{
-	if (holds(j, m, e, t))
-		return e;
-	j->s->nodes[j->s->n_nodes++] = (struct tg_node){ .op = TG_X_wrap, .dtype = j->s->nodes[e.id - 1].dtype, .k = (int32_t)t, .a = e };
-	return (tg_expr){ j->s->n_nodes };
-}
-
-static void replace_ops(struct pair *x, struct joint *j)
-{
-	struct tg_op *c = x->c;
-	uint32_t n = j->s->n_ins;
-	if (writes_in_part(c))
-		j->operands[n++] = c->in[c->n_in - 1];
-	c->in = j->operands;
-	c->n_in = n;
-	c->attrs[TG_AT(tile_stage, body)].stage = j->s;
-	c->prov = tg_prov_union(x->m, x->p->prov, c->prov);
-}
-
-/* ---- the consumer moves into the producer: c is elementwise over p's result ---------------------------------------------------------- */
-
-/* sub[d]: consumer dimension d in terms of producer dimensions. */
-static bool match_points(const struct pair *x, struct tg_index *sub, int *index_dim)
-{
-	const struct tg_stage *p = stage_of(x->p), *c = stage_of(x->c);
-	const struct tg_shape *shape = &tg_value_get(x->m, x->p->out[0])->shape;
-	int dim_of[TG_MAX_RANK];
-	if (!identity_out(p, shape, dim_of) || c->ins[x->in].guarded)
-		return false;
-	for (uint32_t d = 0; d < c->n_dims; d++) {
-		sub[d] = (struct tg_index){ tg_alloc_n(x->m->arena, p->n_dims, sizeof(int64_t)), 0, 1, 0, -1 };
-		index_dim[d] = -1;
-	}
-	for (uint32_t i = 0; i < shape->rank; i++) {
-		const struct tg_index *at = &c->ins[x->in].map.index[i];
-		int from = -1;
-		if (!plain(at) || at->offset)
-			return false;
-		for (uint32_t d = 0; d < c->n_dims; d++)
-			if (at->coef[d]) {
-				if (from >= 0 || at->coef[d] != 1)
-					return false;
-				from = (int)d;
-			}
-		if (from < 0) {
-			if (shape->dim[i] != 1)
-				return false;
-			continue;
-		}
-		if (c->dims[from].extent != shape->dim[i] || index_dim[from] >= 0)
-			return false;
-		if (dim_of[i] < 0)
-			continue;
-		sub[from].coef[dim_of[i]] = 1;
-		index_dim[from] = dim_of[i];
-	}
-	for (uint32_t d = 0; d < c->n_dims; d++)
-		if (index_dim[d] < 0 && c->dims[d].extent != 1)
-			return false;
-	return true;
-}
-
-static bool into_producer(struct pair *x)
-{
-	const struct tg_stage *p = stage_of(x->p), *c = stage_of(x->c);
-	struct tg_index sub[MAX_STAGE_DIMS];
-	int index_dim[MAX_STAGE_DIMS], same_dim[MAX_STAGE_DIMS];
-	if (c->n_reds || writes_in_part(x->p) || p->n_ins + c->n_ins - 1 > MAX_FUSED_OPERANDS || p->n_nodes + c->n_nodes > MAX_FUSED_NODES ||
-	    uses_gather(c) || mentions_inside(c) || !match_points(x, sub, index_dim))
-		return false;
-	for (uint32_t i = 0; i < c->n_nodes; i++)
-		if (c->nodes[i].op == TG_X_index && index_dim[c->nodes[i].k] < 0)
-			return false;
-	struct joint j = joint_new(x->m, p->n_ins + c->n_ins, p->n_nodes + c->n_nodes + 1);
-	uint32_t *in_of = tg_alloc_n(j.a, p->n_ins + c->n_ins, sizeof *in_of);
-	tg_expr *to = tg_alloc_n(j.a, p->n_nodes + c->n_nodes, sizeof *to);
-	j.s->n_dims = p->n_dims;
-	j.s->dims = p->dims;
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		same_dim[d] = (int)d;
-	for (uint32_t i = 0; i < p->n_ins; i++) {
-		j.s->ins[i] = p->ins[i];
-		j.operands[i] = x->p->in[i];
-		in_of[i] = i;
-	}
-	j.s->n_ins = p->n_ins;
-	copy_nodes(&j, p, in_of, -1, (tg_expr){ 0 }, same_dim, to);
-	j.s->n_reds = p->n_reds;
-	j.s->reds = p->reds; /* the producer's nodes keep their numbers */
-	tg_expr result = stored(&j, x->m, moved(p->outs[0].value, to), (enum tg_dtype)tg_value_get(x->m, x->p->out[0])->dtype);
-	/* what the consumer reads besides; its own operand keeps its number, read or not */
-	for (uint32_t i = 0; i < c->n_ins; i++) {
-		if (i == x->in)
-			continue;
-		struct tg_stage_in in = c->ins[i];
-		in.map = substitute(j.a, &c->ins[i].map, c->n_dims, sub, p->n_dims);
-		in_of[i] = joint_in(&j, x->c->in[i], &in);
-	}
-	copy_nodes(&j, c, in_of, x->in, result, index_dim, to);
-	j.s->n_outs = 1;
-	j.s->outs = tg_alloc(j.a, sizeof *j.s->outs);
-	j.s->outs[0].map = substitute(j.a, &c->outs[0].map, c->n_dims, sub, p->n_dims);
-	j.s->outs[0].value = moved(c->outs[0].value, to);
-	replace_ops(x, &j);
-	return true;
-}
-
-/* ---- the producer moves into the consumer: p is elementwise ------------------------------------------------------------------------------ */
-
-static int64_t points(const struct tg_stage *s)
-{
-	int64_t n = 1;
-	for (uint32_t d = 0; d < s->n_dims; d++)
-		if (__builtin_mul_overflow(n, s->dims[d].extent, &n))
-			return INT64_MAX;
-	return n;
-}
-
-static bool only_moves(const struct tg_stage *p)
-{
-	return p->n_nodes == 1 && p->nodes[0].op == TG_X_arg;
-}
-
-static bool may_inline(const struct pair *x, bool only_reader)
-{
-	const struct tg_stage *p = stage_of(x->p), *c = stage_of(x->c);
-	if (p->n_reds || writes_in_part(x->p) || uses_gather(p) || mentions_inside(p) || mentions_inside(c))
-		return false;
-	for (uint32_t i = 0; i < c->n_ins; i++)
-		for (uint32_t k = 0; k < c->ins[i].map.rank; k++)
-			if (c->ins[i].map.index[k].gather == (int32_t)x->in)
-				return false; /* an index list stays a tensor */
-	for (uint32_t k = 0; k < c->ins[x->in].map.rank; k++)
-		if (!plain(&c->ins[x->in].map.index[k]))
-			return false;
-	for (uint32_t i = 0; i < p->n_nodes; i++)
-		if (p->nodes[i].op == TG_X_index)
-			return false;
-	if (p->n_ins + c->n_ins - 1 > MAX_FUSED_OPERANDS || p->n_nodes + c->n_nodes > MAX_FUSED_NODES)
-		return false;
-	if (only_moves(p)) {
-		/* one guard or the other, not both; types must agree, since moving narrows nothing */
-		bool guards = p->ins[0].guarded && c->ins[x->in].guarded;
-		return !guards && tg_value_get(x->m, x->p->in[0])->dtype == tg_value_get(x->m, x->p->out[0])->dtype;
-	}
-	return only_reader && !c->ins[x->in].guarded && !is_factor(c, x->in) && points(c) <= points(p);
-}
-
-static bool into_consumer(struct pair *x, bool only_reader)
-{
-	const struct tg_stage *p = stage_of(x->p), *c = stage_of(x->c);
-	const struct tg_shape *shape = &tg_value_get(x->m, x->p->out[0])->shape;
-	int dim_of[TG_MAX_RANK], same_dim[MAX_STAGE_DIMS];
-	if (p->n_dims > MAX_STAGE_DIMS || c->n_dims > MAX_STAGE_DIMS || !may_inline(x, only_reader) || !identity_out(p, shape, dim_of))
-		return false;
-	/* a guard of the producer is tested by the consumer's points only where the consumer itself stays inside */
-	bool guarded = c->ins[x->in].guarded;
-	uint64_t fill = c->ins[x->in].fill;
-	struct tg_index sub[MAX_STAGE_DIMS];
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		sub[d] = (struct tg_index){ tg_alloc_n(x->m->arena, c->n_dims, sizeof(int64_t)), 0, 1, 0, -1 };
-	for (uint32_t i = 0; i < shape->rank; i++)
-		if (dim_of[i] >= 0)
-			sub[dim_of[i]] = c->ins[x->in].map.index[i];
-	if (guarded) { /* leaving the moved tensor must be leaving its source */
-		const struct tg_shape *from = &tg_value_get(x->m, x->p->in[0])->shape;
-		for (uint32_t i = 0; i < from->rank; i++) {
-			const struct tg_index *at = &p->ins[0].map.index[i];
-			uint32_t terms = 0;
-			for (uint32_t d = 0; d < p->n_dims; d++)
-				if (at->coef[d]) {
-					terms++;
-					if (at->coef[d] != 1 || p->dims[d].extent != from->dim[i] || !plain(at))
-						return false;
-				}
-			if (at->offset || terms > 1)
-				return false;
-		}
-		for (uint32_t d = 0; d < p->n_dims; d++) {
-			bool walked = false;
-			for (uint32_t i = 0; i < from->rank; i++)
-				walked |= p->ins[0].map.index[i].coef[d] != 0;
-			if (!walked)
-				return false; /* a broadcast dimension has no edge to leave by */
-		}
-	}
-	for (uint32_t i = 0; i < p->n_ins; i++)
-		for (uint32_t k = 0; k < p->ins[i].map.rank; k++)
-			if (!plain(&p->ins[i].map.index[k]))
-				return false;
-	struct joint j = joint_new(x->m, p->n_ins + c->n_ins, p->n_nodes + c->n_nodes + 1);
-	uint32_t *in_of = tg_alloc_n(j.a, p->n_ins + c->n_ins, sizeof *in_of);
-	tg_expr *to = tg_alloc_n(j.a, p->n_nodes + c->n_nodes, sizeof *to);
-	j.s->n_dims = c->n_dims;
-	j.s->dims = c->dims;
-	for (uint32_t d = 0; d < c->n_dims; d++)
-		same_dim[d] = (int)d;
-	/* The consumer's other operands first, in order, so that gathers keep naming their lists. */
-	uint32_t *c_in = tg_alloc_n(j.a, c->n_ins, sizeof *c_in);
-	for (uint32_t i = 0; i < c->n_ins; i++)
-		if (i != x->in) {
-			c_in[i] = j.s->n_ins;
-			j.s->ins[j.s->n_ins] = c->ins[i];
-			j.operands[j.s->n_ins++] = x->c->in[i];
-		}
-	for (uint32_t i = 0; i < j.s->n_ins; i++) {
-		j.s->ins[i].map = substitute(j.a, &j.s->ins[i].map, 0, NULL, c->n_dims);
-		const struct tg_map *from = &c->ins[i < x->in ? i : i + 1].map;
-		for (uint32_t k = 0; k < from->rank; k++) {
-			j.s->ins[i].map.index[k] = from->index[k];
-			if (from->index[k].gather >= 0)
-				j.s->ins[i].map.index[k].gather = (int32_t)c_in[from->index[k].gather];
-		}
-	}
-	for (uint32_t i = 0; i < p->n_ins; i++) {
-		struct tg_stage_in in = p->ins[i];
-		in.map = substitute(j.a, &p->ins[i].map, p->n_dims, sub, c->n_dims);
-		if (guarded) {
-			in.guarded = true;
-			in.fill = fill;
-		}
-		in_of[i] = joint_in(&j, x->p->in[i], &in);
-	}
-	tg_expr with = { 0 };
-	copy_nodes(&j, p, in_of, -1, with, same_dim, to);
-	with = stored(&j, x->m, moved(p->outs[0].value, to), (enum tg_dtype)tg_value_get(x->m, x->p->out[0])->dtype);
-	copy_nodes(&j, c, c_in, x->in, with, same_dim, to);
-	j.s->n_reds = c->n_reds;
-	j.s->reds = tg_alloc_n(j.a, c->n_reds + 1, sizeof *j.s->reds);
-	for (uint32_t i = 0; i < c->n_reds; i++)
-		j.s->reds[i] = (struct tg_reduction){ c->reds[i].combine, moved(c->reds[i].value, to) };
-	j.s->n_outs = 1;
-	j.s->outs = tg_alloc(j.a, sizeof *j.s->outs);
-	j.s->outs[0] = (struct tg_stage_out){ c->outs[0].map, moved(c->outs[0].value, to) };
-	replace_ops(x, &j);
-	return true;
-}
-
-/* ---- the walk --------------------------------------------------------------------------------------------------------------------------------- */
-
 static bool is_stage(const struct tg_op *op)
 {
-	return op && op->code == TG_TILE_stage;
+	return op && op->code == TG_TILE_stage && op->n_out == 1 && stage_of(op)->n_outs == 1;
 }
 
 /* A producer may read a tensor that a stage between the two writes into: the pass `own` copies that tensor then. */
-static bool fuse_operand(struct tg_pass *cx, struct tg_module *m, struct tg_op *c, uint32_t in, const uint32_t *uses)
+static bool fuse_operand(struct tg_module *m, struct tg_op *c, uint32_t in, const uint32_t *uses)
 {
-	struct tg_op *p = tg_value_get(m, c->in[in])->def;
-	if (!is_stage(p) || p->n_out != 1 || p == c || stage_of(p)->n_outs != 1 || stage_of(c)->n_outs != 1 || stage_of(p)->n_dims > MAX_STAGE_DIMS ||
-	    stage_of(c)->n_dims > MAX_STAGE_DIMS)
+	struct tg_pair x = { m, tg_value_get(m, c->in[in])->def, c, in };
+	if (!is_stage(x.p) || x.p == c)
 		return false;
-	bool only_reader = uses[p->out[0].id] == 1;
+	const struct tg_stage *p = stage_of(x.p);
+	if (tg_stage_beyond_lanes(p) != tg_stage_beyond_lanes(stage_of(c)) && !tg_stage_moves(p))
+		return false;
 	/* A value that is read twice by one consumer is handled when the copies have become one operand. */
-	struct pair x = { cx, m, p, c, in };
-	if (only_reader && into_producer(&x)) {
-		/* the joint stage runs where the consumer stood; everything the producer read is still there */
-		return true;
-	}
-	return into_consumer(&x, only_reader);
-}
-
-static void count(const struct tg_module *m, uint32_t *uses)
-{
-	memset(uses, 0, m->values.n * sizeof *uses);
-	for (const struct tg_op *op = m->body.first; op; op = op->next)
-		for (uint32_t i = 0; i < op->n_in; i++)
-			uses[op->in[i].id]++;
-	for (size_t i = 0; i < m->outputs.n; i++)
-		uses[m->outputs.at[i].value.id] += 2; /* must exist as a tensor */
+	bool only_reader = uses[x.p->out[0].id] == 1;
+	if (only_reader && tg_join_into_producer(&x))
+		return true; /* the joint stage runs where the consumer stood; everything the producer read is still there */
+	if (!tg_stage_moves(p) && (!only_reader || tg_stage_points(stage_of(c)) > tg_stage_points(p)))
+		return false;
+	if (!tg_join_fits_consumer(&x))
+		return false;
+	tg_join_into_consumer(&x);
+	return true;
 }
 
 bool pass_fuse(struct tg_pass *cx, struct tg_module *m)
 {
 	uint32_t *uses = tg_alloc_n(cx->scratch, m->values.n, sizeof *uses);
-	count(m, uses);
+	tg_count_readers(m, uses);
 	for (struct tg_op *c = m->body.first; c; c = c->next) {
 		for (uint32_t i = 0; is_stage(c) && i < stage_of(c)->n_ins; i++) {
-			struct tg_op *p = tg_value_get(m, c->in[i])->def;
-			tg_val from = c->in[i];
-			if (!fuse_operand(cx, m, c, i, uses))
+			struct tg_op *p = tg_value_get(m, c->in[i])->def, before = *c;
+			if (!fuse_operand(m, c, i, uses))
 				continue;
-			uses[from.id]--;
-			if (uses[from.id] == 0) {
+			tg_count_operands(&before, uses, -1);
+			tg_count_operands(c, uses, 1); /* equal operands of the two have become one */
+			if (uses[p->out[0].id] == 0) {
+				tg_count_operands(p, uses, -1);
 				tg_op_remove(p);
-			} else {
-				for (uint32_t k = 0; k < p->n_in; k++)
-					uses[p->in[k].id]++; /* moved elements: both read the source now */
 			}
 			i = UINT32_MAX; /* operands have been renumbered: look again from the first */
 		}

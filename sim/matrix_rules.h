@@ -38,6 +38,12 @@ static inline const char *swap_trap(const struct tg_core *now, const struct tg_i
 	return now->clock < now->array[in->f[0]].swap_ready ? "a swap before the last push has landed" : NULL;
 }
 
+/* Does it add to what is there? A true predicate f makes it overwrite. */
+static inline bool multiply_adds(const struct tg_core *now, const struct tg_insn *in)
+{
+	return in->f[5] && !(in->f[6] && now->p[in->f[6]]);
+}
+
 static inline const char *multiply_trap(const struct tg_core *now, const struct tg_insn *in, unsigned type)
 {
 	const struct tg_array *u = &now->array[in->f[0]];
@@ -47,7 +53,7 @@ static inline const char *multiply_trap(const struct tg_core *now, const struct 
 		return "a multiply outside the accumulator memory";
 	if (w->present && !array_same_class(w->type, type))
 		return "a multiply of another type than its weights";
-	for (int64_t r = first; in->f[5] && r < first + n; r++) {
+	for (int64_t r = first; multiply_adds(now, in) && r < first + n; r++) {
 		if (!u->acc_written[r])
 			return "a multiply adds to an accumulator row that was not written";
 	}

@@ -580,6 +580,8 @@ static void schedule(struct tg_sim *s, struct queue *q, struct transfer *x, cons
 	x->done = later(q->last_done, end + (cost->dram_cycles ? s->x->chip.dram_latency : 0));
 	q->last_done = x->done;
 	q->done[(x->number - 1) % s->x->chip.dma_depth] = x->done;
+	if (s->options.trace)
+		trace_transfer(s, x, begin, cost);
 }
 
 static bool some_of_random(struct tg_sim *s)

@@ -304,6 +304,8 @@ bool sim_run_bundle(struct tg_sim *s, bool *halted)
 	if (s->cycle >= s->options.max_cycles)
 		return sim_trap(s, "the cycle budget is used up", (int64_t)s->cycle, NULL);
 	uint64_t before = s->cycle;
+	if (s->options.trace)
+		trace_begin(s, c);
 	fetch_bundle(s, c, b);
 	if (b->n_births && !births(s, b))
 		return false;
@@ -316,6 +318,8 @@ bool sim_run_bundle(struct tg_sim *s, bool *halted)
 	s->fetched[b->prov]++;
 	c->bundles++;
 	c->cycles += 1 + stalls;
+	if (s->options.trace)
+		trace_end(s, c, b);
 	*halted = n.halt;
 	if (!n.halt)
 		go_on(s, &n);

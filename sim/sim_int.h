@@ -143,6 +143,8 @@ struct tg_sim {
 	uint64_t *fetched;           /* bundles by provenance, without idle ones */
 	struct tg_counters total;
 
+	struct tg_counters at_begin; /* of trace.c */
+	uint64_t cycle_at_begin;
 	struct jit jit;
 
 	/* the trap, if any */
@@ -170,6 +172,10 @@ void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
 /* fetch.c */
 void fetch_reset(struct tg_sim *s, uint32_t entry_word);
 void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded *b);
+/* trace.c; only when options.trace is set. A bundle's share is what its counters gain between begin and end. */
+void trace_begin(struct tg_sim *s, const struct tg_counters *c);
+void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);
+void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
 /* exec.c */
 bool sim_run_bundle(struct tg_sim *s, bool *halted);
 /* Adds what an instruction moved to the counters; the occupancy is counted apart. */

@@ -367,6 +367,8 @@ void jit_begin(struct tg_sim *s, bool wait)
 void jit_open(struct tg_sim *s)
 {
 	const uint64_t nanoseconds = 1000000000;
+	if (s->options.trace) /* the interpreter keeps the record */
+		return;
 	if (s->options.engine == TG_ENGINE_JIT)
 		jit_begin(s, true);
 	else if (s->options.engine == TG_ENGINE_DEFAULT)

@@ -1,6 +1,6 @@
 /* binaries.c: asm, disasm, verify, chips. */
 #include "chip_random.h"
-#include "tool.h"
+#include "profile.h"
 
 #include <string.h>
 
@@ -50,6 +50,12 @@ enum tg_status run_chips(struct tool *t)
 {
 	struct tg_chip c;
 	const char *one = option(t, "print");
+	if (t->args.n == 2 && strcmp(t->args.at[0], "compare") == 0)
+		return chips_compare(t, t->args.at[1]);
+	if (t->args.n) {
+		tg_usage(&t->diag, TG_NOWHERE, "tegula chips takes nothing, or: compare MODEL.onnx --chips A,B,C");
+		return TG_ERR_USAGE;
+	}
 	if (one) {
 		if (tg_chip_load(&t->diag, t->arena, one, &c))
 			printf("%s", tg_chip_print(t->arena, &c));

@@ -27,6 +27,18 @@ bool sim_options(struct tool *t, struct tg_sim_options *o)
 	return true;
 }
 
+/* Relative error that rounding matrix inputs may cause: 2^-9 of each factor for bf16, grown by cancellation; f16 has three bits more. */
+bool narrow_tolerance(const struct tg_compile_options *o, struct tg_tolerance *tol)
+{
+	bool narrow = o->precision == TG_bf16 || o->precision == TG_f16;
+	double most = o->precision == TG_bf16 ? 0.02 : 0.0025;
+	if (narrow && !(tol->use_nrmse && tol->nrmse > most)) {
+		tol->use_nrmse = true;
+		tol->nrmse = most;
+	}
+	return narrow;
+}
+
 static bool add_bound(struct tool *t, const char *s, struct tg_input_value *out)
 {
 	const char *eq = strchr(s, '=');

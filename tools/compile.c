@@ -9,7 +9,6 @@ static void pass_options(struct tool *t, struct tg_pass_run *r, struct tg_buf *t
 	r->print_after = option(t, "print-after");
 	r->stop_after = option(t, "stop-after");
 	r->dump_dir = option(t, "dump-dir");
-	r->skip = option(t, "skip");
 	r->verify_each = flag(t, "verify-each");
 	r->time_passes = flag(t, "time-passes");
 	tg_buf_init(text, t->arena);

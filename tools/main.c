@@ -8,7 +8,8 @@
 static void print_help(const struct verb *v)
 {
 	printf("usage: tegula %s [options] %s\n\n%s\n\noptions:\n", v->name, v->args, v->doc);
-	for (const struct option_row *o = v->options; o->name; o++) {
+	const struct option_row *o;
+	for (size_t i = 0; (o = verb_option(v, i)); i++) {
 		char left[64];
 		snprintf(left, sizeof left, "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 		printf("  %-30s %s\n", left, o->doc);
@@ -34,7 +35,8 @@ static void print_completion(void)
 	printf("\"\n\telse\n\t\tcase ${COMP_WORDS[1]} in\n");
 	for (const struct verb *v = tg_verbs; v->name; v++) {
 		printf("\t\t%s) words=\"", v->name);
-		for (const struct option_row *o = v->options; o->name; o++)
+		const struct option_row *o;
+		for (size_t i = 0; (o = verb_option(v, i)); i++)
 			printf("--%s ", o->name);
 		printf("\" ;;\n");
 	}
@@ -43,10 +45,11 @@ static void print_completion(void)
 
 static const struct option_row *find_option(const struct verb *v, const char *name, size_t n)
 {
-	for (const struct option_row *o = v->options; o->name; o++)
+	const struct option_row *o;
+	for (size_t i = 0; (o = verb_option(v, i)); i++)
 		if (strlen(o->name) == n && memcmp(o->name, name, n) == 0)
-			return o;
-	return NULL;
+			break;
+	return o;
 }
 
 static bool parse_options(struct tool *t, int argc, char **argv)

@@ -12,7 +12,7 @@ static bool has_ending(const char *path, const char *ending)
 	return n >= e && strcmp(path + n - e, ending) == 0;
 }
 
-static bool read_inputs(struct tool *t, struct tg_tensor_list *out)
+bool case_inputs(struct tool *t, struct tg_tensor_list *out)
 {
 	struct tg_data_set set = { 0 };
 	if (option(t, "data")) {
@@ -33,7 +33,7 @@ static bool read_inputs(struct tool *t, struct tg_tensor_list *out)
 	return true;
 }
 
-static bool load_or_compile(struct tool *t, const struct tg_tensor_list *inputs, struct case_run *r)
+bool case_load(struct tool *t, const struct tg_tensor_list *inputs, struct case_run *r)
 {
 	struct tg_compile_options o;
 	struct tg_file f;
@@ -149,7 +149,7 @@ enum tg_status run_run(struct tool *t)
 	struct tg_sim_options s;
 	struct tg_tensor_list inputs = { 0 };
 	int64_t seed = 0;
-	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !read_inputs(t, &inputs) || !load_or_compile(t, &inputs, &r) ||
+	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !case_inputs(t, &inputs) || !case_load(t, &inputs, &r) ||
 	    !case_execute(t, &s, &inputs, (uint64_t)seed, &r) || !write_outputs(t, &r))
 		return status_of(t, TG_ERR_INTERNAL);
 	if (option(t, "top-k") && r.compiled.exe.outputs.n)
@@ -172,10 +172,20 @@ static bool number_option(struct tool *t, const char *name, double *out)
 	return tg_usage(&t->diag, TG_NOWHERE, "option --%s is '%s', expected a number", name, tg_quoted(t->arena, s));
 }
 
-/* What the evaluator says of the module that was compiled. */
-static bool evaluate(struct tool *t, struct case_run *r, struct tg_tensor_list *want)
+/* What the evaluator says of the module that was compiled; for a narrow precision, of the same module in f32. */
+static bool evaluate(struct tool *t, struct case_run *r, const struct tg_compile_options *o, const struct tg_tensor_list *inputs, bool narrow, struct tg_tensor_list *want)
 {
 	const struct tg_module *m = r->compiled.module;
+	struct tg_compile_options wide = *o;
+	struct case_run reference = { 0 };
+	wide.precision = TG_f32;
+	wide.keep_f32 = NULL;
+	wide.no_code = true;
+	if (narrow) {
+		if (!case_compile(t, t->args.at[0], &wide, inputs, &reference))
+			return false;
+		m = reference.compiled.module;
+	}
 	struct tg_tensor *out = tg_alloc_n(t->arena, m->outputs.n + 1, sizeof *out);
 	if (!tg_eval_module(&t->diag, t->arena, m, r->inputs, out, NULL, NULL))
 		return false;
@@ -200,7 +210,7 @@ static bool compare_in_order(struct tool *t, const struct case_run *r, const str
 			double v = tg_get_f64(want->at[i].t.dtype, want->at[i].t.data, (size_t)k);
 			squares += isfinite(v) ? v * v : 0;
 		}
-		if (n)
+		if (n && !mine.use_nrmse)
 			mine.atol += NODE_RMS_TOLERANCE * sqrt(squares / (double)n);
 		tg_compare(&r->outputs[i], &want->at[i].t, &mine, &c);
 		json_array_append_new(rows, comparison_row(x->outputs.at[i].name, &c));
@@ -213,6 +223,17 @@ static bool compare_in_order(struct tool *t, const struct case_run *r, const str
 		tg_buf_printf(why, "; %zu of %zu differ", n_bad, x->outputs.n);
 	printf("%zu results compared\n", x->outputs.n);
 	return n_bad == 0;
+}
+
+/* The largest normalised error of all outputs. */
+static void print_errors(size_t n, json_t *rows)
+{
+	double most = 0;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *v = json_object_get(json_array_get(rows, i), "nrmse");
+		most = fmax(most, json_is_number(v) ? json_number_value(v) : INFINITY);
+	}
+	printf("largest nrmse of an output: %.3g\n", most);
 }
 
 enum tg_status run_check(struct tool *t)
@@ -233,10 +254,10 @@ enum tg_status run_check(struct tool *t)
 	    !option_number(t, "seed", 0, INT64_MAX, &seed) || (option(t, "data") && !tg_data_set_read(&t->diag, t->arena, option(t, "data"), &set)) ||
 	    !case_compile(t, t->args.at[0], &o, &set.inputs, &r) || !case_execute(t, &s, &set.inputs, (uint64_t)seed, &r))
 		return status_of(t, TG_ERR_INTERNAL);
-	bool by_evaluator = !option(t, "data") || o.keep_all;
+	bool narrow = !option(t, "rtol") && !option(t, "atol") && narrow_tolerance(&o, &tol), by_evaluator = !option(t, "data") || o.keep_all;
 	if (by_evaluator)
 		set.outputs = (struct tg_tensor_list){ 0 };
-	if (by_evaluator && !evaluate(t, &r, &set.outputs))
+	if (by_evaluator && !evaluate(t, &r, &o, &set.inputs, o.precision == TG_bf16 || o.precision == TG_f16, &set.outputs))
 		return status_of(t, TG_ERR_INTERNAL);
 	json_t *rows = json_array();
 	if (o.keep_all)
@@ -245,6 +266,8 @@ enum tg_status run_check(struct tool *t)
 		case_compare(t, &r, &set.outputs, &tol, &ok, &why, rows);
 	put(t->report, "outputs", rows);
 	put(t->report, "counters", json_counters(tg_sim_counters(r.session.sim)));
+	if (narrow)
+		print_errors(r.compiled.exe.outputs.n, rows);
 	printf("%s: %s %s\n", tg_quoted(t->arena, t->args.at[0]), ok ? "agrees with" : "differs from", by_evaluator ? "the evaluator" : "the expected outputs");
 	if (!ok)
 		printf("%s\n", why.at);

@@ -179,6 +179,7 @@ static json_t *run_case(struct tool *t, const struct one_case *c)
 	struct case_result r = { .status = "pass", .bound = json_array() };
 	char *tolerance = tg_asprintf(t->arena, "%s/tolerance.json", c->path), *model = tg_asprintf(t->arena, "%s/model.onnx", c->path);
 	bool ok = compile_options(t, &o) && sim_options(t, &s) && tg_tolerance_read(&t->diag, t->arena, tolerance, &tol);
+	narrow_tolerance(&o, &tol);
 	uint32_t sets = count_sets(c->path), run = 0;
 	for (uint32_t i = 0; ok && i < sets && strcmp(r.status, "pass") == 0; i++) {
 		struct stat st;

@@ -71,6 +71,34 @@ static bool dim_option(struct tool *t, const char *s, struct tg_dim_binding *out
 	return true;
 }
 
+/* The passes of --skip and of every --no-PASS. */
+static const char *skipped(struct tool *t)
+{
+	const char *list = option(t, "skip");
+	for (size_t i = 0; i < t->given.n; i++)
+		for (uint32_t k = 0; k < tg_n_passes; k++)
+			if (strncmp(t->given.at[i].name, "no-", 3) == 0 && strcmp(t->given.at[i].name + 3, tg_passes[k].name) == 0)
+				list = list ? tg_asprintf(t->arena, "%s,%s", list, tg_passes[k].name) : tg_passes[k].name;
+	return list;
+}
+
+static bool precision_option(struct tool *t, struct tg_compile_options *o)
+{
+	static const struct { const char *name; enum tg_dtype t; } modes[] = { { "f32", TG_f32 }, { "bf16", TG_bf16 }, { "f16", TG_f16 }, { "mixed", TG_bf16 } };
+	const char *s = option(t, "precision");
+	o->keep_f32 = option(t, "keep-f32");
+	for (size_t i = 0; s && i < TG_ARRAY_LEN(modes); i++)
+		if (strcmp(s, modes[i].name) == 0)
+			o->precision = modes[i].t;
+	if (s && o->precision == TG_none)
+		return tg_usage(&t->diag, TG_NOWHERE, "option --precision is '%s', expected f32, bf16, f16 or mixed", tg_quoted(t->arena, s));
+	if (o->keep_f32 && (o->precision == TG_none || o->precision == TG_f32))
+		return tg_usage(&t->diag, TG_NOWHERE, "option --keep-f32 needs --precision bf16, f16 or mixed");
+	if (s && strcmp(s, "mixed") == 0 && !o->keep_f32)
+		return tg_usage(&t->diag, TG_NOWHERE, "--precision mixed needs --keep-f32 NODE,...");
+	return true;
+}
+
 bool compile_options(struct tool *t, struct tg_compile_options *o)
 {
 	int64_t unroll = 0, window = 0;
@@ -81,7 +109,9 @@ bool compile_options(struct tool *t, struct tg_compile_options *o)
 			return false;
 	o->import.dims = dims.at;
 	o->import.n_dims = (uint32_t)dims.n;
-	o->passes.skip = option(t, "skip");
+	o->passes.skip = skipped(t);
+	if (!precision_option(t, o))
+		return false;
 	if (!option_number(t, "unroll", 1, 16, &unroll) || !option_number(t, "window", 1, 4096, &window))
 		return false;
 	o->codegen = (struct tg_codegen_options){ .window = (uint32_t)window, .unroll = (uint32_t)unroll };

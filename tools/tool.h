@@ -29,6 +29,8 @@ struct verb {
 	int min_args, max_args; /* max -1: any number */
 };
 extern const struct verb tg_verbs[]; /* ends with a NULL name */
+/* Option i of a verb: its own rows, then --no-PASS for each optional pass where the verb runs them; NULL behind the last. */
+const struct option_row *verb_option(const struct verb *v, size_t i);
 
 const char *option(const struct tool *t, const char *name); /* the last one given, or NULL */
 bool flag(const struct tool *t, const char *name);
@@ -40,11 +42,14 @@ enum tg_status status_of(const struct tool *t, enum tg_status ok);
 void print_messages(const struct tg_diag *d);
 
 /* Options of every verb that compiles, and what they say. */
-extern const struct option_row compile_option_rows[];
+#define PRECISION_OPTIONS                                                                                                                  \
+	{ "precision", "f32|bf16|f16|mixed", "type of matrix inputs; sums and all else are f32 (default f32); mixed: bf16 but for --keep-f32" },   \
+	{ "keep-f32", "NODE,...", "ONNX nodes whose matrix inputs stay f32" }
 #define COMPILE_OPTIONS                                                                                                                    \
 	{ "chip", "NAME|FILE", "chip to compile for (default t1); `tegula chips` lists them" },                                             \
 	{ "dim", "NAME=N", "value of a symbolic dimension; INPUT:AXIS=N for an unnamed one, '*=N' for all others" },                        \
 	{ "bind", "INPUT=FILE", "value of an input that decides a shape or an axis (.npy, .pb)" },                                          \
+	PRECISION_OPTIONS,                                                                                                                  \
 	{ "no-host", NULL, "refuse a model of which a part would run on the host" },                                                        \
 	{ "skip", "PASS,...", "leave passes out (ablation)" },                                                                              \
 	{ "unroll", "N", "most copies of an inner body (default 8)" },                                                                      \
@@ -73,5 +78,7 @@ enum tg_status run_opt(struct tool *t);
 enum tg_status run_asm(struct tool *t);
 enum tg_status run_disasm(struct tool *t);
 enum tg_status run_verify(struct tool *t);
+enum tg_status run_alloc(struct tool *t);
+enum tg_status run_profile(struct tool *t);
 
 #endif

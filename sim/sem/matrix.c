@@ -511,7 +511,7 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	const struct tg_weights *w = &u->set[u->active];
 	int64_t first = array_place(now, in);
 	uint32_t n = (uint32_t)in->f[4], entered[MAX_ROWS * 256];
-	bool add = in->f[5] != 0, plain = type == TG_ARRAY_f32 && w->uniform;
+	bool add = multiply_adds(now, in), plain = type == TG_ARRAY_f32 && w->uniform;
 	next->trap = multiply_trap(now, in, type);
 	next->at = first;
 	if (next->trap)
@@ -533,7 +533,7 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	}
 	next->macs = w->present * n;
 	next->mac_type = (uint8_t)type;
-	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (in->f[5] ? 8 : 4);
+	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (multiply_adds(now, in) ? 8 : 4);
 }
 SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32); }
 SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16); }

@@ -69,7 +69,8 @@ static bool try_tir(struct input *x)
 		abort();
 	struct tg_chip *chip = tg_alloc(x->a, sizeof *chip);
 	struct tg_codegen_options o = { 0 };
-	struct tg_pass cx = { x->d, tg_arena_new(x->h), chip, &o };
+	struct tg_options options = { .codegen = &o };
+	struct tg_pass cx = { x->d, tg_arena_new(x->h), chip, &options };
 	struct tg_pass_run run = { .passes = tg_passes, .n_passes = tg_n_passes, .verify_each = true };
 	struct tg_exe exe = { 0 };
 	if (!tg_chip_load(x->d, x->a, rng_chance(x->r, 50) ? "t1" : "t1-edge", chip))

@@ -24,6 +24,7 @@ struct config {
 	uint64_t chip_seed;
 	bool no_fusion, verify;
 	uint32_t unroll, window;
+	enum tg_dtype precision; /* narrow: the reference is the module behind the passes */
 	struct tg_sim_options sim;
 };
 enum verdict { AGREES, ON_HOST, DIFFERS, FAILS, INVALID };
@@ -36,8 +37,8 @@ static const char *config_text(struct tg_arena *a, const struct config *c)
 {
 	static const char *const chips[] = { "t1", "t1-edge", "tight", "random" };
 	static const char *const dma[] = { "early", "late", "random" };
-	return tg_asprintf(a, "chip %s:%llu unroll %u window %u%s dma %s:%llu", chips[c->chip], (unsigned long long)c->chip_seed, c->unroll, c->window,
-			   c->no_fusion ? " no fusion" : "", dma[c->sim.dma], (unsigned long long)c->sim.seed);
+	return tg_asprintf(a, "chip %s:%llu unroll %u window %u%s precision %s dma %s:%llu", chips[c->chip], (unsigned long long)c->chip_seed, c->unroll, c->window,
+			   c->no_fusion ? " no fusion" : "", tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
 }
 
 static bool load_chip(struct tg_diag *d, struct tg_arena *a, const struct config *c, struct tg_chip *out)
@@ -89,12 +90,20 @@ static struct tg_tensor *make_inputs(struct tg_diag *d, struct tg_arena *a, cons
 	return in;
 }
 
+/* `widen` changes what is rounded: only where the reference is the module behind it. */
+static const char *passes_left_out(const struct config *c)
+{
+	bool same = c->precision == TG_none;
+	return c->no_fusion ? same ? "fuse,widen" : "fuse" : same ? "widen" : NULL;
+}
+
 static bool compile(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct config *c, struct tg_exe *x, struct tg_buf *why)
 {
 	struct tg_chip *chip = tg_alloc(a, sizeof *chip);
 	struct tg_codegen_options o = { .unroll = c->unroll, .window = c->window };
-	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), chip, &o };
-	struct tg_pass_run run = { .passes = tg_passes, .n_passes = tg_n_passes, .verify_each = true, .skip = c->no_fusion ? "fuse" : NULL };
+	struct tg_options options = { .precision = c->precision, .codegen = &o };
+	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), chip, &options };
+	struct tg_pass_run run = { .passes = tg_passes, .n_passes = tg_n_passes, .verify_each = true, .skip = passes_left_out(c) };
 	bool ok = load_chip(d, a, c, chip) && tg_run_passes(&cx, m, &run) && tg_codegen(d, a, m, chip, &o, x);
 	x->version = "fuzz";
 	x->flags = "";
@@ -118,7 +127,12 @@ static enum verdict run_one(struct tg_arena *a, struct tg_module *m, const struc
 		messages(&d, why);
 		return FAILS;
 	}
-	struct tg_tensor *out = tg_alloc_n(a, m->outputs.n + 1, sizeof *out);
+	struct tg_tensor *out = tg_alloc_n(a, m->outputs.n + 1, sizeof *out), *narrow = tg_alloc_n(a, m->outputs.n + 1, sizeof *narrow);
+	if (c->precision != TG_none && !tg_eval_module(&d, a, m, in, narrow, NULL, NULL)) {
+		messages(&d, why);
+		return FAILS;
+	}
+	want = c->precision != TG_none ? narrow : want;
 	struct tg_sim_options sim = c->sim;
 	sim.max_cycles = UINT64_C(1) << 30;
 	tg_session_open(&s, a, &x, &sim);
@@ -260,6 +274,8 @@ static struct config some_config(struct rng *r, int chip)
 	c.window = rng_chance(r, 60) ? 0 : (uint32_t)1 << rng_range(r, 0, 8);
 	c.sim.dma = (enum tg_dma_mode)rng_range(r, 0, 2);
 	c.sim.seed = rng_next(r) % 1000;
+	if (rng_chance(r, 40))
+		c.precision = rng_chance(r, 50) ? TG_bf16 : TG_f16;
 	return c;
 }
 

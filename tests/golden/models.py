@@ -44,6 +44,17 @@ FILES = {
         [node("Relu", ["x"], ["t"], name="relu"), node("Cast", ["t"], ["d"], [attr_i("to", DOUBLE)], name="wide"), node("Exp", ["d"], ["y"], name="exp")],
         outputs=[value("y", DOUBLE, [2, 3])],
     ),
+    "matmul.onnx": simple([node("MatMul", ["x", "w"], ["y"], name="mm")], inits=[floats("w", [3, 3])]),
+    "groups/model.onnx": simple(
+        [node("GroupNormalization", ["x", "scale", "bias"], ["y"], [attr_i("num_groups", 2), attr_f("epsilon", 0.0)], name="norm")],
+        [value("x", FLOAT, [1, 4])], [value("y", FLOAT, [1, 4])], [floats("scale", [1], [2.0]), floats("bias", [2], [10.0, 20.0])], opset=18),
+    "groups/test_data_set_0/input_0.pb": pb("x", [1, 4], [1.0, 3.0, 5.0, 9.0]),
+    "groups/test_data_set_0/output_0.pb": pb("y", [1, 4], [8.0, 12.0, 18.0, 22.0]),
+    "weights/model.onnx": simple(
+        [node("NegativeLogLikelihoodLoss", ["x", "t", "w"], ["y"], [attr_s("reduction", "none")], name="loss")],
+        [value("x", FLOAT, [3, 3])], [value("y", FLOAT, [3])], [int64s("t", [1, 0, 2]), floats("w", [2], [2.0, 3.0])]),
+    "weights/test_data_set_0/input_0.pb": pb("x", [3, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]),
+    "weights/test_data_set_0/output_0.pb": pb("y", [3], [-6.0, -8.0, 0.0]),
     "x.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".ljust(69) + b"\n") + struct.pack("<6f", *SIX),
     "bad.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }".ljust(69) + b"\n") + struct.pack("<6f", *SIX),
 }

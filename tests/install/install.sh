@@ -24,7 +24,7 @@ exported=$(nm -g --defined-only "$libdir/libtegula.a" | awk 'NF == 3 { print $3 
 	"$cc" -std=c11 "$source/examples/api/classify.c" $(pkg-config --cflags tegula) "$libdir/libtegula.a" \
 		$(pkg-config --static --libs tegula | sed 's/-ltegula//g') -o "$prefix/static"
 }
-for chip in t1 t1-edge "$prefix/share/tegula/chips/t1-edge.yaml"; do
+for chip in t1 t1-edge v4i "$prefix/share/tegula/chips/t1-edge.yaml"; do
 	"$prefix/shared" "$model" "$chip" | tee "$prefix/out.shared"
 	"$prefix/static" "$model" "$chip" | cmp - "$prefix/out.shared"
 	grep -q '^probabilities\[[0-9]\] = 0\.[0-9]* after [0-9]* cycles$' "$prefix/out.shared"

@@ -308,9 +308,5 @@ int main(void)
 	tcase_add_loop_test(t, cases, 0, n_cases());
 	tcase_add_test(t, every_message_has_a_case);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -2,9 +2,9 @@
 #ifndef TG_TEST_HARNESS_H
 #define TG_TEST_HARNESS_H
 
+#include "check_run.h"
 #include "sim.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 

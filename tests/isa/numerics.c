@@ -2,10 +2,10 @@
  *
  * MPFR gives the exact value to 80 bits; the error is measured in units of the last place of the result's binade. A stride of the whole
  * float range is tested, with TG_NUMERICS_STRIDE=1 all of it. */
-#include "numerics.h"
+#include "check_run.h"
 #include "isa.h"
+#include "numerics.h"
 
-#include <check.h>
 #include <math.h>
 #include <mpfr.h>
 #include <stdlib.h>
@@ -163,9 +163,5 @@ int main(void)
 	tcase_add_test(t, exp2_ends);
 	tcase_add_loop_test(t, narrow_formats, 0, TG_ARRAY_LEN(formats));
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -641,10 +641,10 @@ static void multiply_case(const char *chip, unsigned type, const struct matrix_c
 		}
 	}
 	EMIT(b.p, swap, 0);
-	emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 6, (int64_t[]){0, 3, 0, 8, m->n, 0});
+	emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 7, (int64_t[]){0, 3, 0, 8, m->n, 0, 0});
 	EMIT(b.p, idle, 300);
 	if (m->add)
-		emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 6, (int64_t[]){0, 3, 0, 8, m->n, 1});
+		emit_n(b.p, (enum tg_opcode)(TG_I_mul_f32 + type), 7, (int64_t[]){0, 3, 0, 8, m->n, 1, 0});
 	EMIT(b.p, idle, 300);
 	EMIT(b.p, mrd, 4, 0, 0, 8, m->n);
 	bench_run(&b);
@@ -804,9 +804,5 @@ int main(void)
 	tcase_add_loop_test(t, matrix, 0, TG_ARRAY_LEN(matrix_cases));
 	tcase_add_loop_test(t, transfers, 0, 3);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

@@ -9,7 +9,7 @@ ROOT = sys.argv[1]
 # Written in two parts, so that this file does not name them.
 PLACES = re.compile(r"(?<![\w.])/(?:%s)(?:/|\b)" % "|".join(a + b for a, b in (("ho", "me"), ("ro", "ot"), ("Us", "ers"), ("wo", "rk"), ("m", "nt"), ("sr", "v"), ("worksp", "ace"))))
 HOSTS = re.compile(r"\b[a-z]+://([A-Za-z0-9.-]+)")
-KNOWN = {"www.apache.org", "onnx.ai", "github.com", "numpy.org", "doi.org", "localhost"}
+KNOWN = {"www.apache.org", "onnx.ai", "github.com", "numpy.org", "doi.org", "www.w3.org", "localhost"}
 REGISTRY = re.compile("|".join(a + b for a, b in (("artif", "actory"), ("index-", "url"), ("extra-in", "dex"), ("py", r"pi\."), ("goprox", "y"), ("_authTok", "en"))), re.I)
 
 

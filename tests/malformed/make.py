@@ -244,6 +244,8 @@ def nodes():
              int64s("one", [1]), floats("fzero", [], [0.0]), floats("fbig", [], [1e30])]
     for name, n in bad.items():
         put("node-" + name, simple([n], outputs=[value("y")], inits=inits), "3 4 5")
+    reduces = node("ScatterND", ["x", "at", "w"], ["y"], [attr_s("reduction", "invalid")])
+    put("scatter-reduction", simple([reduces], outputs=[value("y")], inits=[int64s("at", [0], [1, 1]), floats("w", [1, 3])], opset=18), UNSUPPORTED, "the operator knows")
     put("shape-from-input", simple([node("Reshape", ["x", "s"], ["y"])], inputs=[value("x", FLOAT, [2, 3]), value("s", INT64, [1])], outputs=[value("y")]), UNSUPPORTED, "bind it")
     put("shape-from-float", simple([node("Cast", ["x"], ["s"], [attr_i("to", INT64)]), node("Reshape", ["x", "s"], ["y"])], inputs=[value("x", FLOAT, [1])], outputs=[value("y")]), UNSUPPORTED, "not an integer")
     put("memory-huge", simple([node("ConstantOfShape", ["s"], ["y"])], outputs=[value("y")], inits=[int64s("s", [1 << 30, 1 << 20])]), "0 5")

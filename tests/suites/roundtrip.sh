@@ -7,13 +7,16 @@ trap 'rm -rf "$work"' EXIT
 n=0
 for model in "$@"; do
 	[ -f "$model" ] || continue
-	"$tegula" compile "$model" --dim '*=1' -o "$work/a.tgx" 2>/dev/null || { echo "$model does not compile"; exit 1; }
-	for pass in fold_affine expand fuse split_i64 select; do
+	for how in f32:fold_affine f32:expand f32:fuse f32:split_i64 f32:select bf16:expand bf16:precision; do
+		pass=${how#*:}
+		precision="--precision ${how%:*}"
+		[ "$how" != f32:fold_affine ] && [ "$how" != bf16:expand ] ||
+			"$tegula" compile "$model" --dim '*=1' $precision -o "$work/a.tgx" 2>/dev/null || { echo "$model does not compile"; exit 1; }
 		n=$((n + 1))
 		rm -f "$work/b.tgx"
-		"$tegula" compile "$model" --dim '*=1' --print-after $pass --stop-after $pass >"$work/x.tir" 2>/dev/null &&
+		"$tegula" compile "$model" --dim '*=1' $precision --print-after $pass --stop-after $pass >"$work/x.tir" 2>/dev/null &&
 			"$tegula" compile "$work/x.tir" -o "$work/b.tgx" 2>"$work/err" && cmp "$work/a.tgx" "$work/b.tgx" ||
-			{ echo "$model differs after $pass"; cat "$work/err"; exit 1; }
+			{ echo "$model differs after $pass in ${how%:*}"; cat "$work/err"; exit 1; }
 	done
 done
 [ $n -gt 0 ] || { echo "skipped: the models are not on this machine"; exit 77; }

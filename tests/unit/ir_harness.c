@@ -142,12 +142,3 @@ bool h_next(const struct tg_shape *s, int64_t *at)
 	}
 	return false;
 }
-
-int h_main(Suite *s)
-{
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -2,8 +2,7 @@
 #ifndef IR_HARNESS_H
 #define IR_HARNESS_H
 
-#include <check.h>
-
+#include "check_run.h"
 #include "ir.h"
 
 enum { H_MAX_IN = 8 };
@@ -41,6 +40,5 @@ void h_run_module(struct h *h, tg_val y);
 double h_at(const struct tg_tensor *t, const int64_t *at); /* element */
 double h_at_broadcast(const struct tg_tensor *t, const int64_t *at, uint32_t rank);
 bool h_next(const struct tg_shape *s, int64_t *at);
-int h_main(Suite *s);
 
 #endif

@@ -1,9 +1,10 @@
 /* test_base.c: the heap with its budget and failing allocations, checked sizes, quoting, SHA-256, conversions of every element type against rules
  * stated here in another way, files written whole or not at all. */
+#include "check_run.h"
 #include "base.h"
 
-#include <check.h>
 #include <dirent.h>
+#include <locale.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,14 +17,14 @@
 static struct tg_heap heap;
 static struct tg_arena *a;
 static struct tg_diag d;
-static char folder[64];
+static char folder[4096];
 
 static void begin(void)
 {
 	tg_heap_init(&heap);
 	a = tg_arena_new(&heap);
 	tg_diag_init(&d, a);
-	strcpy(folder, "/tmp/tg_base_XXXXXX");
+	temporary_name(folder, sizeof folder);
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 
@@ -347,6 +348,44 @@ START_TEST(small_floats_round_to_nearest_even)
 }
 END_TEST
 
+/* Every sixteenth-bit boundary of f32 and its neighbours, against the definition above. */
+START_TEST(f32_narrows_to_nearest_even)
+{
+	const enum tg_dtype types[] = { TG_bf16, TG_f16 };
+	for (uint64_t i = 0; i < UINT64_C(1) << 32; i += 9973) {
+		uint32_t bits[3] = { (uint32_t)i, ((uint32_t)i & 0xffff0000) | 0x8000, ((uint32_t)i & 0xffffe000) | 0x1000 };
+		for (int k = 0; k < 3; k++)
+			for (int t = 0; t < 2; t++) {
+				float f;
+				uint16_t have, want;
+				memcpy(&f, &bits[k], sizeof f);
+				tg_narrow_f32(types[t], &have, &bits[k], 1);
+				tg_put_f64(types[t], &want, 0, (double)f);
+				ck_assert_uint_eq(have, isnan(f) ? (types[t] == TG_bf16 ? 0x7fc0 : 0x7e00) : want);
+			}
+	}
+}
+END_TEST
+
+/* A locale with a comma, and one whose point has two bytes, where the machine has them; the plain one always. */
+START_TEST(numbers_ignore_the_locale)
+{
+	const char *const locales[] = { "C", "de_DE.UTF-8", "fr_FR.UTF-8", "ps_AF.UTF-8" };
+	for (size_t i = 0; i < TG_ARRAY_LEN(locales); i++) {
+		char text[64];
+		double v = 0;
+		if (!setlocale(LC_NUMERIC, locales[i]))
+			continue;
+		tg_f64_text(text, sizeof text, 17, -1234.5e-3);
+		ck_assert_str_eq(text, "-1.2344999999999999");
+		ck_assert(tg_f64_parse("2.5e3x", 5, &v) && v == 2500);
+		ck_assert(tg_f64_parse("-7", 2, &v) && v == -7);
+		ck_assert(!tg_f64_parse("2,5", 3, &v) && !tg_f64_parse("1.2.3", 5, &v) && !tg_f64_parse("", 0, &v) && !tg_f64_parse("0x1p3", 5, &v));
+	}
+	setlocale(LC_NUMERIC, "C");
+}
+END_TEST
+
 START_TEST(power_of_two_scales)
 {
 	const struct format f = { TG_f8e8m0, 8, 0, 127, false, false, true, true };
@@ -525,6 +564,8 @@ int main(void)
 	tcase_add_test(c, sha256_vectors);
 	tcase_add_loop_test(c, small_floats_are_their_definition, 0, TG_ARRAY_LEN(formats));
 	tcase_add_loop_test(c, small_floats_round_to_nearest_even, 0, TG_ARRAY_LEN(formats));
+	tcase_add_test(c, f32_narrows_to_nearest_even);
+	tcase_add_test(c, numbers_ignore_the_locale);
 	tcase_add_test(c, power_of_two_scales);
 	tcase_add_test(c, integers_wrap_and_floats_truncate);
 	tcase_add_test(c, packed_elements_leave_their_neighbours);
@@ -534,9 +575,5 @@ int main(void)
 	tcase_add_test(c, only_regular_files_are_mapped);
 	tcase_add_test(c, nothing_outside_the_folder_is_mapped);
 	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int bad = srunner_ntests_failed(r);
-	srunner_free(r);
-	return bad != 0;
+	return run_suite(s);
 }

@@ -1,12 +1,12 @@
 /* test_frontend.c: the importer table, the guard's limits, tensors as files, and what binding does. Models are written byte by byte. */
+#include "check_run.h"
 #include "frontend.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct fixture { struct tg_heap heap; struct tg_arena *a; struct tg_diag d; char path[64]; };
+struct fixture { struct tg_heap heap; struct tg_arena *a; struct tg_diag d; char path[4096]; };
 static struct fixture fx;
 
 static void begin(void)
@@ -14,7 +14,7 @@ static void begin(void)
 	tg_heap_init(&fx.heap);
 	fx.a = tg_arena_new(&fx.heap);
 	tg_diag_init(&fx.d, fx.a);
-	strcpy(fx.path, "/tmp/tg_frontend_XXXXXX");
+	temporary_name(fx.path, sizeof fx.path);
 	int fd = mkstemp(fx.path);
 	ck_assert_int_ge(fd, 0);
 	close(fd);
@@ -288,9 +288,5 @@ int main(void)
 	tcase_add_test(c, weights_are_borrowed);
 	tcase_add_test(c, tensors_come_back_from_files);
 	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int bad = srunner_ntests_failed(r);
-	srunner_free(r);
-	return bad != 0;
+	return run_suite(s);
 }

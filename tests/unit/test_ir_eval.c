@@ -304,5 +304,5 @@ int main(void)
 	tcase_add_test(c, tensors_go_after_their_last_use);
 	tcase_add_test(c, splats_stay_small);
 	suite_add_tcase(s, c);
-	return h_main(s);
+	return run_suite(s);
 }

@@ -852,5 +852,5 @@ int main(void)
 	tcase_add_test(c, narrow_results_wrap);
 	tcase_add_test(c, inference_refuses);
 	suite_add_tcase(s, c);
-	return h_main(s);
+	return run_suite(s);
 }

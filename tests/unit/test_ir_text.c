@@ -165,9 +165,10 @@ END_TEST
 START_TEST(weights_in_a_file)
 {
 	static struct h h;
-	char path[] = "/tmp/tegula_test_XXXXXX";
+	char path[4096];
 	float w[200];
 	struct tg_shape s = { 1, { 100 } };
+	temporary_name(path, sizeof path);
 	int fd = mkstemp(path);
 	for (int i = 0; i < 200; i++)
 		w[i] = (float)i;
@@ -208,5 +209,5 @@ int main(void)
 	tcase_add_test(c, damaged_texts);
 	tcase_add_test(c, weights_in_a_file);
 	suite_add_tcase(s, c);
-	return h_main(s);
+	return run_suite(s);
 }

@@ -147,7 +147,7 @@ static bool pass_silent(struct tg_pass *cx, struct tg_module *m)
 	return false;
 }
 static const struct tg_pass_info passes[] = {
-	{ "tile", "one", "", pass_good }, { "tile", "two", "", pass_good }, { "tile", "breaks", "", pass_breaks }, { "tile", "silent", "", pass_silent },
+	{ "tile", "one", "", pass_good, true }, { "tile", "two", "", pass_good, true }, { "tile", "breaks", "", pass_breaks, true }, { "tile", "silent", "", pass_silent, true },
 };
 
 static bool run(struct h *h, struct tg_pass_run r)
@@ -203,5 +203,5 @@ int main(void)
 	tcase_add_test(c, pass_manager);
 	tcase_add_test(c, pass_manager_names_the_culprit);
 	suite_add_tcase(s, c);
-	return h_main(s);
+	return run_suite(s);
 }

@@ -1,7 +1,7 @@
 /* test_tensor_files.c: tensors through .npy, .npz and .pb files and back, damaged and hostile headers, data sets, and the comparison of tensors. */
+#include "check_run.h"
 #include "tensor_files.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 static struct tg_heap heap;
 static struct tg_arena *a;
 static struct tg_diag d;
-static char folder[64];
+static char folder[4096];
 
 static void begin(void)
 {
@@ -19,7 +19,7 @@ static void begin(void)
 	heap.limit_bytes = 64 << 20; /* a size from a header must not be believed */
 	a = tg_arena_new(&heap);
 	tg_diag_init(&d, a);
-	strcpy(folder, "/tmp/tg_tensors_XXXXXX");
+	temporary_name(folder, sizeof folder);
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 }
 
@@ -370,9 +370,5 @@ int main(void)
 	tcase_add_test(c, comparison_rules);
 	tcase_add_test(c, tolerance_files);
 	suite_add_tcase(s, c);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }
