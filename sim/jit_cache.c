@@ -47,11 +47,12 @@ void jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, const char *hos
 	*out = h;
 }
 
-void jit_cache_key(const struct tg_sha256 *common, const uint32_t *blocks, uint32_t n, struct jit_key *out)
+void jit_cache_key(const struct tg_sha256 *common, const uint32_t *blocks, uint32_t n, bool best, struct jit_key *out)
 {
 	struct tg_sha256 h = *common;
 	uint8_t digest[32];
 	tg_sha256_add(&h, blocks, n * sizeof *blocks);
+	tg_sha256_add(&h, &best, sizeof best);
 	tg_sha256_end(&h, digest);
 	tg_sha256_hex(digest, out->hex);
 }
