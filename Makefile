@@ -8,7 +8,7 @@ PRECISION ?= bf16
 ONLY ?=
 FLAGS ?=
 
-.PHONY: all setup release dev demo test test-all bench install clean
+.PHONY: all setup release dev demo test test-all bench bench-sim install clean
 
 all: release
 	@ln -sf release/tegula build/tegula
@@ -43,6 +43,11 @@ bench: release
 	@build/release/bench/bench_table --tegula build/release/tegula --work build/bench --chips "$(CHIPS)" --precision $(PRECISION) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(FLAGS),--flags "$(FLAGS)") --json build/bench.json
 	@bench/alloc.sh build/release/tegula ../shared/minimalloc
+
+# Both engines of the simulator on models; MODELS="a.onnx b.onnx" names others.
+bench-sim: release
+	@ninja -C build/release -j$(JOBS) bench_sim
+	@bench/sim.sh build/release/tegula build/release/bench_sim $(MODELS)
 
 install: release
 	@cmake --install build/release --prefix $(PREFIX)

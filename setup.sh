@@ -3,8 +3,9 @@
 set -eu
 packages="build-essential cmake ninja-build pkg-config libprotobuf-c-dev protobuf-c-compiler libyaml-dev libssl-dev libjansson-dev libelf-dev zlib1g-dev
 libzip-dev uthash-dev libpng-dev check libmpfr-dev python3"
-# Debian's copy of the ONNX conformance cases, and a browser that opens the profile's page; the tests run without them.
-wanted="libonnx-testdata chromium"
+# Debian's copy of the ONNX conformance cases, LLVM for the simulator's translator, and a browser that opens the profile's page; everything builds
+# and the tests run without them.
+wanted="libonnx-testdata llvm-19-dev chromium"
 
 missing=""
 for p in $packages; do
@@ -21,7 +22,6 @@ export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
-# shellcheck disable=SC2086
 for p in $wanted; do
 	$sudo apt-get install -y -qq --no-install-recommends "$p" >/dev/null 2>&1 || true
 done

@@ -248,8 +248,8 @@ bool tg_dma_walk_next(struct tg_dma_walk *w, struct tg_dma_rows *out)
 
 static uint64_t bursts(const struct tg_chip *c, int64_t at, uint64_t n)
 {
-	uint64_t b = c->dram_burst, first = (uint64_t)(at - TG_DRAM_BASE) / b, last = ((uint64_t)(at - TG_DRAM_BASE) + n - 1) / b;
-	return (last - first + 1) * b;
+	uint64_t b = c->dram_burst, first = (uint64_t)(at - TG_DRAM_BASE), last = first + n - 1;
+	return (last | (b - 1)) - (first & ~(b - 1)) + 1; /* a burst is a power of two: a division would cost more than the rest */
 }
 
 void tg_dma_cost(const struct tg_chip *c, const struct tg_dma_plan *p, const void *list, struct tg_dma_cost *out)

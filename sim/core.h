@@ -15,7 +15,7 @@
 #error "simulated memory is little-endian and so must the host be"
 #endif
 
-#define CHUNK_SHIFT 10   /* marks are counted per chunk of 1 KiB, so that most accesses need not look at them */
+#define CHUNK_SHIFT 8    /* boxes are counted per chunk of 256 bytes, so that most accesses need not look at them */
 #define MARK_WRITER 0x80 /* an unretired transfer writes the byte; the low bits count those that read it */
 #define MARK_READERS 0x7f
 

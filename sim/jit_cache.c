@@ -23,18 +23,18 @@ static void add_layout(struct tg_sha256 *h)
 	tg_sha256_add(h, numbers, sizeof numbers);
 }
 
-void jit_cache_key(struct tg_arena *a, const struct tg_sim *s, const uint32_t *blocks, uint32_t n, const char *host, struct jit_key *out)
+void jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, const char *host, struct tg_sha256 *out)
 {
 	struct tg_sha256 h;
-	uint8_t digest[32];
 	const struct tg_exe *x = s->x;
 	const char *chip = tg_chip_print(a, &x->chip);
 	tg_sha256_init(&h);
+	/* the code first: a digest is quicker while its input is aligned */
+	tg_sha256_add(&h, x->code, (size_t)x->n_words * sizeof *x->code);
 	add_layout(&h);
 	tg_sha256_add(&h, host, strlen(host) + 1);
 	tg_sha256_add(&h, chip, strlen(chip) + 1);
 	add_number(&h, x->n_words);
-	tg_sha256_add(&h, x->code, (size_t)x->n_words * sizeof *x->code);
 	/* provenance is an index in the counters; births and steps decide what is translated */
 	for (uint32_t i = 0; i < s->n_bundles; i++)
 		add_number(&h, (uint64_t)s->bundles[i].prov << 32 | s->bundles[i].n_births);
@@ -44,7 +44,15 @@ void jit_cache_key(struct tg_arena *a, const struct tg_sim *s, const uint32_t *b
 		tg_sha256_add(&h, numbers, sizeof numbers);
 		tg_sha256_add(&h, b->s, sizeof b->s);
 	}
+	*out = h;
+}
+
+void jit_cache_key(const struct tg_sha256 *common, const uint32_t *blocks, uint32_t n, bool best, struct jit_key *out)
+{
+	struct tg_sha256 h = *common;
+	uint8_t digest[32];
 	tg_sha256_add(&h, blocks, n * sizeof *blocks);
+	tg_sha256_add(&h, &best, sizeof best);
 	tg_sha256_end(&h, digest);
 	tg_sha256_hex(digest, out->hex);
 }

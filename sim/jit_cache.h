@@ -11,8 +11,10 @@ struct jit_object {
 	const uint8_t *at;
 	size_t n;
 };
-/* Of the program, the blocks to translate, this build's layout of the simulator, and `host`: what else the code depends on. */
-void jit_cache_key(struct tg_arena *a, const struct tg_sim *s, const uint32_t *blocks, uint32_t n, const char *host, struct jit_key *out);
+/* What all units of a program have in common: the program, this build's layout of the simulator, and `host`: what else the code depends on. */
+void jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, const char *host, struct tg_sha256 *out);
+/* The key of some of its blocks, at one of two levels of effort. */
+void jit_cache_key(const struct tg_sha256 *common, const uint32_t *blocks, uint32_t n, bool best, struct jit_key *out);
 /* False: not there, or not whole. */
 bool jit_cache_get(struct tg_arena *a, const char *dir, const struct jit_key *key, struct jit_object *out);
 /* Whole or not at all, whoever else writes; a failure is nobody's concern. */

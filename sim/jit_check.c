@@ -6,7 +6,7 @@
 #include "jit_gen.h"
 
 #define MAX_BOX 4608   /* bytes that are looked up as one piece */
-#define SMALL_BOX 1024 /* the same, gaps between rows and all */
+#define SMALL_BOX 128  /* the same, gaps between rows and all */
 
 static bool rows_apart(const struct place *p)
 {
@@ -95,7 +95,7 @@ static val lookup_for(struct gen *g, const struct place *p, bool box, uint8_t ho
 static val clean_place(struct gen *g, const struct place *p, uint8_t how)
 {
 	int64_t n = p->hi - p->lo;
-	bool box = p->fixed && (n <= SMALL_BOX || (n <= MAX_BOX && n <= 2 * (int64_t)(p->rows * p->row_bytes)));
+	bool box = p->fixed && (n <= SMALL_BOX || (n <= MAX_BOX && n <= (int64_t)(p->rows * p->row_bytes)));
 	val args[4] = {g->clean, box ? g->L->BuildAdd(g->b, p->base, gen_int(g, p->lo), "") : p->base, p->step, p->block_step};
 	return g->L->BuildCall2(g->b, g->lookup_type, lookup_for(g, p, box, how), args, 4, "");
 }

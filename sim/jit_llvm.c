@@ -2,8 +2,8 @@
  * (jit_cache.c); it refers to nothing outside itself, since code reaches the simulator through its argument.
  *
  * All this may happen in a thread beside the interpreter. The thread reads what does not change once a simulator is made (program, blocks,
- * chip) and writes nothing but struct jit's code pointers. LLVM's own code generation is as quick as it can be made (no optimiser but common
- * subexpressions, its fast instruction selection): the loops are bound by memory, and better code took three times as long to make for 6 %. */
+ * chip) and writes nothing but struct jit's code pointers. Few blocks do most of the work: for those LLVM makes its best code, for the
+ * others its quickest (no optimiser but common subexpressions, fast instruction selection), which takes a quarter of the time. */
 #ifdef TG_HAS_LLVM
 #include "jit_gen.h"
 
@@ -13,13 +13,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define PASSES "function(early-cse)"
+#define QUICK_PASSES "function(early-cse)"
+#define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
+#define HOT 24  /* of these many, LLVM makes the best code it can */
 
 struct engine {
 	struct llvm_api L;
-	LLVMTargetMachineRef machine;
+	LLVMTargetMachineRef quick, best;
 	LLVMOrcLLJITRef lljit;
 	char *triple, *cpu, *features;
 };
@@ -28,6 +30,7 @@ struct translator {
 	const uint32_t *order; /* blocks */
 	uint32_t n;
 	struct engine engine;
+	struct tg_sha256 common; /* of the cache's keys */
 	struct tg_heap heap; /* its own: a heap is one thread's */
 	pthread_t thread;
 	bool running;        /* there is a thread to join */
@@ -38,8 +41,10 @@ static void close_engine(struct engine *n)
 {
 	if (n->lljit)
 		n->L.ConsumeError(n->L.OrcDisposeLLJIT(n->lljit));
-	if (n->machine)
-		n->L.DisposeTargetMachine(n->machine);
+	if (n->quick)
+		n->L.DisposeTargetMachine(n->quick);
+	if (n->best)
+		n->L.DisposeTargetMachine(n->best);
 	char *const text[] = {n->triple, n->cpu, n->features};
 	for (size_t i = 0; i < TG_ARRAY_LEN(text); i++) {
 		if (text[i])
@@ -93,8 +98,9 @@ static bool open_engine(struct engine *n)
 		n->L.DisposeMessage(why);
 		return false;
 	}
-	n->machine = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelDefault);
-	return n->machine && worked(n, n->L.OrcCreateLLJIT(&n->lljit, NULL));
+	n->quick = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelDefault);
+	n->best = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
+	return n->quick && n->best && worked(n, n->L.OrcCreateLLJIT(&n->lljit, NULL));
 }
 
 static void find_types(struct gen *g)
@@ -115,22 +121,22 @@ static void find_types(struct gen *g)
 	g->lookup_type = L->FunctionType(g->i1, in, 4, 0);
 }
 
-static LLVMMemoryBufferRef compile(struct engine *n, struct gen *g)
+static LLVMMemoryBufferRef compile(struct engine *n, struct gen *g, LLVMTargetMachineRef machine)
 {
 	LLVMMemoryBufferRef object = NULL;
 	char *why = NULL;
 	LLVMPassBuilderOptionsRef o = n->L.CreatePassBuilderOptions();
 	assert(!n->L.VerifyModule(g->m, LLVMPrintMessageAction, NULL));
-	bool ok = worked(n, n->L.RunPasses(g->m, PASSES, n->machine, o));
+	bool ok = worked(n, n->L.RunPasses(g->m, machine == n->best ? BEST_PASSES : QUICK_PASSES, machine, o));
 	n->L.DisposePassBuilderOptions(o);
-	if (ok && n->L.TargetMachineEmitToMemoryBuffer(n->machine, g->m, LLVMObjectFile, &why, &object)) {
+	if (ok && n->L.TargetMachineEmitToMemoryBuffer(machine, g->m, LLVMObjectFile, &why, &object)) {
 		n->L.DisposeMessage(why);
 		object = NULL;
 	}
 	return object;
 }
 
-static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks)
+static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks, LLVMTargetMachineRef machine)
 {
 	struct gen *g = tg_alloc(scratch, sizeof *g);
 	g->L = &n->L;
@@ -140,12 +146,12 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	g->b = n->L.CreateBuilderInContext(g->c);
 	find_types(g);
 	n->L.SetTarget(g->m, n->triple);
-	LLVMTargetDataRef layout = n->L.CreateTargetDataLayout(n->machine);
+	LLVMTargetDataRef layout = n->L.CreateTargetDataLayout(machine);
 	n->L.SetModuleDataLayout(g->m, layout);
 	n->L.DisposeTargetData(layout);
 	for (uint32_t i = 0; i < n_blocks; i++)
 		gen_block(g, blocks[i]);
-	LLVMMemoryBufferRef object = compile(n, g);
+	LLVMMemoryBufferRef object = compile(n, g, machine);
 	n->L.DisposeBuilder(g->b);
 	n->L.DisposeModule(g->m);
 	n->L.ContextDispose(g->c);
@@ -173,14 +179,13 @@ static LLVMMemoryBufferRef object_of(struct translator *t, struct tg_arena *scra
 	const char *dir = t->s->options.cache_dir;
 	struct jit_key key;
 	struct jit_object kept;
+	bool best = blocks - t->order < HOT && !t->s->options.translate_all;
 	if (dir) {
-		unsigned major, minor, patch;
-		n->L.GetVersion(&major, &minor, &patch);
-		jit_cache_key(scratch, t->s, blocks, n_blocks, tg_asprintf(scratch, "%u.%u.%u %s %s %s", major, minor, patch, n->triple, n->cpu, n->features), &key);
+		jit_cache_key(&t->common, blocks, n_blocks, best, &key);
 		if (jit_cache_get(scratch, dir, &key, &kept))
 			return n->L.CreateMemoryBufferWithMemoryRangeCopy((const char *)kept.at, kept.n, "kept");
 	}
-	LLVMMemoryBufferRef object = translate(n, t->s, scratch, blocks, n_blocks);
+	LLVMMemoryBufferRef object = translate(n, t->s, scratch, blocks, n_blocks, best ? n->best : n->quick);
 	if (object && dir)
 		jit_cache_put(scratch, dir, &key, n->L.GetBufferStart(object), n->L.GetBufferSize(object));
 	return object;
@@ -197,6 +202,16 @@ static bool unit(struct translator *t, uint32_t first)
 	return object && worked(n, n->L.OrcLLJITAddObjectFile(n->lljit, n->L.OrcLLJITGetMainJITDylib(n->lljit), object)) && publish(n, t->s, blocks, n_blocks);
 }
 
+static void begin_keys(struct translator *t)
+{
+	const struct engine *n = &t->engine;
+	struct tg_arena *scratch = tg_arena_new(&t->heap);
+	unsigned major, minor, patch;
+	n->L.GetVersion(&major, &minor, &patch);
+	jit_cache_begin(scratch, t->s, tg_asprintf(scratch, "%u.%u.%u %s %s %s", major, minor, patch, n->triple, n->cpu, n->features), &t->common);
+	tg_arena_free(scratch);
+}
+
 /* All units, until told to stop or one fails. Out of memory: what is translated stays. */
 static bool work(struct translator *t)
 {
@@ -204,6 +219,8 @@ static bool work(struct translator *t)
 	tg_heap_init(&t->heap);
 	if (setjmp(t->heap.unwind) == 0) {
 		ok = open_engine(&t->engine);
+		if (ok && t->s->options.cache_dir)
+			begin_keys(t);
 		for (uint32_t first = 0; ok && first < t->n && !atomic_load(&t->stop); first += UNIT)
 			ok = unit(t, first);
 	} else {

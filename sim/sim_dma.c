@@ -291,6 +291,12 @@ static void leave_sram(struct tg_sim *s, const struct transfer *x)
 			unmark_read(&s->core.mem, x->plan.list_addr, x->list_bytes);
 	}
 	count_transfer(s, x, UINT32_MAX);
+	/* what came in is about to be read: find out now, all at once */
+	struct span src = sram_box(&x->plan, true), dst = sram_box(&x->plan, false);
+	if (dst.first != dst.end)
+		note_clean(&s->core.mem, (uint64_t)dst.first, (uint64_t)(dst.end - dst.first));
+	if (src.first != src.end)
+		note_clean(&s->core.mem, (uint64_t)src.first, (uint64_t)(src.end - src.first));
 }
 
 /* ---- hazards in DRAM ---- */

@@ -133,6 +133,16 @@ static bool print_top(struct tool *t, const struct case_run *r, const char *path
 	return true;
 }
 
+static void print_state_hash(struct tool *t, const struct case_run *r)
+{
+	uint8_t digest[32];
+	char hex[65];
+	tg_sim_state_hash(r->session.sim, digest);
+	tg_sha256_hex(digest, hex);
+	printf("state       %s\n", hex);
+	put(t->report, "state_sha256", json_string(hex));
+}
+
 enum tg_status run_run(struct tool *t)
 {
 	struct case_run r = { 0 };
@@ -145,6 +155,8 @@ enum tg_status run_run(struct tool *t)
 	if (option(t, "top-k") && r.compiled.exe.outputs.n)
 		print_top(t, &r, option(t, "top-k"));
 	print_summary(t, &r);
+	if (flag(t, "state-hash"))
+		print_state_hash(t, &r);
 	tg_session_close(&r.session);
 	return status_of(t, TG_OK);
 }

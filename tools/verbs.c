@@ -20,6 +20,7 @@ static const struct option_row run_rows[] = {
 	{ "output", "FILE", "where an output goes (.npy, .pb), in order (also -o)" },
 	{ "seed", "N", "seed of random inputs where none are given (default 0)" },
 	SIM_OPTIONS,
+	{ "state-hash", NULL, "print the digest of registers, written memory and accumulators after the run" },
 	{ "top-k", "LABELS", "print the five largest elements of the first output with the lines of LABELS" },
 	{ "image", "FILE", "a PNG image for the first input, resized to it" },
 	{ "mean", "A,B,C", "subtracted from each channel of --image (0..1 scale)" },
