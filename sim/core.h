@@ -39,7 +39,7 @@ struct tg_memory {
 
 /* Weights of an array. A row's present columns are usually one run [lo, hi); `bits` is exact. */
 struct tg_weights {
-	uint32_t *w; /* rows x stride; f32 bits, or i32 for i8 and u8 */
+	uint32_t *w; /* rows x stride, in panels (matrix.c); f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */

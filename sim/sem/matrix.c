@@ -73,6 +73,13 @@ static inline __attribute__((always_inline)) void enter_row(unsigned type, uint3
 	}
 }
 
+/* Weights lie in panels of 32 columns, all rows of a panel one after the other, so that a tile's weights are together in the host's cache. */
+#define PANEL 32
+static inline size_t weight_at(uint32_t rows, uint32_t k, uint32_t c)
+{
+	return ((size_t)(c / PANEL) * rows + k) * PANEL + c % PANEL;
+}
+
 static void set_bit(uint64_t bits[4], uint32_t i, bool on)
 {
 	uint64_t one = UINT64_C(1) << (i & 63);
@@ -92,7 +99,8 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 	for (uint32_t r = 0; r < now->rows; r++) {
 		uint64_t *bits = w->bits[first + r];
 		uint32_t n = r < x.rows ? cols : 0;
-		enter_row(type, w->w + (first + r) * now->stride, a + r * now->lanes, n);
+		for (uint32_t c = 0; c < n; c += PANEL)
+			enter_row(type, w->w + weight_at(now->chip->array_rows, first + r, c), a + r * now->lanes + c, n - c < PANEL ? n - c : PANEL);
 		set_low(bits, n);
 		for (uint32_t j = 0; mask && j < n; j++)
 			set_bit(bits, j, mask[r * now->lanes + j]);
@@ -108,7 +116,7 @@ static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned 
 		for (uint32_t k = 0; k < rows; k++) {
 			bool present = r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]);
 			set_bit(w->bits[k], first + r, present);
-			w->w[k * now->stride + first + r] = t[k];
+			w->w[weight_at(rows, k, first + r)] = t[k];
 		}
 	}
 }
@@ -195,7 +203,7 @@ struct job {
 	const uint32_t *a; /* MAX_ROWS x 256: operands as they entered */
 	uint32_t n;        /* rows */
 	const uint32_t *w;
-	uint32_t stride;
+	uint32_t stride, rows;
 	uint16_t k[256]; /* the array rows of this stretch, ascending */
 	uint32_t n_k, lo, hi;
 	uint32_t *p; /* MAX_ROWS x stride */
@@ -222,7 +230,7 @@ static void block_f32(const struct job *j, uint32_t r, uint32_t c)
 	const float *a = (const float *)(const void *)(j->a + (size_t)r * 256);
 	for (uint32_t i = 0; i < j->n_k; i++) {
 		uint32_t k = j->k[i];
-		const v8f_row *w = (const v8f_row *)(const void *)(j->w + (size_t)k * j->stride + c);
+		const v8f_row *w = (const v8f_row *)(const void *)(j->w + weight_at(j->rows, k, c));
 		v8f w0 = w[0], w1 = w[1];
 		v8f a0 = SPLAT8(a[k]), a1 = SPLAT8(a[256 + k]), a2 = SPLAT8(a[512 + k]), a3 = SPLAT8(a[768 + k]);
 		FMA8(a0, w0, p00);
@@ -243,13 +251,12 @@ static void block_f32(const struct job *j, uint32_t r, uint32_t c)
 
 static void row_with_holes(const struct job *j, uint32_t k, const uint64_t bits[4])
 {
-	const uint32_t *w = j->w + (size_t)k * j->stride;
 	for (uint32_t c = 0; c < j->stride; c++) {
 		if (!(bits[c >> 6] >> (c & 63) & 1))
 			continue;
 		for (uint32_t r = 0; r < j->n; r++) {
 			uint32_t a = j->a[(size_t)r * 256 + k], *p = &j->p[r * j->stride + c];
-			*p = tg_bits(__builtin_fmaf(tg_float(a), tg_float(w[c]), tg_float(*p)));
+			*p = tg_bits(__builtin_fmaf(tg_float(a), tg_float(j->w[weight_at(j->rows, k, c)]), tg_float(*p)));
 		}
 	}
 }
@@ -336,7 +343,8 @@ struct tile {
 	const uint32_t *a;   /* rows of operands, or of pairs of them */
 	size_t a_stride;
 	const uint32_t *w;
-	size_t w_stride;
+	uint32_t w_rows;     /* of a panel */
+	size_t stride;       /* of accumulator rows */
 	const uint16_t *k;   /* which rows of w; NULL: all n_k */
 	uint32_t n_k, from, to; /* columns that are present */
 	uint32_t *acc;
@@ -370,7 +378,7 @@ static inline __attribute__((always_inline)) void tile_f32(const struct tile *t,
 		p[r][0] = p[r][1] = (vf){0};
 	for (uint32_t i = 0; i < t->n_k; i++) {
 		uint32_t at = k ? k[i] : i;
-		const vf_row *w = (const vf_row *)(const void *)(t->w + at * t->w_stride + c);
+		const vf_row *w = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, at, c));
 		vf w0 = w[0], w1 = w[1];
 #pragma GCC unroll 4
 		for (uint32_t r = 0; r < rows; r++) {
@@ -381,8 +389,8 @@ static inline __attribute__((always_inline)) void tile_f32(const struct tile *t,
 	}
 #pragma GCC unroll 4
 	for (uint32_t r = 0; r < rows; r++) {
-		finish_f32(t, t->acc + r * t->w_stride + c, p[r][0], c);
-		finish_f32(t, t->acc + r * t->w_stride + c + VW, p[r][1], c + VW);
+		finish_f32(t, t->acc + r * t->stride + c, p[r][0], c);
+		finish_f32(t, t->acc + r * t->stride + c + VW, p[r][1], c + VW);
 	}
 }
 
@@ -392,10 +400,10 @@ static inline __attribute__((always_inline)) void tile_i32(const struct tile *t,
 	(void)k;
 	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t h = 0; h < 2; h++)
-			p[r][h] = t->add ? (vu) * (const vu_row *)(const void *)(t->acc + r * t->w_stride + c + h * VW) : (vu){0};
+			p[r][h] = t->add ? (vu) * (const vu_row *)(const void *)(t->acc + r * t->stride + c + h * VW) : (vu){0};
 	}
 	for (uint32_t i = 0; i < t->n_k; i++) {
-		const vu_row *w = (const vu_row *)(const void *)(t->w + i * t->w_stride + c);
+		const vu_row *w = (const vu_row *)(const void *)(t->w + weight_at(t->w_rows, i, c));
 		vu w0 = w[0], w1 = w[1];
 #pragma GCC unroll 4
 		for (uint32_t r = 0; r < rows; r++) {
@@ -407,7 +415,7 @@ static inline __attribute__((always_inline)) void tile_i32(const struct tile *t,
 #pragma GCC unroll 4
 	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t h = 0; h < 2; h++)
-			*(vu_row *)(void *)(t->acc + r * t->w_stride + c + h * VW) = p[r][h];
+			*(vu_row *)(void *)(t->acc + r * t->stride + c + h * VW) = p[r][h];
 	}
 }
 
@@ -437,14 +445,13 @@ static void make_pairs(struct tg_weights *w, uint32_t rows, uint32_t stride)
 {
 	w->paired = true;
 	for (uint32_t i = 0; i < (rows + 1) / 2; i++) {
-		uint32_t *d = w->pairs + (size_t)i * stride;
-		for (uint32_t half = 0; half < 2; half++) {
-			uint32_t k = 2 * i + half;
-			const uint32_t *from = w->w + (size_t)k * stride;
-			for (uint32_t c = 0; c < stride; c++) {
-				uint32_t v = k < rows && (w->bits[k][c >> 6] >> (c & 63) & 1) ? from[c] & 0xffff : 0;
-				d[c] = half ? d[c] | v << 16 : v;
+		for (uint32_t c = 0; c < stride; c++) {
+			uint32_t word = 0;
+			for (uint32_t k = 2 * i; k < 2 * i + 2 && k < rows; k++) {
+				if (w->bits[k][c >> 6] >> (c & 63) & 1)
+					word |= (w->w[weight_at(rows, k, c)] & 0xffff) << (16 * (k & 1));
 			}
+			w->pairs[weight_at((rows + 1) / 2, i, c)] = word;
 		}
 	}
 }
@@ -463,7 +470,7 @@ static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_
 				pairs[j * 128 + i] = (x[0] & 0xffff) | (2 * i + 1 < rows ? x[1] << 16 : 0);
 			}
 		}
-		const struct tile t = {.a = pairs, .a_stride = 128, .w = w->pairs, .w_stride = now->stride, .n_k = half, .add = add,
+		const struct tile t = {.a = pairs, .a_stride = 128, .w = w->pairs, .w_rows = half, .stride = now->stride, .n_k = half, .add = add,
 				       .acc = u->acc + (size_t)(first + r) * now->stride};
 		tiles_i32(&t, some, 0, now->stride);
 	}
@@ -477,7 +484,7 @@ static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint
 	bool in_order = w->n_k == 0 || w->k[w->n_k - 1] + 1u == w->n_k;
 	for (uint32_t r = 0; r < n; r += 4) {
 		uint32_t *acc = u->acc + (size_t)(first + r) * now->stride;
-		const struct tile t = {.a = a + r * a_stride, .a_stride = a_stride, .w = w->w, .w_stride = now->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
+		const struct tile t = {.a = a + r * a_stride, .a_stride = a_stride, .w = w->w, .w_rows = now->chip->array_rows, .stride = now->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
 				       .from = w->from, .to = w->to, .acc = acc, .add = add};
 		uint32_t some = n - r < 4 ? n - r : 4;
 		tiles_f32(&t, some, from, to);
@@ -499,6 +506,7 @@ static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint3
 	j.n = n;
 	j.w = w->w;
 	j.stride = now->stride;
+	j.rows = now->chip->array_rows;
 	j.p = p;
 	products(w, &j, now->chip->array_rows);
 	for (uint32_t r = 0; r < n; r++)
