@@ -477,14 +477,36 @@ static void refine_tile(struct plan *p, uint64_t base)
 	tile_is_legal(p, base);
 }
 
+/* The best of what is found from the tile as it is and from each dimension halved first: one step down may hide the way to another. */
+static void refine_from_each(struct plan *p, uint64_t base)
+{
+	struct plan start = *p, best;
+	start.cost = total_cost(&start);
+	best = start;
+	refine_tile(&best, base);
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		*p = start;
+		if (!may_tile(p, d) || is_reduction(p, d))
+			continue;
+		p->tile[d] = smaller(p, d);
+		if (!tile_is_legal(p, base))
+			continue;
+		p->cost = total_cost(p);
+		refine_tile(p, base);
+		if (p->cost < best.cost)
+			best = *p;
+	}
+	*p = best;
+	tile_is_legal(p, base);
+}
+
 static bool search_tile(struct plan *p, uint64_t base)
 {
 	for (uint32_t d = 0; d < p->n_dims; d++)
 		p->tile[d] = p->extent[d];
 	for (int round = 0; round < 400; round++) {
 		if (tile_is_legal(p, base)) {
-			p->cost = total_cost(p);
-			refine_tile(p, base);
+			refine_from_each(p, base);
 			return true;
 		}
 		double before = excess(p, base), best = 0;

@@ -8,7 +8,16 @@ enum { ALIGN = 64, SHARE = 2 }; /* residents have at most 1 / SHARE of SRAM */
 
 struct resident { uint64_t at, bytes; uint32_t last; };
 
-/* Storage whose every writer and reader is code of the chip. */
+static bool is_gathered(const struct tg_stage *s, uint32_t in)
+{
+	for (uint32_t k = 0; k < s->ins[in].map.rank; k++)
+		if (s->ins[in].map.index[k].gather >= 0)
+			return true;
+	return false;
+}
+
+/* What the host, or somebody outside, writes or reads; and what is gathered: one transfer may read a row of it any number of times, and in SRAM the
+ * chip counts readers of a byte up to 126. */
 static void mark_outsiders(const struct driver *dr, bool *outside)
 {
 	for (uint32_t v = 1; v < dr->m->values.n; v++)
@@ -25,6 +34,9 @@ static void mark_outsiders(const struct driver *dr, bool *outside)
 				outside[dr->storage[op->in[k].id]] = true;
 			outside[dr->storage[op->out[0].id]] = true;
 		}
+		const struct tg_stage *s = op->code == TG_TILE_stage ? op->attrs[TG_AT(tile_stage, body)].stage : NULL;
+		for (uint32_t k = 0; s && k < s->n_ins; k++)
+			outside[dr->storage[op->in[k].id]] |= is_gathered(s, k);
 	}
 }
 
