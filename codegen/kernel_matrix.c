@@ -727,14 +727,14 @@ static void fold(struct kernel *k, struct matrix *x)
  * operand has masks enough. */
 static void pack(struct kernel *k, struct matrix *x)
 {
-	uint32_t rhs = (uint32_t)k->p->rhs;
+	uint32_t rhs = rhs_is_data(k) ? (uint32_t)k->p->rhs : 0;
 	x->packed = NO_DIM;
-	if (!rhs_is_data(k) || k->p->operand[k->p->lhs].constant || k->dim[x->contract].step[k->p->lhs] != 1)
+	if (k->p->operand[k->p->lhs].constant || k->dim[x->contract].step[k->p->lhs] != 1)
 		return;
 	for (uint32_t d = 0; d < k->n_dims; d++) {
 		const struct kdim *q = &k->dim[d], *c = &k->dim[x->contract];
 		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n >= k->f->chip->n_mregs || q->n * c->n > k->f->chip->array_rows ||
-		    q->step[rhs] != c->n * c->step[rhs])
+		    (rhs_is_data(k) && q->step[rhs] != c->n * c->step[rhs])) /* one weight for all has no rows */
 			continue;
 		x->packed = (int)d;
 	}

@@ -234,11 +234,25 @@ static double fetches(const struct plan *p, const struct operand *o)
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
-enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4 };
+enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
+#define CHAIN_SHARE 0.6
+
+/* Instructions of an expression, about. */
+static double instructions_of(uint8_t op)
+{
+	switch (op) {
+	case TG_X_arg: case TG_X_const: return 0;
+	case TG_X_exp: case TG_X_log: case TG_X_tanh: case TG_X_erf: return 4;
+	case TG_X_div: case TG_X_rem: case TG_X_mod: case TG_X_sqrt: case TG_X_rsqrt: return 14;
+	case TG_X_tan: case TG_X_asin: case TG_X_acos: case TG_X_atan: case TG_X_sinh: case TG_X_cosh: case TG_X_asinh: case TG_X_acosh: case TG_X_atanh: return 30;
+	case TG_X_pow: return 70;
+	default: return 1;
+	}
+}
 
 static double vector_work(const struct plan *p)
 {
-	double blocks = 1, results = 1, loads = 0, alu = 0, slow = 0;
+	double blocks = 1, results = 1, loads = 0, alu = 0;
 	const struct tg_chip *c = p->chip;
 	for (uint32_t d = 0; d < p->n_dims; d++) {
 		double n = (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
@@ -248,11 +262,11 @@ static double vector_work(const struct plan *p)
 	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
 		uint8_t op = p->stage->nodes[i].op;
 		loads += op == TG_X_arg;
-		alu += op != TG_X_arg && op != TG_X_const;
-		slow += op == TG_X_exp || op == TG_X_log || op == TG_X_tanh || op == TG_X_erf || op == TG_X_div || op == TG_X_sqrt;
+		alu += instructions_of(op);
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
-	each += slow * 4 / c->n_alu;
+	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */
+		each = alu * c->latency.alu * CHAIN_SHARE;
 	double ramps = p->stage->n_reds ? ceil(results / REDUCED_TOGETHER) : 1; /* every few results have a loop over what they reduce */
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
