@@ -27,8 +27,13 @@ static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan 
 	c->descs = descs.list.at;
 	c->n_descs = (uint32_t)descs.list.n;
 	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
-	for (uint32_t i = 0; i < c->n_buffers; i++)
-		c->buffers[i] = p->operand[i].direct ? (struct tg_sram_buffer){ "in place", 0, 0, 0, 0 } : (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), p->operand[i].sram, p->operand[i].places * p->operand[i].place_bytes, 0, 0 };
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < c->n_buffers; i++) {
+		const struct operand *o = &p->operand[i];
+		if (!o->direct) /* what is worked on where it lives has no buffer here */
+			c->buffers[n++] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), o->sram, o->places * o->place_bytes, 0, 0 };
+	}
+	c->n_buffers = n;
 	return true;
 }
 

@@ -375,12 +375,12 @@ static vreg start_transfer(struct emit *e, uint32_t operand, vreg place, vreg wh
 	}
 	e->at.pred = when;
 	EMIT(&e->at, dma_start, R(number), q, R(desc), out ? R(sram) : R(dram), out ? R(dram) : R(sram));
-	e->at.pred = (vreg){ 0 };
 	int64_t starts = 1;
 	for (uint32_t i = 0; i < extra; i++)
 		starts *= s[i].size;
 	if (starts > MOST_UNRETIRED)
 		EMIT(&e->at, dma_wait, q, R(number));
+	e->at.pred = (vreg){ 0 };
 	for (uint32_t i = extra; i-- > 0;) {
 		int64_t back = i + 1 < extra ? s[i + 1].size : 0;
 		int64_t ds = (s[i].sram - back * (i + 1 < extra ? s[i + 1].sram : 0)) * elem_bytes(o->sram_dtype);

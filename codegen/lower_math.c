@@ -53,6 +53,12 @@ static vreg with_sign(struct kernel *k, vreg magnitude, vreg sign)
 	return v2(k, TG_I_vor, v2(k, TG_I_vand, magnitude, kernel_vector(k, 0x7fffffffu)), s);
 }
 
+/* Infinite and NaN quotients have a NaN residual; that of a zero loses the sign. */
+static vreg corrected(struct kernel *k, vreg better, vreg q)
+{
+	return pick(k, test(k, TG_I_vlt_f32, kernel_vector(k, 0), absf(k, better)), better, q);
+}
+
 /* Divisors outside [2^-100, 2^100] are scaled, so that neither the reciprocal nor the residual leaves the normal range. */
 static vreg divide(struct kernel *k, vreg a, vreg b)
 {
@@ -62,10 +68,30 @@ static vreg divide(struct kernel *k, vreg a, vreg b)
 	vreg bs = mul(k, b, scale);
 	vreg r = rcp(k, bs), q = mul(k, a, r);
 	vreg e = fnma(k, q, bs, a), better = fma3(k, e, r, q);
-	/* 0, infinity and NaN quotients have a NaN residual or need none. */
-	vreg fine = test(k, TG_I_veq_f32, e, e), ordinary = test(k, TG_I_veq_f32, better, better), both = mreg(k->f, CLASS_M);
-	EMIT(&k->at, mand, R(both), R(fine), R(ordinary));
-	return mul(k, pick(k, both, better, q), scale);
+	return mul(k, corrected(k, better, q), scale);
+}
+
+/* The same by a number that is known: exact by a power of two, else corrected once. */
+static vreg divide_by(struct kernel *k, vreg a, double by)
+{
+	int exponent;
+	double m = fabs(by);
+	vreg r = k_f32(k, 1 / by), q = mul(k, a, r);
+	if (frexp(m, &exponent) == 0.5)
+		return q;
+	vreg c = k_f32(k, by), e = fnma(k, q, c, a), better = fma3(k, e, r, q);
+	return corrected(k, better, q);
+}
+
+/* The divisor, where every point has the same ordinary one; 0: not so. */
+static double known_divisor(const struct kernel *k, const struct tg_node *b)
+{
+	double v = 0;
+	if (b->op == TG_X_const)
+		memcpy(&v, &b->bits, sizeof v);
+	else if (b->op == TG_X_arg && k->p->operand[b->k].constant)
+		v = tg_const_f64(k->p->operand[b->k].constant, 0);
+	return fabs(v) >= 0x1p-100 && fabs(v) <= 0x1p100 ? v : 0;
 }
 
 static vreg square_root(struct kernel *k, vreg x)
@@ -381,7 +407,10 @@ vreg lower_math(struct kernel *k, const struct tg_node *n, const vreg *in)
 	if (n->dtype != TG_f32)
 		return int_math(k, n, in);
 	switch (n->op) {
-	case TG_X_div: return divide(k, in[0], in[1]);
+	case TG_X_div: {
+		double by = known_divisor(k, &k->p->stage->nodes[n->b.id - 1]);
+		return by != 0 ? divide_by(k, in[0], by) : divide(k, in[0], in[1]);
+	}
 	case TG_X_sqrt: return square_root(k, in[0]);
 	case TG_X_exp: return exponential(k, in[0]);
 	case TG_X_log: return logarithm(k, in[0]);

@@ -16,7 +16,7 @@
 #include "sram_int.h"
 
 #define FIRST_BUDGET 500
-#define GROWTH 50          /* of the budget: 1/GROWTH in each round */
+#define GROWTH 20          /* of the budget: 1/GROWTH in each round */
 #define MAX_SEARCHED 8192  /* buffers of a part that is searched; frames take n^2 numbers at worst */
 #define MAX_COVER (UINT64_C(1) << 24) /* sum over buffers of their sections */
 #define MAX_ORDERS 3        /* static orders that take turns */

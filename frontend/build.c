@@ -445,6 +445,7 @@ tg_val tg_im_softmax(struct tg_im *im, tg_val x, uint32_t axes_mask, bool log)
 	tg_val shifted = X_SUB(x, tg_im_reduce(im, TG_OP_reduce_max, x, axes_mask, true));
 	tg_val e = tg_im_1(im, TG_OP_exp, shifted);
 	tg_val sum = tg_im_reduce(im, TG_OP_reduce_sum, e, axes_mask, true);
-	tg_val y = log ? X_SUB(shifted, tg_im_1(im, TG_OP_log, sum)) : X_DIV(e, sum);
+	/* one reciprocal for each row, not a division for each element */
+	tg_val y = log ? X_SUB(shifted, tg_im_1(im, TG_OP_log, sum)) : X_MUL(e, tg_im_1(im, TG_OP_recip, sum));
 	return tg_im_cast(im, y, t);
 }

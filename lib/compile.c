@@ -93,7 +93,8 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	struct tg_options options = { o->precision, o->keep_f32, &o->codegen };
 	if (!flags(d, out->module, &options))
 		return false;
-	uint64_t macs = out->module->macs ? out->module->macs : tg_module_macs(out->module); /* before passes fold any */
+	if (!out->module->macs)
+		out->module->macs = tg_module_macs(out->module); /* before passes fold any; the text of every level keeps it */
 	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), &out->chip, &options };
 	struct tg_pass_run run = o->passes;
 	all_passes(a, out->module, &run);
@@ -111,7 +112,6 @@ bool tg_compile_file(struct tg_diag *d, struct tg_arena *a, const char *path, co
 	if (!tg_codegen(d, a, out->module, &out->chip, &o->codegen, &out->exe))
 		return false;
 	hash_model(out->module, &out->exe);
-	out->exe.macs = macs;
 	out->exe.version = TG_VERSION;
 	out->exe.flags = out->module->flags ? out->module->flags : "";
 	return !o->no_host || refuse_host(d, &out->exe);

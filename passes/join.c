@@ -366,6 +366,23 @@ static bool same_edges(const struct tg_pair *x)
 	return true;
 }
 
+/* An axis of length 1 that no dimension of the producer walks is gone after joining: a guard on it must not be what fills. */
+static bool stays_where_nothing_walks(const struct tg_pair *x, const int *dim_of)
+{
+	const struct tg_stage *c = stage_of(x->c);
+	const struct tg_map *map = &c->ins[x->in].map;
+	for (uint32_t i = 0; i < map->rank; i++) {
+		if (dim_of[i] >= 0)
+			continue;
+		if (map->index[i].offset)
+			return false;
+		for (uint32_t d = 0; d < c->n_dims; d++)
+			if (map->index[i].coef[d] && c->dims[d].extent > 1)
+				return false;
+	}
+	return true;
+}
+
 bool tg_join_fits_consumer(const struct tg_pair *x)
 {
 	const struct tg_stage *p = stage_of(x->p), *c = stage_of(x->c);
@@ -378,7 +395,7 @@ bool tg_join_fits_consumer(const struct tg_pair *x)
 			if (!plain(&p->ins[i].map.index[k]))
 				return false;
 	/* a guard of the producer is tested by the consumer's points only where the consumer itself stays inside */
-	return !c->ins[x->in].guarded || same_edges(x);
+	return !c->ins[x->in].guarded || (same_edges(x) && stays_where_nothing_walks(x, dim_of));
 }
 
 void tg_join_into_consumer(struct tg_pair *x)

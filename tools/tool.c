@@ -114,7 +114,8 @@ bool compile_options(struct tool *t, struct tg_compile_options *o)
 		return false;
 	if (!option_number(t, "unroll", 1, 16, &unroll) || !option_number(t, "window", 1, 4096, &window))
 		return false;
-	o->codegen = (struct tg_codegen_options){ .window = (uint32_t)window, .unroll = (uint32_t)unroll };
+	o->codegen = (struct tg_codegen_options){
+		.window = (uint32_t)window, .unroll = (uint32_t)unroll, .no_pipelines = flag(t, "no-pipelines"), .no_residency = flag(t, "no-residency") };
 	return true;
 }
 

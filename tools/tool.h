@@ -53,7 +53,9 @@ void print_messages(const struct tg_diag *d);
 	{ "no-host", NULL, "refuse a model of which a part would run on the host" },                                                        \
 	{ "skip", "PASS,...", "leave passes out (ablation)" },                                                                              \
 	{ "unroll", "N", "most copies of an inner body (default 8)" },                                                                      \
-	{ "window", "N", "how far the scheduler looks ahead, in operations (default 256)" }
+	{ "window", "N", "how far the scheduler looks ahead, in operations (default 256)" },                                                  \
+	{ "no-pipelines", NULL, "inner loops are not overlapped with themselves" },                                                           \
+	{ "no-residency", NULL, "every tensor between two stages goes through DRAM" }
 /* Options of every verb that simulates. */
 #define SIM_OPTIONS                                                                                                                        \
 	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },                                                     \

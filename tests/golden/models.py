@@ -55,6 +55,8 @@ FILES = {
         [value("x", FLOAT, [3, 3])], [value("y", FLOAT, [3])], [int64s("t", [1, 0, 2]), floats("w", [2], [2.0, 3.0])]),
     "weights/test_data_set_0/input_0.pb": pb("x", [3, 3], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]),
     "weights/test_data_set_0/output_0.pb": pb("y", [3], [-6.0, -8.0, 0.0]),
+    "special.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (8,), }".ljust(69) + b"\n")
+    + struct.pack("<8f", float("inf"), float("-inf"), float("nan"), 0.0, -0.0, 3e38, -1.0, 10.0),
     "x.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".ljust(69) + b"\n") + struct.pack("<6f", *SIX),
     "bad.npy": b"\x93NUMPY\x01\x00\x46\x00" + (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }".ljust(69) + b"\n") + struct.pack("<6f", *SIX),
 }
