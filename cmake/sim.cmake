@@ -11,7 +11,8 @@ endfunction()
 tg_sem_level(base)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
 	tg_sem_level(v3 -mavx2 -mfma -mbmi -mbmi2 -mlzcnt -mpopcnt)
-	target_compile_definitions(tg_sim PRIVATE TG_HAS_LEVEL_V3)
+	tg_sem_level(v4 -mavx2 -mfma -mbmi -mbmi2 -mlzcnt -mpopcnt -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+	target_compile_definitions(tg_sim PRIVATE TG_HAS_LEVEL_V3 TG_HAS_LEVEL_V4)
 endif()
 
 # The translator: LLVM's headers at build time, its shared library when a program is first translated (sim/llvm_api.c), nothing to link with.

@@ -95,7 +95,8 @@ typedef void tg_sem(struct tg_core *now, struct tg_writes *next, const struct tg
 
 /* The functions of all instructions, compiled for a level of the host's instruction set; NULL for DMA and control. */
 extern tg_sem *const tg_sem_base[TG_N_INSNS];
-extern tg_sem *const tg_sem_v3[TG_N_INSNS];
+extern tg_sem *const tg_sem_v3[TG_N_INSNS]; /* AVX2 and fma */
+extern tg_sem *const tg_sem_v4[TG_N_INSNS]; /* AVX-512 */
 
 /* ---- memory access, inlined into loads and stores ---- */
 

@@ -25,8 +25,10 @@ static void *map(struct tg_arena *a, uint64_t bytes)
 
 static tg_sem *const *pick_level(void)
 {
-#if defined(TG_HAS_LEVEL_V3)
+#if defined(TG_HAS_LEVEL_V3) && defined(TG_HAS_LEVEL_V4)
 	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+		return tg_sem_v4;
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 		return tg_sem_v3;
 #endif
