@@ -192,7 +192,7 @@ static bool steps_fit(const struct plan *p)
 	return true;
 }
 
-enum { MAX_REFINEMENTS = 16 };
+enum { MAX_REFINEMENTS = 40 };
 #define LEAST_GAIN 0.005
 
 /* ---- cost ----------------------------------------------------------------------------------------------------------- */
@@ -415,17 +415,20 @@ static bool tile_is_legal(struct plan *p, uint64_t base)
 	return true;
 }
 
-/* The next smaller tile of a dimension: equal parts, the last one overlapping as little as possible. Lanes and rows keep whole blocks while they can. */
+/* What a tile of a dimension is a multiple of while it can: whole blocks of lanes, rows and array. */
+static int64_t whole_block(const struct plan *p, uint32_t d)
+{
+	if ((int)d == p->lane)
+		return p->path == PATH_MATRIX ? p->chip->array_cols : p->chip->lanes;
+	if ((int)d == p->row)
+		return p->chip->sublanes;
+	return (int)d == p->contract ? p->chip->array_rows : 1;
+}
+
+/* The next smaller tile of a dimension: equal parts, the last one overlapping as little as possible. */
 static int64_t smaller(const struct plan *p, uint32_t d)
 {
-	int64_t n = tiles_of(p, d) * 2, t = ceil_div(p->extent[d], n);
-	int64_t block = 1;
-	if ((int)d == p->lane)
-		block = p->path == PATH_MATRIX ? p->chip->array_cols : p->chip->lanes;
-	else if ((int)d == p->row)
-		block = p->chip->sublanes;
-	else if ((int)d == p->contract)
-		block = p->chip->array_rows;
+	int64_t n = tiles_of(p, d) * 2, t = ceil_div(p->extent[d], n), block = whole_block(p, d);
 	if (t > block)
 		t = ceil_div(t, block) * block;
 	return t < p->tile[d] ? t : p->tile[d] > 1 ? p->tile[d] / 2 : 1;
@@ -463,29 +466,50 @@ static double excess(struct plan *p, uint64_t base)
 	return over;
 }
 
-/* Halves the dimension that makes a legal tile cheaper, as long as one does: smaller tiles expose less of the first fetch and the last store. */
+/* The next larger tile: half as many, in equal parts. */
+static int64_t larger(const struct plan *p, uint32_t d)
+{
+	int64_t n = (tiles_of(p, d) + 1) / 2, t = ceil_div(p->extent[d], n), block = whole_block(p, d);
+	t = t > block ? ceil_div(t, block) * block : t;
+	return t < p->extent[d] ? t : p->extent[d];
+}
+
+/* A step to a neighbouring tile of dimension d; its cost when it is legal and cheaper than `best`. */
+static bool try_step(struct plan *p, uint64_t base, uint32_t d, int64_t tile, double *best)
+{
+	int64_t old = p->tile[d];
+	bool better = false;
+	p->tile[d] = tile;
+	if (tile != old && tile_is_legal(p, base)) {
+		double cost = total_cost(p);
+		better = cost < *best;
+		*best = better ? cost : *best;
+	}
+	p->tile[d] = old;
+	return better;
+}
+
+/* From a legal tile to cheaper neighbours, as long as there is one. Smaller tiles expose less of the first fetch and the last store, larger ones
+ * fetch less often. Reductions keep theirs: their tiles decide how the accumulators are used. */
 static void refine_tile(struct plan *p, uint64_t base)
 {
 	for (int round = 0; round < MAX_REFINEMENTS; round++) {
 		double best = p->cost * (1 - LEAST_GAIN);
 		int pick = NO_DIM;
+		int64_t tile = 0;
 		for (uint32_t d = 0; d < p->n_dims; d++) {
-			if (!may_tile(p, d) || is_reduction(p, d))
+			if (is_reduction(p, d))
 				continue;
-			int64_t old = p->tile[d];
-			p->tile[d] = smaller(p, d);
-			if (tile_is_legal(p, base)) {
-				double cost = total_cost(p);
-				if (cost < best) {
-					best = cost;
+			const int64_t steps[] = { may_tile(p, d) ? smaller(p, d) : p->tile[d], larger(p, d) };
+			for (int i = 0; i < 2; i++)
+				if (try_step(p, base, d, steps[i], &best)) {
 					pick = (int)d;
+					tile = steps[i];
 				}
-			}
-			p->tile[d] = old;
 		}
 		if (pick == NO_DIM)
 			break;
-		p->tile[pick] = smaller(p, (uint32_t)pick);
+		p->tile[pick] = tile;
 		p->cost = best;
 	}
 	tile_is_legal(p, base);
