@@ -98,6 +98,14 @@ extern tg_sem *const tg_sem_base[TG_N_INSNS];
 extern tg_sem *const tg_sem_v3[TG_N_INSNS]; /* AVX2 and fma */
 extern tg_sem *const tg_sem_v4[TG_N_INSNS]; /* AVX-512 */
 
+/* Pushes, swaps and multiplies of a level with their scalar operands given: a row group and an extent; an accumulator row and whether to add. */
+struct tg_matrix {
+	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t group, int64_t extent);
+	void (*swap)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
+	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t first, bool add);
+};
+extern const struct tg_matrix tg_matrix_base, tg_matrix_v3, tg_matrix_v4;
+
 /* ---- memory access, inlined into loads and stores ---- */
 
 static inline bool mem_inside(const struct tg_memory *m, uint64_t at, uint64_t n)

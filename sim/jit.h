@@ -29,9 +29,14 @@ struct jit_calls {
 	/* Runs an instruction without side effects; its scalar operands are in s->jit.reads, the result goes to register `to` or s->jit.scalar.
 	 * 0: it traps, and nothing has changed. */
 	uint64_t (*pure)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t to);
-	/* Whether an instruction with side effects would not trap now; and runs it. */
+	/* Whether a store or transposer write would not trap now; and runs it. */
 	uint64_t (*may_act)(struct tg_sim *s, uint64_t uop, uint64_t clock);
 	void (*act)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock);
+	/* The same for pushes, swaps and multiplies. place: row group or accumulator row; with: a push's extent, or whether a multiply adds */
+	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with);
+	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
+	/* whether accumulator rows may be read */
+	uint64_t (*may_read_rows)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place);
 };
 extern const struct jit_calls jit_calls;
 

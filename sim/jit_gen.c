@@ -269,6 +269,22 @@ static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 	return true;
 }
 
+/* The number that an instruction's register and immediate give (array_place of matrix_rules.h). */
+static val array_number(struct gen *g, const struct tg_insn *in)
+{
+	return g->L->BuildAdd(g->b, s_reg(g, in->f[2]), gen_int(g, in->f[3]), "");
+}
+
+/* Accumulator rows are read like memory: base counts from the array's first row. */
+static void rows_place(struct gen *g, const struct uop *u, struct place *p)
+{
+	const struct tg_core *c = &g->s->core;
+	uint32_t row_bytes = c->stride * 4;
+	*p = (struct place){.rows = (uint32_t)u->in.f[4], .n = c->rows, .lanes = c->chip->array_cols, .bytes = 4, .row_bytes = row_bytes, .block_step = gen_int(g, 0)};
+	p->step = gen_int(g, row_bytes);
+	p->base = g->L->BuildMul(g->b, array_number(g, &u->in), p->step, "");
+}
+
 static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 {
 	switch (u->slot) {
@@ -293,9 +309,10 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 		return u->in.f[6] == 0 && jit_store_bytes(u->in.op) ? R_LATE_STORE : R_NO;
 	case TG_SLOT_P:
 	case TG_SLOT_M:
-		return R_ACT;
+		return R_MATRIX;
 	case TG_SLOT_R:
-		return R_PURE;
+		rows_place(g, u, p);
+		return R_ROWS;
 	case TG_SLOT_C:
 		if (u->in.op == TG_I_pfirst || u->in.op == TG_I_plast)
 			return g->block->ctx >= 0 && u->in.f[1] < g->s->jit.blocks->ctx[g->block->ctx].depth ? R_FLAG : R_NO;
@@ -382,14 +399,16 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 	b->impossible |= late && stores > 1;
 }
 
-/* A late store runs after the loop: nobody in its bundle may write what it stores. */
-static bool late_store_works(struct gen *g, const struct decoded *d, const struct uop *store)
+/* Pushes, multiplies and late stores run after the loop, in the segment's last bundle: nobody in it may write a vector that they read. */
+static bool late_works(struct gen *g, const struct decoded *d, const struct uop *late)
 {
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		for (unsigned k = 0; k < u->n_writes; k++) {
-			if (u->writes[k] == REG_V + (unsigned)store->in.f[0])
-				return false;
+			for (unsigned j = 0; j < late->n_reads; j++) {
+				if (u->writes[k] == late->reads[j] && u->writes[k] >= REG_V && u->writes[k] < REG_P)
+					return false;
+			}
 		}
 	}
 	return true;
@@ -407,18 +426,18 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 		enum role *role = &b->of[i].role;
 		if (*role == R_LOAD && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			*role = R_PURE;
+		if (*role == R_ROWS && !split_for(g, b, &b->of[i].at))
+			*role = R_PURE;
 		if (*role == R_STORE && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			return false;
 		bool reads_memory = u->slot == TG_SLOT_L || u->in.op == TG_I_sld32 || u->in.op == TG_I_sld64;
 		if ((*role == R_PURE || *role == R_PURE_SCALAR) &&
-		    (reads_dirty(e, u) || (reads_memory && e->stores) || ((u->slot == TG_SLOT_R || u->in.op == TG_I_xtr) && e->acts)))
+		    (reads_dirty(e, u) || (reads_memory && e->stores)))
 			return false;
-		if (*role == R_ACT && (reads_dirty(e, u) || e->acts))
+		if ((*role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE) && !late_works(g, d, u))
 			return false;
-		if (*role == R_LATE_STORE && !late_store_works(g, d, u))
-			return false;
-		n_op += *role == R_LANE || *role == R_LOAD || *role == R_STORE || *role == R_PURE;
-		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_LATE_STORE;
+		n_op += *role == R_LANE || *role == R_LOAD || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
+		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE;
 		n_temp += *role == R_PURE;
 		if (n_op > MAX_LANE_OPS || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
 			return false;
@@ -436,6 +455,24 @@ static void take_call(struct gen *g, const struct uop *u, uint32_t bundle, enum 
 		if (u->reads[i] < REG_V)
 			c->reads[c->n_reads++] = s_reg(g, u->reads[i]);
 	}
+}
+
+/* Operands of a push, swap or multiply. */
+static void take_matrix(struct gen *g, const struct uop *u, uint32_t bundle)
+{
+	const struct tg_insn *in = &u->in;
+	take_call(g, u, bundle, CALL_MATRIX, pred_of(g, u), 0, 0);
+	struct called *c = &g->seg.call[g->seg.n_call - 1];
+	c->place = in->op == TG_I_swap ? gen_int(g, 0) : array_number(g, in);
+	if (u->slot == TG_SLOT_M) {
+		val adds = g->L->ConstInt(g->i1, in->f[5] != 0, 0);
+		if (in->f[5] && in->f[6])
+			adds = g->L->BuildNot(g->b, p_reg(g, in->f[6]), "");
+		c->with = g->L->BuildZExt(g->b, adds, g->i64, "");
+	} else {
+		c->with = in->op == TG_I_swap ? gen_int(g, 0) : s_reg(g, in->f[4]);
+	}
+	c->n_reads = 0;
 }
 
 static void take_lane(struct gen *g, const struct lane_op *o)
@@ -472,13 +509,15 @@ static void extent_operands(struct gen *g, val e, struct lane_op *o)
 static void take_vector(struct gen *g, const struct uop *u, uint32_t bundle, enum role role, const struct place *at)
 {
 	struct lane_op o = {.u = u, .bundle = bundle, .pred = pred_of(g, u), .dest = dest_of(u)};
-	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_STORE ? LANE_STORE : LANE_TEMP;
+	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_ROWS ? LANE_ROWS : role == R_STORE ? LANE_STORE : LANE_TEMP;
 	if (role == R_PURE) {
 		o.temp = g->seg.n_temp++;
 		take_call(g, u, bundle, CALL_PURE, o.pred, o.temp, 0);
 	} else if (role != R_LANE) {
 		o.at = *at;
 		g->seg.stores |= role == R_STORE;
+		if (role == R_ROWS)
+			o.a = array_number(g, &u->in);
 	} else if (u->in.op == TG_I_vsplat) {
 		o.a = s_reg(g, u->in.f[1]);
 	} else if (u->in.op == TG_I_mext) {
@@ -544,11 +583,13 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 			n++;
 		} else if (role == R_PURE_SCALAR) {
 			take_call(g, u, bundle, CALL_PURE, pred_of(g, u), JIT_N_TEMPS - 1, u->writes[0]);
-			e->scalar_result = true;
+			e->ends = true;
+		} else if (role == R_MATRIX) {
+			take_matrix(g, u, bundle);
+			e->ends = true;
 		} else if (role == R_ACT || role == R_LATE_STORE) {
 			take_call(g, u, bundle, role == R_ACT ? CALL_ACT : CALL_STORE, pred_of(g, u), 0, 0);
-			e->acts |= role == R_ACT;
-			e->late_store |= role == R_LATE_STORE;
+			e->ends = true;
 		} else if (role == R_CONTROL) {
 			take_control(g, u);
 		} else {
@@ -622,21 +663,48 @@ static void call_pure(struct gen *g, struct called *c, val clock, LLVMBasicBlock
 		out->v = g->L->BuildSelect(g->b, c->pred, out->v, old, "");
 }
 
+static val clock_of(struct gen *g, val clock, uint64_t since)
+{
+	return g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)since), "");
+}
+
 static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
 {
 	LLVMBasicBlockRef no = around(g, c->pred);
 	put_reads(g, c);
-	val args[3] = {g->sim, uop_number(g, c->u), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), "")};
-	leave_unless(g, CALL(g, may_act, g->i64, args), leave);
+	if (c->kind == CALL_MATRIX) {
+		val args[5] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock), c->place, c->with};
+		leave_unless(g, CALL(g, may_matrix, g->i64, args), leave);
+	} else {
+		val args[3] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock)};
+		leave_unless(g, CALL(g, may_act, g->i64, args), leave);
+	}
 	meet_again(g, no);
 }
 
 static void act(struct gen *g, const struct called *c, val clock)
 {
 	LLVMBasicBlockRef no = around(g, c->pred);
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
 	put_reads(g, c);
-	val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), "")};
-	CALL(g, act, g->L->VoidTypeInContext(g->c), args);
+	if (c->kind == CALL_MATRIX) {
+		val args[6] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock), c->place, c->with};
+		CALL(g, matrix, none, args);
+	} else {
+		val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock)};
+		CALL(g, act, none, args);
+	}
+	meet_again(g, no);
+}
+
+static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLVMBasicBlockRef leave)
+{
+	LLVMBasicBlockRef no = around(g, o->pred);
+	uint64_t since = 0;
+	for (uint32_t b = g->seg.first; b < o->bundle; b++)
+		since += bundle_length(g->s, b);
+	val args[4] = {g->sim, uop_number(g, o->u), clock_of(g, clock, since), o->a};
+	leave_unless(g, CALL(g, may_read_rows, g->i64, args), leave);
 	meet_again(g, no);
 }
 
@@ -680,28 +748,34 @@ static void run_time(struct gen *g)
 	add_field(g, FIELD(cycle), cycles);
 }
 
+/* What the accesses of a bundle move, those of one kind: bytes of SRAM or of accumulators. */
+static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counter)
+{
+	struct segment *e = &g->seg;
+	uint64_t bytes = 0;
+	val some = NULL;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_STORE))
+			continue;
+		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
+		val maybe = o->pred ? g->L->BuildSelect(g->b, o->pred, gen_int(g, (int64_t)n), gen_int(g, 0), "") : NULL;
+		bytes += o->pred ? 0 : n;
+		some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
+	}
+	size_t at = g->s->bundles[bundle].prov * sizeof(struct tg_counters) + counter;
+	if (some)
+		add_item(g, FIELD(by_prov), at, g->L->BuildAdd(g->b, some, gen_int(g, (int64_t)bytes), ""));
+	else if (bytes)
+		add_item(g, FIELD(by_prov), at, gen_int(g, (int64_t)bytes));
+}
+
 /* Counters that do not follow from how often a block ran: predicated instructions, bytes of the loop's accesses. */
 static void counters(struct gen *g)
 {
-	struct segment *e = &g->seg;
-	for (uint32_t b = e->first; b < e->end; b++) {
-		const struct decoded *d = &g->s->bundles[b];
-		uint64_t bytes = 0;
-		val some = NULL;
-		for (unsigned i = 0; i < e->n_op; i++) {
-			const struct lane_op *o = &e->op[i];
-			if (o->bundle != b || (o->kind != LANE_LOAD && o->kind != LANE_STORE))
-				continue;
-			uint64_t n = (uint64_t)o->at.rows * o->at.row_bytes;
-			val maybe = o->pred ? g->L->BuildSelect(g->b, o->pred, gen_int(g, (int64_t)n), gen_int(g, 0), "") : NULL;
-			bytes += o->pred ? 0 : n;
-			some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
-		}
-		size_t at = d->prov * sizeof(struct tg_counters) + offsetof(struct tg_counters, sram_bytes);
-		if (some)
-			add_item(g, FIELD(by_prov), at, g->L->BuildAdd(g->b, some, gen_int(g, (int64_t)bytes), ""));
-		else if (bytes)
-			add_item(g, FIELD(by_prov), at, gen_int(g, (int64_t)bytes));
+	for (uint32_t b = g->seg.first; b < g->seg.end; b++) {
+		count_moved(g, b, false, offsetof(struct tg_counters, sram_bytes));
+		count_moved(g, b, true, offsetof(struct tg_counters, acc_bytes));
 	}
 }
 
@@ -765,6 +839,10 @@ static void emit_segment(struct gen *g)
 		if (e->call[i].kind == CALL_PURE)
 			call_pure(g, &e->call[i], clock, leave, &result[n_result++]);
 	}
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (e->op[i].kind == LANE_ROWS)
+			may_read_rows(g, &e->op[i], clock, leave);
+	}
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind != CALL_PURE)
 			may_act(g, &e->call[i], clock, leave);
@@ -772,13 +850,9 @@ static void emit_segment(struct gen *g)
 	run_time(g);
 	counters(g);
 	count_hits(g);
-	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind == CALL_ACT)
-			act(g, &e->call[i], clock);
-	}
 	gen_lanes(g);
 	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind == CALL_STORE)
+		if (e->call[i].kind != CALL_PURE)
 			act(g, &e->call[i], clock);
 	}
 	note_stores(g, slow);
@@ -908,7 +982,7 @@ static void begin_segment(struct gen *g, uint32_t first)
 	e->n_op = e->n_call = e->n_temp = e->n_wrote = e->n_busy = e->n_hit = 0;
 	e->dirty_v = e->dirty_m = 0;
 	e->length = 0;
-	e->stores = e->acts = e->scalar_result = e->late_store = false;
+	e->stores = e->ends = false;
 	e->rows[0] = e->lanes[0] = 0;
 	e->n_rows = e->n_lanes = 1;
 }
@@ -967,7 +1041,7 @@ static bool fill_segment(struct gen *g, uint32_t from)
 		if (b->impossible || !control_works(g, i) || !joins(g, d, b))
 			return i > from;
 		take(g, i, b);
-		if (g->seg.scalar_result || g->seg.late_store)
+		if (g->seg.ends)
 			return true;
 	}
 	return true;

@@ -1,7 +1,8 @@
 /* jit_gen.h: what the files of the translator share. Private to sim/.
  *
  * A block is cut into segments: bundles that are checked together and then done together. A segment is
- *   checks (leave, if anything might trap) -> instruction fetch -> called instructions -> one loop over the lanes -> late stores, scalars, clocks.
+ *   checks (leave, if anything might trap) -> called instructions with nothing but a result -> instruction fetch -> one loop over the lanes
+ *   -> matrix instructions and stores that are called -> scalars, clocks.
  * The loop takes STRIP lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
  * host registers. What is not lane-wise is called; its vector result goes to a temporary that the loop reads. */
 #ifndef TG_JIT_GEN_H
@@ -30,7 +31,7 @@ struct place {
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
 	bool spread;     /* a load of element 0 for all lanes */
 };
-enum lane_kind { LANE_ALU, LANE_LOAD, LANE_STORE, LANE_TEMP };
+enum lane_kind { LANE_ALU, LANE_LOAD, LANE_ROWS, LANE_STORE, LANE_TEMP }; /* ROWS: of accumulators */
 struct lane_op {
 	enum lane_kind kind;
 	const struct uop *u;
@@ -42,7 +43,7 @@ struct lane_op {
 	unsigned temp;
 };
 #define NO_DEST 255u
-enum call_kind { CALL_PURE, CALL_ACT, CALL_STORE };
+enum call_kind { CALL_PURE, CALL_ACT, CALL_MATRIX, CALL_STORE };
 struct called {
 	enum call_kind kind;
 	const struct uop *u;
@@ -52,6 +53,7 @@ struct called {
 	val reads[JIT_MAX_READS];
 	unsigned n_reads, temp;
 	unsigned to;       /* scalar or predicate register of the result, else 0 */
+	val place, with;   /* of CALL_MATRIX (jit.h) */
 };
 struct written { /* a result that may still be under way at the segment's end */
 	unsigned reg;      /* or unit */
@@ -77,13 +79,13 @@ struct segment {
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
 	uint64_t length;  /* bundles with idle ones */
-	bool stores, acts, scalar_result, late_store;
+	bool stores, ends; /* ends: what comes after must see what this segment does */
 	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES]; /* where ranges begin */
 	unsigned n_rows, n_lanes;
 };
 
 /* What the instructions of a bundle are to the translator. */
-enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_LATE_STORE, R_CONTROL, R_NO };
+enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_ROWS, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_MATRIX, R_LATE_STORE, R_CONTROL, R_NO };
 struct bundle_plan {
 	struct {
 		enum role role;

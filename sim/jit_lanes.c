@@ -424,6 +424,8 @@ static struct lane_value settle_nans(struct gen *g, unsigned op, struct lane_val
 
 static val outside(struct gen *g, const struct tg_insn *in)
 {
+	if (in->op == TG_I_mrd)
+		return const_iv(g, 0);
 	bool is_float = in->op >= TG_I_vld_f32 && in->op <= TG_I_vld_e5m2;
 	if (in->f[7] == 1)
 		return const_iv(g, is_float ? TG_F32_INF : 0x7fffffff);
@@ -441,12 +443,17 @@ static val first_lanes(struct gen *g, uint32_t n)
 	return g->L->ConstVector(each, STRIP);
 }
 
+static val acc_of(struct gen *g, const struct lane_op *o)
+{
+	return gen_field(g, g->ptr, offsetof(struct tg_sim, core.array) + (size_t)o->u->in.f[1] * sizeof(struct tg_array) + offsetof(struct tg_array, acc));
+}
+
 /* Memory of a strip; where the predicate is false it is memory that nobody misses. */
 static val strip_at(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
 	val at = g->L->BuildAdd(g->b, y->row_at[k], g->L->BuildMul(g->b, y->lane, gen_int(g, o->at.bytes), ""), "");
-	val p = gen_at(g, g->mem, at);
+	val p = gen_at(g, o->kind == LANE_ROWS ? acc_of(g, o) : g->mem, at);
 	val sink = gen_at(g, g->registers, gen_int(g, (int64_t)(JIT_TEMP + JIT_N_TEMPS - 1) * g->s->core.n * 4));
 	return o->pred ? g->L->BuildSelect(g->b, o->pred, p, sink, "") : p;
 }
@@ -563,7 +570,7 @@ static void strip(struct body *y)
 				store(y, end, o);
 				continue;
 			}
-			landing[end] = o->kind == LANE_ALU ? compute(y, o) : o->kind == LANE_LOAD ? load(y, end, o) : temporary(y, o);
+			landing[end] = o->kind == LANE_ALU ? compute(y, o) : o->kind == LANE_TEMP ? temporary(y, o) : load(y, end, o);
 			if (o->pred && o->dest != NO_DEST) {
 				val now = bits_of(g, &landing[end]), was = bits_of(g, reg(y, o->dest));
 				landing[end] = of_bits(g->L->BuildSelect(g->b, o->pred, now, was, ""));
@@ -636,7 +643,7 @@ static void row_addresses(struct body *y)
 	for (unsigned k = 0; k < g->seg.n_op; k++) {
 		const struct lane_op *o = &g->seg.op[k];
 		const struct place *p = &o->at;
-		if ((o->kind != LANE_LOAD && o->kind != LANE_STORE) || y->first_row >= p->rows)
+		if (o->kind == LANE_ALU || o->kind == LANE_TEMP || y->first_row >= p->rows)
 			continue;
 		val r = y->row, at = p->base;
 		if (p->n < p->rows) {

@@ -23,16 +23,20 @@ static void *map(struct tg_arena *a, uint64_t bytes)
 	return p;
 }
 
-static tg_sem *const *pick_level(void)
+static void pick_level(struct tg_sim *s)
 {
+	s->sem = tg_sem_base;
+	s->matrix = &tg_matrix_base;
 #if defined(TG_HAS_LEVEL_V3) && defined(TG_HAS_LEVEL_V4)
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-		return tg_sem_v4;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		return tg_sem_v3;
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+		s->sem = tg_sem_v4;
+		s->matrix = &tg_matrix_v4;
+	} else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+		s->sem = tg_sem_v3;
+		s->matrix = &tg_matrix_v3;
+	}
 #endif
-	return tg_sem_base;
 }
 
 static void new_registers(struct tg_sim *s)
@@ -119,7 +123,7 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	s->options = *o;
 	if (s->options.max_cycles == 0)
 		s->options.max_cycles = UINT64_C(1) << 40;
-	s->sem = pick_level();
+	pick_level(s);
 	s->core.chip = &x->chip;
 	s->core.rows = x->chip.sublanes;
 	s->core.lanes = x->chip.lanes;

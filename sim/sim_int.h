@@ -110,6 +110,7 @@ struct tg_sim {
 	struct tg_sim_options options;
 	struct tg_core core;
 	tg_sem *const *sem;
+	const struct tg_matrix *matrix; /* of the same level */
 
 	struct decoded *bundles;
 	uint32_t n_bundles;

@@ -127,18 +127,47 @@ static bool store_may(struct tg_sim *s, const struct uop *u)
 			      jit_shape(x.rows, x.n, bytes)) != 0;
 }
 
-static bool matrix_may(const struct tg_core *now, const struct tg_insn *in)
+static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with)
 {
+	const struct tg_insn *in = &s->uops[uop].in;
+	const struct tg_core *now = &s->core;
 	if (in->op == TG_I_swap)
-		return !swap_trap(now, in);
-	if (in->op >= TG_I_push_f32 && in->op <= TG_I_push_u8)
-		return !push_trap(now, in, (unsigned)in->op - TG_I_push_f32);
-	if (in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8)
-		return !multiply_trap(now, in, (unsigned)in->op - TG_I_mul_f32);
-	return true; /* a transposer write */
+		return clock >= now->array[in->f[0]].swap_ready;
+	if (in->op <= TG_I_push_u8)
+		return !push_trap(now, in, (unsigned)in->op - TG_I_push_f32, (int64_t)place);
+	return !multiply_trap(now, in, (unsigned)in->op - TG_I_mul_f32, (int64_t)place, with != 0);
 }
+
+static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
+{
+	const struct tg_insn *in = &s->uops[uop].in;
+	struct tg_core *now = &s->core;
+	uint64_t was = now->clock;
+	struct tg_writes w;
+	w.acc_bytes = w.macs = 0;
+	now->clock = clock;
+	if (in->op == TG_I_swap) {
+		s->matrix->swap(now, &w, in);
+	} else if (in->op <= TG_I_push_u8) {
+		s->matrix->push(now, &w, in, (unsigned)in->op - TG_I_push_f32, (int64_t)place, (int64_t)with);
+	} else {
+		unsigned type = (unsigned)in->op - TG_I_mul_f32;
+		s->matrix->multiply(now, &w, in, type, (int64_t)place, with != 0);
+		struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
+		c->acc_bytes += w.acc_bytes;
+		c->macs[type] += w.macs;
+	}
+	now->clock = was;
+}
+
+static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
+{
+	return !read_trap(&s->core, &s->uops[uop].in, (int64_t)place, clock);
+}
+
 /* opcodes of pushes and multiplies follow the array types */
-_Static_assert(TG_I_push_u8 - TG_I_push_f32 == TG_ARRAY_u8 && TG_I_mul_u8 - TG_I_mul_f32 == TG_ARRAY_u8, "rows of isa.def");
+_Static_assert(TG_I_push_u8 - TG_I_push_f32 == TG_ARRAY_u8 && TG_I_mul_u8 - TG_I_mul_f32 == TG_ARRAY_u8 && TG_I_swap > TG_I_push_u8 && TG_I_mul_f32 > TG_I_swap,
+	       "rows of isa.def");
 
 static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
 {
@@ -147,7 +176,7 @@ static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
 	bool may;
 	s->core.clock = clock;
 	exchange_reads(s, u);
-	may = u->slot == TG_SLOT_W ? store_may(s, u) : matrix_may(&s->core, &u->in);
+	may = u->slot != TG_SLOT_W || store_may(s, u); /* a transposer write never traps */
 	exchange_reads(s, u);
 	s->core.clock = was;
 	return may;
@@ -175,6 +204,9 @@ const struct jit_calls jit_calls = {
 	.pure = call_pure,
 	.may_act = call_may_act,
 	.act = call_act,
+	.may_matrix = call_may_matrix,
+	.matrix = call_matrix,
+	.may_read_rows = call_may_read_rows,
 };
 
 bool jit_is_pure(const struct uop *u)

@@ -121,30 +121,29 @@ static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned 
 	}
 }
 
-static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type)
+static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t group, int64_t extent)
 {
 	struct tg_array *u = &now->array[in->f[0]];
 	struct tg_weights *shadow = &u->set[u->active ^ 1];
 	bool across = in->f[6] != 0;
-	int64_t group = array_place(now, in);
 	next->at = group;
-	next->trap = push_trap(now, in, type);
+	next->trap = push_trap(now, in, type, group);
 	if (next->trap)
 		return;
 	shadow->any = true;
 	shadow->type = (uint8_t)type;
 	const uint32_t *mask = in->f[5] ? now->m[in->f[5]] : NULL;
-	struct tg_extent x = extent_of(now, now->s[in->f[4]]);
+	struct tg_extent x = extent_of(now, extent);
 	(across ? push_transposed : push_plain)(now, shadow, type, now->v[in->f[1]], (uint32_t)group * now->rows, x, mask);
 	u->swap_ready = now->clock + now->chip->latency.push_swap;
 }
-SEM(push_f32) { push(now, next, in, TG_ARRAY_f32); }
-SEM(push_bf16) { push(now, next, in, TG_ARRAY_bf16); }
-SEM(push_f16) { push(now, next, in, TG_ARRAY_f16); }
-SEM(push_e4m3) { push(now, next, in, TG_ARRAY_e4m3); }
-SEM(push_e5m2) { push(now, next, in, TG_ARRAY_e5m2); }
-SEM(push_i8) { push(now, next, in, TG_ARRAY_i8); }
-SEM(push_u8) { push(now, next, in, TG_ARRAY_u8); }
+SEM(push_f32) { push(now, next, in, TG_ARRAY_f32, array_place(now, in), now->s[in->f[4]]); }
+SEM(push_bf16) { push(now, next, in, TG_ARRAY_bf16, array_place(now, in), now->s[in->f[4]]); }
+SEM(push_f16) { push(now, next, in, TG_ARRAY_f16, array_place(now, in), now->s[in->f[4]]); }
+SEM(push_e4m3) { push(now, next, in, TG_ARRAY_e4m3, array_place(now, in), now->s[in->f[4]]); }
+SEM(push_e5m2) { push(now, next, in, TG_ARRAY_e5m2, array_place(now, in), now->s[in->f[4]]); }
+SEM(push_i8) { push(now, next, in, TG_ARRAY_i8, array_place(now, in), now->s[in->f[4]]); }
+SEM(push_u8) { push(now, next, in, TG_ARRAY_u8, array_place(now, in), now->s[in->f[4]]); }
 
 /* The run of a row's present columns. */
 static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_t *present)
@@ -513,14 +512,13 @@ static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint3
 		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, add);
 }
 
-static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type)
+static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t first, bool add)
 {
 	struct tg_array *u = &now->array[in->f[0]];
 	const struct tg_weights *w = &u->set[u->active];
-	int64_t first = array_place(now, in);
 	uint32_t n = (uint32_t)in->f[4], entered[MAX_ROWS * 256];
-	bool add = multiply_adds(now, in), plain = type == TG_ARRAY_f32 && w->uniform;
-	next->trap = multiply_trap(now, in, type);
+	bool plain = type == TG_ARRAY_f32 && w->uniform;
+	next->trap = multiply_trap(now, in, type, first, add);
 	next->at = first;
 	if (next->trap)
 		return;
@@ -541,15 +539,15 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	}
 	next->macs = w->present * n;
 	next->mac_type = (uint8_t)type;
-	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (multiply_adds(now, in) ? 8 : 4);
+	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
 }
-SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32); }
-SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16); }
-SEM(mul_f16) { multiply(now, next, in, TG_ARRAY_f16); }
-SEM(mul_e4m3) { multiply(now, next, in, TG_ARRAY_e4m3); }
-SEM(mul_e5m2) { multiply(now, next, in, TG_ARRAY_e5m2); }
-SEM(mul_i8) { multiply(now, next, in, TG_ARRAY_i8); }
-SEM(mul_u8) { multiply(now, next, in, TG_ARRAY_u8); }
+SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32, array_place(now, in), multiply_adds(now, in)); }
+SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16, array_place(now, in), multiply_adds(now, in)); }
+SEM(mul_f16) { multiply(now, next, in, TG_ARRAY_f16, array_place(now, in), multiply_adds(now, in)); }
+SEM(mul_e4m3) { multiply(now, next, in, TG_ARRAY_e4m3, array_place(now, in), multiply_adds(now, in)); }
+SEM(mul_e5m2) { multiply(now, next, in, TG_ARRAY_e5m2, array_place(now, in), multiply_adds(now, in)); }
+SEM(mul_i8) { multiply(now, next, in, TG_ARRAY_i8, array_place(now, in), multiply_adds(now, in)); }
+SEM(mul_u8) { multiply(now, next, in, TG_ARRAY_u8, array_place(now, in), multiply_adds(now, in)); }
 
 SEM(mrd)
 {
@@ -557,22 +555,22 @@ SEM(mrd)
 	int64_t first = (int64_t)((uint64_t)now->s[in->f[2]] + (uint64_t)in->f[3]);
 	uint32_t n = (uint32_t)in->f[4], cols = now->chip->array_cols;
 	next->at = first;
-	if (first < 0 || first > (int64_t)now->chip->acc_rows - (int64_t)n) {
-		next->trap = "a read outside the accumulator memory";
+	next->trap = read_trap(now, in, first, now->clock);
+	if (next->trap)
 		return;
-	}
 	for (uint32_t r = 0; r < n; r++) {
-		if (!u->acc_written[first + r]) {
-			next->trap = "a read of an accumulator row that was not written";
-			return;
-		}
-		if (now->clock < u->acc_ready[first + r]) {
-			next->trap = "a read of an accumulator row before its last multiply has landed";
-			return;
-		}
 		memcpy(next->v + r * now->lanes, u->acc + (size_t)(first + r) * now->stride, cols * sizeof(uint32_t));
 		memset(next->v + r * now->lanes + cols, 0, (now->lanes - cols) * sizeof(uint32_t));
 	}
 	memset(next->v + n * now->lanes, 0, (size_t)(now->rows - n) * now->lanes * sizeof(uint32_t));
 	next->acc_bytes = (uint64_t)n * cols * 4;
 }
+
+/* ---- the same for translated code, which knows the operands ---- */
+
+static void swap_known(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
+{
+	SEM_NAME(swap)(now, next, in);
+}
+
+const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply};
