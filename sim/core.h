@@ -43,6 +43,9 @@ struct tg_weights {
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
+	bool odd;     /* and not only whole row groups, all with the columns [0, group_cols); else bit g of `groups`: group g was pushed */
+	uint16_t group_cols;
+	uint64_t groups;
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
 	uint64_t present;  /* all present weights */
