@@ -101,11 +101,27 @@ extern tg_sem *const tg_sem_base[TG_N_INSNS];
 extern tg_sem *const tg_sem_v3[TG_N_INSNS]; /* AVX2 and fma */
 extern tg_sem *const tg_sem_v4[TG_N_INSNS]; /* AVX-512 */
 
-/* Pushes, swaps and multiplies of a level with their scalar operands given: a row group and an extent; an accumulator row and whether to add. */
+/* The rows that a push or multiply takes: a vector register, or SRAM where a load into it would read them. Row r is at
+ * at + (r mod n) step + (r div n) block_step, in words. */
+struct tg_operand {
+	const uint32_t *at;
+	int64_t step, block_step;
+	uint32_t n;
+};
+static inline const uint32_t *operand_row(const struct tg_operand *v, uint32_t r)
+{
+	return r < v->n ? v->at + (int64_t)r * v->step : v->at + (int64_t)(r % v->n) * v->step + (int64_t)(r / v->n) * v->block_step;
+}
+static inline struct tg_operand operand_register(const struct tg_core *now, int64_t r)
+{
+	return (struct tg_operand){now->v[r], now->lanes, 0, now->rows};
+}
+
+/* Pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
 struct tg_matrix {
-	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t group, int64_t extent);
+	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
 	void (*swap)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
-	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t first, bool add);
+	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add);
 };
 extern const struct tg_matrix tg_matrix_base, tg_matrix_v3, tg_matrix_v4;
 

@@ -3,7 +3,8 @@
  * A block's code does to struct tg_sim what the interpreter would do for its bundles. Before it changes anything for a group of bundles, it
  * checks all that could go wrong in them; when something might, it returns the group's first bundle with JIT_INTERPRET and every register,
  * clock and loop as they stand before that bundle: the interpreter finds the trap, or that there is none, and goes on to the next block.
- * So a trap is found and worded in one place. What instructions count is derived from how often blocks ran (jit_count). */
+ * So a trap is found and worded in one place. A load that only pushes and multiplies read is not done: the register gets a view of SRAM, which
+ * is settled when anybody else may look at the register or write to these bytes; the interpreter never meets a view. What instructions count is derived from how often blocks ran (jit_count). */
 #ifndef TG_SIM_JIT_H
 #define TG_SIM_JIT_H
 
@@ -35,6 +36,11 @@ struct jit_calls {
 	/* The same for pushes, swaps and multiplies. place: row group or accumulator row; with: a push's extent, or whether a multiply adds */
 	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with);
 	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
+	/* Register r is from now on what a load of 32-bit lanes would give: shape as for may_read. */
+	void (*view)(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
+	/* The registers of this set hold their lanes again; the same for those that have bytes in [at, end). */
+	void (*settle)(struct tg_sim *s, uint64_t set);
+	void (*settle_box)(struct tg_sim *s, uint64_t at, uint64_t end);
 	/* whether accumulator rows may be read */
 	uint64_t (*may_read_rows)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place);
 };

@@ -285,6 +285,48 @@ static void rows_place(struct gen *g, const struct uop *u, struct place *p)
 	p->base = g->L->BuildMul(g->b, array_number(g, &u->in), p->step, "");
 }
 
+#define VIEW_BYTES 1024 /* smaller registers are copied in less time than it takes to remember where their lanes are */
+#define VIEW_AHEAD 512  /* bundles in which the readers are looked for */
+
+static bool has_views(const struct gen *g)
+{
+	return g->s->options.translate_all || g->s->core.n * 4 >= VIEW_BYTES;
+}
+
+/* Whether only pushes and multiplies read what the load gives, as far as the code that follows tells. */
+static bool for_the_array(const struct gen *g, const struct uop *load)
+{
+	const struct tg_sim *s = g->s;
+	bool some = false;
+	uint32_t end = g->at_bundle + VIEW_AHEAD < s->n_bundles ? g->at_bundle + VIEW_AHEAD : s->n_bundles;
+	for (uint32_t b = g->at_bundle + 1; b < end; b++) {
+		const struct decoded *d = &s->bundles[b];
+		bool again = false;
+		for (uint32_t i = d->first_uop; i < d->first_uop + d->n_uops; i++) {
+			const struct uop *u = &s->uops[i];
+			for (unsigned k = 0; k < u->n_reads; k++) {
+				if (u->reads[k] != load->writes[0])
+					continue;
+				if (u->slot != TG_SLOT_P && u->slot != TG_SLOT_M)
+					return false;
+				some = true;
+			}
+			again = again || (u->n_writes && u->writes[0] == load->writes[0]);
+		}
+		if (again)
+			break;
+	}
+	return some;
+}
+
+static bool view_works(struct gen *g, const struct uop *u, const struct place *p)
+{
+	const struct tg_core *c = &g->s->core;
+	bool plain = (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && !p->spread && !u->in.pred && p->fixed;
+	bool whole = p->rows == c->rows && p->lanes == c->lanes;
+	return plain && (whole || u->in.f[7] == 0) && has_views(g) && for_the_array(g, u);
+}
+
 static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 {
 	switch (u->slot) {
@@ -302,7 +344,7 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 			return R_PURE_SCALAR;
 		return lanes_has(u->in.op) ? R_LANE : R_PURE;
 	case TG_SLOT_L:
-		return vector_place(g, u, p) ? R_LOAD : R_PURE;
+		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : R_LOAD;
 	case TG_SLOT_W:
 		if (vector_place(g, u, p))
 			return R_STORE;
@@ -354,28 +396,31 @@ static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *
 	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes);
 }
 
-/* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane, or checked when it runs. */
-static bool together(struct gen *g, const struct place *a, const struct place *b)
+/* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane (not where a view stays), or checked when it runs. */
+static bool together(struct gen *g, const struct place *a, const struct place *b, bool view)
 {
 	bool same;
-	if (places_apart(g, a, b, &same) || same)
+	if (places_apart(g, a, b, &same))
 		return true;
+	if (same)
+		return !view;
 	return a->fixed && b->fixed && a->root != b->root;
 }
 
 static bool fits_accesses(struct gen *g, const struct bundle_plan *b, unsigned n, unsigned at)
 {
-	bool store = b->of[at].role == R_STORE;
+	bool store = b->of[at].role == R_STORE, view = b->of[at].role == R_VIEW;
 	for (unsigned i = 0; i < g->seg.n_op; i++) {
 		const struct lane_op *o = &g->seg.op[i];
-		if (o->kind == LANE_STORE || (store && o->kind == LANE_LOAD)) {
-			if (!together(g, &o->at, &b->of[at].at))
+		if (o->kind == LANE_STORE || (store && (o->kind == LANE_LOAD || o->kind == LANE_VIEW))) {
+			if (!together(g, &o->at, &b->of[at].at, view || o->kind == LANE_VIEW))
 				return false;
 		}
 	}
 	for (unsigned i = 0; i < n; i++) {
-		bool other = b->of[i].role == R_STORE || (store && b->of[i].role == R_LOAD);
-		if (i != at && other && !together(g, &b->of[i].at, &b->of[at].at))
+		enum role role = b->of[i].role;
+		bool other = role == R_STORE || (store && (role == R_LOAD || role == R_VIEW));
+		if (i != at && other && !together(g, &b->of[i].at, &b->of[at].at, view || role == R_VIEW))
 			return false;
 	}
 	return true;
@@ -391,12 +436,17 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 	b->impossible = false;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
+		g->at_bundle = (uint32_t)(d - g->s->bundles);
 		b->of[i].role = role_of(g, u, &b->of[i].at);
 		b->impossible |= b->of[i].role == R_NO;
 		late += b->of[i].role == R_LATE_STORE;
 		stores += b->of[i].role == R_STORE || b->of[i].role == R_LATE_STORE;
 	}
 	b->impossible |= late && stores > 1;
+	for (unsigned i = 0; i < d->n_uops; i++) {
+		if (b->of[i].role == R_VIEW && late)
+			b->of[i].role = R_LOAD;
+	}
 }
 
 /* Pushes, multiplies and late stores run after the loop, in the segment's last bundle: nobody in it may write a vector that they read. */
@@ -414,16 +464,49 @@ static bool late_works(struct gen *g, const struct decoded *d, const struct uop 
 	return true;
 }
 
+/* A bundle of its own, with a push or multiply that must go before the loop. */
+static bool goes_early(struct gen *g, const struct decoded *d, struct bundle_plan *b)
+{
+	bool conflict = false;
+	if (g->seg.end > g->seg.first)
+		return false;
+	for (unsigned i = 0; i < d->n_uops; i++) {
+		enum role role = b->of[i].role;
+		if (role == R_ROWS || role == R_LATE_STORE)
+			return false;
+		if (role == R_MATRIX || role == R_ACT)
+			conflict = conflict || !late_works(g, d, &g->s->uops[d->first_uop + i]);
+	}
+	for (unsigned i = 0; conflict && i < d->n_uops; i++)
+		b->of[i].role = b->of[i].role == R_VIEW ? R_LOAD : b->of[i].role;
+	return conflict;
+}
+
+/* Registers that became views in this segment are for pushes and multiplies only. */
+static bool touches_view(const struct segment *e, const struct uop *u)
+{
+	for (unsigned i = 0; i < u->n_reads; i++) {
+		if (u->reads[i] >= REG_V && u->reads[i] < REG_M && (e->viewed >> (u->reads[i] - REG_V) & 1))
+			return true;
+	}
+	return u->result == 'v' && (e->viewed >> (u->writes[0] - REG_V) & 1);
+}
+
 /* Whether the bundle can join the segment. For a segment's first bundle false means that it cannot be translated. */
 static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 {
 	struct segment *e = &g->seg;
 	unsigned n_op = e->n_op, n_call = e->n_call, n_temp = e->n_temp;
+	b->early = goes_early(g, d, b);
 	if (e->n_wrote + 2 * d->n_uops > TG_ARRAY_LEN(e->wrote) || e->n_busy + d->n_uops > TG_ARRAY_LEN(e->busy) || e->n_hit + d->n_uops > MAX_HITS)
 		return false;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role *role = &b->of[i].role;
+		if (e->viewed && (*role == R_LATE_STORE || (*role != R_MATRIX && touches_view(e, u))))
+			return false;
+		if (*role == R_VIEW && !fits_accesses(g, b, d->n_uops, i))
+			*role = R_LOAD;
 		if (*role == R_LOAD && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			*role = R_PURE;
 		if (*role == R_ROWS && !split_for(g, b, &b->of[i].at))
@@ -434,9 +517,9 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 		if ((*role == R_PURE || *role == R_PURE_SCALAR) &&
 		    (reads_dirty(e, u) || (reads_memory && e->stores)))
 			return false;
-		if ((*role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE) && !late_works(g, d, u))
+		if ((*role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE) && !b->early && !late_works(g, d, u))
 			return false;
-		n_op += *role == R_LANE || *role == R_LOAD || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
+		n_op += *role == R_LANE || *role == R_LOAD || *role == R_VIEW || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
 		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE;
 		n_temp += *role == R_PURE;
 		if (n_op > MAX_LANE_OPS || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
@@ -509,7 +592,12 @@ static void extent_operands(struct gen *g, val e, struct lane_op *o)
 static void take_vector(struct gen *g, const struct uop *u, uint32_t bundle, enum role role, const struct place *at)
 {
 	struct lane_op o = {.u = u, .bundle = bundle, .pred = pred_of(g, u), .dest = dest_of(u)};
-	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_ROWS ? LANE_ROWS : role == R_STORE ? LANE_STORE : LANE_TEMP;
+	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_ROWS ? LANE_ROWS : role == R_STORE ? LANE_STORE : role == R_VIEW ? LANE_VIEW : LANE_TEMP;
+	if (role == R_VIEW) {
+		o.temp = o.dest;
+		o.dest = NO_DEST;
+		g->seg.viewed |= UINT64_C(1) << o.temp;
+	}
 	if (role == R_PURE) {
 		o.temp = g->seg.n_temp++;
 		take_call(g, u, bundle, CALL_PURE, o.pred, o.temp, 0);
@@ -550,6 +638,16 @@ static void note_latency(struct gen *g, const struct uop *u)
 		e->busy[e->n_busy++] = (struct written){u->slot * 16u + u->unit, e->length + u->occupancy, pred_of(g, u)};
 }
 
+static void note_lanes_read(struct segment *e, const struct uop *u)
+{
+	for (unsigned i = 0; i < u->n_reads; i++) {
+		if (u->reads[i] >= REG_V && u->reads[i] < REG_M)
+			e->reads_v |= UINT64_C(1) << (u->reads[i] - REG_V);
+	}
+	if (u->in.pred && u->result == 'v') /* the old value may stay */
+		e->reads_v |= UINT64_C(1) << (u->writes[0] - REG_V);
+}
+
 static void take_control(struct gen *g, const struct uop *u)
 {
 	if (u->in.op == TG_I_loop)
@@ -573,6 +671,8 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role role = b->of[i].role;
 		note_latency(g, u);
+		if (role != R_MATRIX)
+			note_lanes_read(e, u);
 		if (u->in.pred)
 			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, pred_of(g, u)};
 		if (role == R_SCALAR || role == R_FLAG) {
@@ -605,6 +705,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 	e->n_rows = b->n_rows;
 	e->n_lanes = b->n_lanes;
 	e->end = bundle + 1;
+	e->early = b->early;
 	e->length += bundle_length(g->s, bundle);
 }
 
@@ -697,6 +798,14 @@ static void act(struct gen *g, const struct called *c, val clock)
 	meet_again(g, no);
 }
 
+static void all_acts(struct gen *g, val clock)
+{
+	for (unsigned i = 0; i < g->seg.n_call; i++) {
+		if (g->seg.call[i].kind != CALL_PURE)
+			act(g, &g->seg.call[i], clock);
+	}
+}
+
 static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLVMBasicBlockRef leave)
 {
 	LLVMBasicBlockRef no = around(g, o->pred);
@@ -756,7 +865,7 @@ static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counte
 	val some = NULL;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_STORE))
+		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
 			continue;
 		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
 		val maybe = o->pred ? g->L->BuildSelect(g->b, o->pred, gen_int(g, (int64_t)n), gen_int(g, 0), "") : NULL;
@@ -826,6 +935,62 @@ static void count_hits(struct gen *g)
 		add_item(g, FIELD(jit.hits), (uint64_t)e->hit[i].uop * 8, g->L->BuildZExt(g->b, e->hit[i].pred, g->i64, ""));
 }
 
+static bool has_late_store(const struct segment *e)
+{
+	for (unsigned i = 0; i < e->n_call; i++) {
+		if (e->call[i].kind == CALL_STORE)
+			return true;
+	}
+	return false;
+}
+
+/* Before anything else: registers whose lanes the segment reads, and those that look at what it may write. */
+static void settle_views(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	bool late = has_late_store(e);
+	uint64_t mask = late ? ~UINT64_C(0) : e->reads_v;
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
+	if ((!mask && !e->stores) || !has_views(g))
+		return;
+	val set = g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, e->stores ? -1 : (int64_t)mask), "");
+	LLVMBasicBlockRef past = around(g, g->L->BuildICmp(g->b, LLVMIntNE, set, gen_int(g, 0), ""));
+	val args[2] = {g->sim, gen_int(g, (int64_t)mask)};
+	if (mask)
+		CALL(g, settle, none, args);
+	for (unsigned i = 0; i < e->n_op && !late; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind != LANE_STORE)
+			continue;
+		LLVMBasicBlockRef no = around(g, o->pred);
+		val box[3] = {g->sim, g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.lo), ""), g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.hi), "")};
+		val all[2] = {g->sim, gen_int(g, -1)};
+		if (o->at.fixed)
+			CALL(g, settle_box, none, box);
+		else
+			CALL(g, settle, none, all);
+		meet_again(g, no);
+	}
+	meet_again(g, past);
+}
+
+/* Written registers are no views any more; loads that are not done leave one. */
+static void make_views(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	if (!has_views(g))
+		return;
+	if (e->dirty_v)
+		set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind != LANE_VIEW)
+			continue;
+		val args[6] = {g->sim, gen_int(g, o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)jit_shape(o->at.rows, o->at.n, o->at.row_bytes))};
+		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
+	}
+}
+
 static void emit_segment(struct gen *g)
 {
 	struct segment *e = &g->seg;
@@ -834,6 +999,7 @@ static void emit_segment(struct gen *g)
 	unsigned n_result = 0;
 	val clock = gen_field(g, g->i64, FIELD(core.clock));
 	set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
+	settle_views(g);
 	val slow = gen_checks(g, leave);
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind == CALL_PURE)
@@ -850,11 +1016,12 @@ static void emit_segment(struct gen *g)
 	run_time(g);
 	counters(g);
 	count_hits(g);
+	if (e->early)
+		all_acts(g, clock);
 	gen_lanes(g);
-	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind != CALL_PURE)
-			act(g, &e->call[i], clock);
-	}
+	make_views(g);
+	if (!e->early)
+		all_acts(g, clock);
 	note_stores(g, slow);
 	for (unsigned i = 0; i < n_result; i++)
 		land_scalar(g, &result[i]);
@@ -980,9 +1147,10 @@ static void begin_segment(struct gen *g, uint32_t first)
 	memset(e, 0, offsetof(struct segment, op));
 	e->first = e->end = first;
 	e->n_op = e->n_call = e->n_temp = e->n_wrote = e->n_busy = e->n_hit = 0;
-	e->dirty_v = e->dirty_m = 0;
+	e->dirty_v = e->reads_v = e->viewed = 0;
+	e->dirty_m = 0;
 	e->length = 0;
-	e->stores = e->ends = false;
+	e->stores = e->ends = e->early = false;
 	e->rows[0] = e->lanes[0] = 0;
 	e->n_rows = e->n_lanes = 1;
 }

@@ -31,7 +31,7 @@ struct place {
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
 	bool spread;     /* a load of element 0 for all lanes */
 };
-enum lane_kind { LANE_ALU, LANE_LOAD, LANE_ROWS, LANE_STORE, LANE_TEMP }; /* ROWS: of accumulators */
+enum lane_kind { LANE_ALU, LANE_LOAD, LANE_ROWS, LANE_STORE, LANE_TEMP, LANE_VIEW }; /* ROWS: of accumulators; VIEW: a load that is not done */
 struct lane_op {
 	enum lane_kind kind;
 	const struct uop *u;
@@ -40,7 +40,7 @@ struct lane_op {
 	val a, b;          /* scalar operands */
 	struct place at;
 	unsigned dest;     /* a register of struct jit; NO_DEST: dropped or none */
-	unsigned temp;
+	unsigned temp;     /* of LANE_VIEW: the register */
 };
 #define NO_DEST 255u
 enum call_kind { CALL_PURE, CALL_ACT, CALL_MATRIX, CALL_STORE };
@@ -76,16 +76,19 @@ struct segment {
 	unsigned n_busy;
 	struct hit hit[MAX_HITS];
 	unsigned n_hit;
+	uint64_t reads_v; /* vector registers of which lanes are read */
+	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
 	uint64_t length;  /* bundles with idle ones */
 	bool stores, ends; /* ends: what comes after must see what this segment does */
+	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */
 	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES]; /* where ranges begin */
 	unsigned n_rows, n_lanes;
 };
 
 /* What the instructions of a bundle are to the translator. */
-enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_ROWS, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_MATRIX, R_LATE_STORE, R_CONTROL, R_NO };
+enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_VIEW, R_ROWS, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_MATRIX, R_LATE_STORE, R_CONTROL, R_NO };
 struct bundle_plan {
 	struct {
 		enum role role;
@@ -94,6 +97,7 @@ struct bundle_plan {
 	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES];
 	unsigned n_rows, n_lanes;
 	bool impossible; /* the interpreter must do it */
+	bool early;
 };
 
 struct symbol {
@@ -109,7 +113,7 @@ struct gen {
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
 	/* the block at work */
 	const struct block *block;
-	uint32_t index;
+	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */
 	val fn, sim, mem, clean, registers, calls;
 	LLVMBasicBlockRef head;
 	val sreg[32], preg[8];

@@ -566,6 +566,8 @@ static void strip(struct body *y)
 		unsigned end = i;
 		for (; end < e->n_op && e->op[end].bundle == e->op[i].bundle; end++) {
 			const struct lane_op *o = &e->op[end];
+			if (o->kind == LANE_VIEW)
+				continue;
 			if (o->kind == LANE_STORE) {
 				store(y, end, o);
 				continue;
@@ -643,7 +645,7 @@ static void row_addresses(struct body *y)
 	for (unsigned k = 0; k < g->seg.n_op; k++) {
 		const struct lane_op *o = &g->seg.op[k];
 		const struct place *p = &o->at;
-		if (o->kind == LANE_ALU || o->kind == LANE_TEMP || y->first_row >= p->rows)
+		if (o->kind == LANE_ALU || o->kind == LANE_TEMP || o->kind == LANE_VIEW || y->first_row >= p->rows)
 			continue;
 		val r = y->row, at = p->base;
 		if (p->n < p->rows) {
@@ -679,7 +681,10 @@ void gen_lanes(struct gen *g)
 {
 	struct segment *e = &g->seg;
 	struct body body = {.g = g}, *y = &body;
-	for (unsigned k = 0; e->n_op && k < e->n_rows; k++) {
+	bool any = false;
+	for (unsigned i = 0; i < e->n_op; i++)
+		any = any || e->op[i].kind != LANE_VIEW;
+	for (unsigned k = 0; any && k < e->n_rows; k++) {
 		uint32_t from = e->rows[k], to = k + 1 < e->n_rows ? e->rows[k + 1] : g->s->core.rows;
 		y->first_row = from;
 		if (to - from == 1) {

@@ -9,6 +9,14 @@ static inline bool array_type_is_int(unsigned type)
 	return type == TG_ARRAY_i8 || type == TG_ARRAY_u8;
 }
 
+/* Opcodes of pushes and multiplies follow the array types. */
+static inline unsigned array_type_of(const struct tg_insn *in)
+{
+	return (unsigned)in->op - (in->op <= TG_I_push_u8 ? TG_I_push_f32 : TG_I_mul_f32);
+}
+_Static_assert(TG_I_push_u8 - TG_I_push_f32 == TG_ARRAY_u8 && TG_I_mul_u8 - TG_I_mul_f32 == TG_ARRAY_u8 && TG_I_swap > TG_I_push_u8 && TG_I_mul_f32 > TG_I_swap,
+	       "rows of isa.def");
+
 static inline bool array_same_class(unsigned a, unsigned b)
 {
 	return a == b || (array_type_is_int(a) && array_type_is_int(b));

@@ -101,6 +101,11 @@ struct jit {
 	} pending[JIT_MAX_PENDING];
 	uint32_t n_pending;
 	uint64_t left_early;
+	uint64_t viewed;       /* bit r: vector register r has what view[r] says, and its lanes do not */
+	struct view {          /* rows in SRAM that a load would have copied; outside they are 0 */
+		int64_t at, step, block_step;
+		uint32_t rows, n, lanes;
+	} view[64];
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 

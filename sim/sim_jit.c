@@ -127,6 +127,78 @@ static bool store_may(struct tg_sim *s, const struct uop *u)
 			      jit_shape(x.rows, x.n, bytes)) != 0;
 }
 
+/* ---- views ---- */
+
+static void settle_one(struct tg_sim *s, unsigned r)
+{
+	const struct view *v = &s->jit.view[r];
+	struct tg_core *c = &s->core;
+	for (uint32_t i = 0; i < c->rows; i++) {
+		uint32_t *to = c->v[r] + (size_t)i * c->lanes, n = i < v->rows ? v->lanes : 0;
+		if (n)
+			memcpy(to, c->mem.at + (v->at + (int64_t)(i % v->n) * v->step + (int64_t)(i / v->n) * v->block_step), n * sizeof *to);
+		memset(to + n, 0, (c->lanes - n) * sizeof *to);
+	}
+	s->jit.viewed &= ~(UINT64_C(1) << r);
+}
+
+static void call_settle(struct tg_sim *s, uint64_t set)
+{
+	for (set &= s->jit.viewed; set; set &= set - 1)
+		settle_one(s, (unsigned)__builtin_ctzll(set));
+}
+
+static void call_settle_box(struct tg_sim *s, uint64_t at, uint64_t end)
+{
+	for (uint64_t set = s->jit.viewed; set; set &= set - 1) {
+		unsigned r = (unsigned)__builtin_ctzll(set);
+		const struct view *v = &s->jit.view[r];
+		int64_t first = v->at, last = v->at, a = (int64_t)((v->rows < v->n ? v->rows : v->n) - 1) * v->step, b = (int64_t)((v->rows - 1) / v->n) * v->block_step;
+		first += (a < 0 ? a : 0) + (b < 0 ? b : 0);
+		last += (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)v->lanes * 4;
+		if ((int64_t)at < last && first < (int64_t)end)
+			settle_one(s, r);
+	}
+}
+
+static void call_view(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
+{
+	struct view *v = &s->jit.view[r];
+	*v = (struct view){.at = (int64_t)at, .step = (int64_t)step, .block_step = (int64_t)block_step, .rows = (uint32_t)(shape & 0xffff), .n = (uint32_t)(shape >> 16 & 0xffff)};
+	v->lanes = (uint32_t)(shape >> 32) / 4;
+	s->jit.viewed |= UINT64_C(1) << r;
+	if ((at | step | block_step) & 3) /* words that are not aligned: nobody but memcpy reads those */
+		settle_one(s, (unsigned)r);
+}
+
+/* Whether the instruction needs no more of its operand than the view has. */
+static bool view_serves(const struct tg_core *now, const struct tg_insn *in, const struct view *v, uint64_t with)
+{
+	const struct tg_chip *chip = now->chip;
+	if (in->op <= TG_I_push_u8) {
+		struct tg_extent x = extent_of(now, (int64_t)with);
+		uint32_t cols = x.lanes < chip->array_cols ? x.lanes : chip->array_cols;
+		return in->f[6] ? v->rows == now->rows && v->lanes >= chip->array_rows : v->rows >= x.rows && v->lanes >= cols;
+	}
+	const struct tg_weights *w = &now->array[in->f[0]].set[now->array[in->f[0]].active];
+	uint32_t lanes = array_type_of(in) != TG_ARRAY_f32 || !w->uniform ? chip->array_rows : w->n_k ? w->k[w->n_k - 1] + 1u : 0;
+	return v->rows >= (uint64_t)in->f[4] && v->lanes >= lanes;
+}
+
+static struct tg_operand operand_of(struct tg_sim *s, const struct tg_insn *in, uint64_t with)
+{
+	uint64_t r = (uint64_t)in->f[1];
+	if (s->jit.viewed >> r & 1) {
+		const struct view *v = &s->jit.view[r];
+		if (view_serves(&s->core, in, v, with))
+			return (struct tg_operand){(const uint32_t *)(const void *)(s->core.mem.at + v->at), v->step / 4, v->block_step / 4, v->n};
+		settle_one(s, (unsigned)r);
+	}
+	return operand_register(&s->core, in->f[1]);
+}
+
+/* ---- matrix instructions ---- */
+
 static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
@@ -134,8 +206,8 @@ static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, 
 	if (in->op == TG_I_swap)
 		return clock >= now->array[in->f[0]].swap_ready;
 	if (in->op <= TG_I_push_u8)
-		return !push_trap(now, in, (unsigned)in->op - TG_I_push_f32, (int64_t)place);
-	return !multiply_trap(now, in, (unsigned)in->op - TG_I_mul_f32, (int64_t)place, with != 0);
+		return !push_trap(now, in, array_type_of(in), (int64_t)place);
+	return !multiply_trap(now, in, array_type_of(in), (int64_t)place, with != 0);
 }
 
 static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
@@ -148,14 +220,16 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	now->clock = clock;
 	if (in->op == TG_I_swap) {
 		s->matrix->swap(now, &w, in);
-	} else if (in->op <= TG_I_push_u8) {
-		s->matrix->push(now, &w, in, (unsigned)in->op - TG_I_push_f32, (int64_t)place, (int64_t)with);
 	} else {
-		unsigned type = (unsigned)in->op - TG_I_mul_f32;
-		s->matrix->multiply(now, &w, in, type, (int64_t)place, with != 0);
-		struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
-		c->acc_bytes += w.acc_bytes;
-		c->macs[type] += w.macs;
+		const struct tg_operand v = operand_of(s, in, with);
+		if (in->op <= TG_I_push_u8) {
+			s->matrix->push(now, &w, in, &v, (int64_t)place, (int64_t)with);
+		} else {
+			s->matrix->multiply(now, &w, in, &v, (int64_t)place, with != 0);
+			struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
+			c->acc_bytes += w.acc_bytes;
+			c->macs[array_type_of(in)] += w.macs;
+		}
 	}
 	now->clock = was;
 }
@@ -164,10 +238,6 @@ static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t cloc
 {
 	return !read_trap(&s->core, &s->uops[uop].in, (int64_t)place, clock);
 }
-
-/* opcodes of pushes and multiplies follow the array types */
-_Static_assert(TG_I_push_u8 - TG_I_push_f32 == TG_ARRAY_u8 && TG_I_mul_u8 - TG_I_mul_f32 == TG_ARRAY_u8 && TG_I_swap > TG_I_push_u8 && TG_I_mul_f32 > TG_I_swap,
-	       "rows of isa.def");
 
 static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
 {
@@ -206,6 +276,9 @@ const struct jit_calls jit_calls = {
 	.act = call_act,
 	.may_matrix = call_may_matrix,
 	.matrix = call_matrix,
+	.view = call_view,
+	.settle = call_settle,
+	.settle_box = call_settle_box,
 	.may_read_rows = call_may_read_rows,
 };
 
@@ -316,6 +389,12 @@ static jit_code *code_of(struct tg_sim *s, uint32_t block)
 	return code;
 }
 
+static bool interpret(struct tg_sim *s, bool *halted)
+{
+	call_settle(s, s->jit.viewed);
+	return sim_run_bundle(s, halted);
+}
+
 bool jit_run(struct tg_sim *s)
 {
 	struct blocks *k = s->jit.blocks;
@@ -325,7 +404,7 @@ bool jit_run(struct tg_sim *s)
 		jit_code *code = code_of(s, block);
 		if (!code || (!checked && !loops_fit(s, &k->at[block]))) {
 			checked = false;
-			if (!sim_run_bundle(s, &halted))
+			if (!interpret(s, &halted))
 				return false;
 			continue;
 		}
@@ -335,7 +414,7 @@ bool jit_run(struct tg_sim *s)
 		if (next & (JIT_INTERPRET | JIT_LEAVE)) {
 			leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
 			checked = false;
-			if (!sim_run_bundle(s, &halted))
+			if (!interpret(s, &halted))
 				return false;
 		}
 	}

@@ -141,7 +141,7 @@ static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t
 	w->groups |= UINT64_C(1) << (group & 63);
 }
 
-static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const uint32_t *a, uint32_t first, struct tg_extent x, const uint32_t *mask)
+static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
 	uint64_t low[4];
@@ -153,12 +153,13 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 			memset(bits, 0, sizeof low);
 			continue;
 		}
+		const uint32_t *a = operand_row(v, r);
 		for (uint32_t c = 0; c < cols; c += PANEL) {
 			uint32_t *d = w->w + weight_at(now->chip->array_rows, first + r, c), n = cols - c < PANEL ? cols - c : PANEL;
 			if (type == TG_ARRAY_f32)
-				copy_panel(d, a + r * now->lanes + c, n);
+				copy_panel(d, a + c, n);
 			else
-				enter_row(type, d, a + r * now->lanes + c, n);
+				enter_row(type, d, a + c, n);
 		}
 		memcpy(bits, low, sizeof low);
 		for (uint32_t j = 0; mask && j < cols; j++)
@@ -166,13 +167,13 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 	}
 }
 
-static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const uint32_t *a, uint32_t first, struct tg_extent x,
+static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
 	uint32_t rows = now->chip->array_rows, t[256];
 	w->odd = true;
 	for (uint32_t r = 0; r < now->rows; r++) {
-		enter_row(type, t, a + r * now->lanes, rows);
+		enter_row(type, t, operand_row(v, r), rows);
 		for (uint32_t k = 0; k < rows; k++) {
 			bool present = r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]);
 			set_bit(w->bits[k], first + r, present);
@@ -181,8 +182,9 @@ static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned 
 	}
 }
 
-static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t group, int64_t extent)
+static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent)
 {
+	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	struct tg_weights *shadow = &u->set[u->active ^ 1];
 	bool across = in->f[6] != 0;
@@ -194,16 +196,21 @@ static void push(struct tg_core *now, struct tg_writes *next, const struct tg_in
 	shadow->type = (uint8_t)type;
 	const uint32_t *mask = in->f[5] ? now->m[in->f[5]] : NULL;
 	struct tg_extent x = extent_of(now, extent);
-	(across ? push_transposed : push_plain)(now, shadow, type, now->v[in->f[1]], (uint32_t)group * now->rows, x, mask);
+	(across ? push_transposed : push_plain)(now, shadow, type, v, (uint32_t)group * now->rows, x, mask);
 	u->swap_ready = now->clock + now->chip->latency.push_swap;
 }
-SEM(push_f32) { push(now, next, in, TG_ARRAY_f32, array_place(now, in), now->s[in->f[4]]); }
-SEM(push_bf16) { push(now, next, in, TG_ARRAY_bf16, array_place(now, in), now->s[in->f[4]]); }
-SEM(push_f16) { push(now, next, in, TG_ARRAY_f16, array_place(now, in), now->s[in->f[4]]); }
-SEM(push_e4m3) { push(now, next, in, TG_ARRAY_e4m3, array_place(now, in), now->s[in->f[4]]); }
-SEM(push_e5m2) { push(now, next, in, TG_ARRAY_e5m2, array_place(now, in), now->s[in->f[4]]); }
-SEM(push_i8) { push(now, next, in, TG_ARRAY_i8, array_place(now, in), now->s[in->f[4]]); }
-SEM(push_u8) { push(now, next, in, TG_ARRAY_u8, array_place(now, in), now->s[in->f[4]]); }
+static void push_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
+{
+	const struct tg_operand v = operand_register(now, in->f[1]);
+	push(now, next, in, &v, array_place(now, in), now->s[in->f[4]]);
+}
+SEM(push_f32) { push_register(now, next, in); }
+SEM(push_bf16) { push_register(now, next, in); }
+SEM(push_f16) { push_register(now, next, in); }
+SEM(push_e4m3) { push_register(now, next, in); }
+SEM(push_e5m2) { push_register(now, next, in); }
+SEM(push_i8) { push_register(now, next, in); }
+SEM(push_u8) { push_register(now, next, in); }
 
 /* The run of a row's present columns. */
 static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_t *present)
@@ -577,13 +584,12 @@ static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint3
 }
 
 /* Operands that enter rounded, or weights with holes. */
-static __attribute__((noinline)) void multiply_entered(struct tg_core *now, struct tg_array *u, const uint32_t *a, unsigned type, int64_t first, uint32_t n, bool add)
+static __attribute__((noinline)) void multiply_entered(struct tg_core *now, struct tg_array *u, const struct tg_operand *v, unsigned type, int64_t first, uint32_t n, bool add)
 {
 	uint32_t entered[MAX_ROWS * 256];
 	for (uint32_t r = 0; r < (n + 3) / 4 * 4; r++) {
 		/* rows past n fill a block of 4; their products are not used */
-		uint32_t from = r < n ? r : 0;
-		enter_row(type, entered + r * 256, a + from * now->lanes, now->chip->array_rows);
+		enter_row(type, entered + r * 256, operand_row(v, r < n ? r : 0), now->chip->array_rows);
 	}
 	if (array_type_is_int(type))
 		multiply_ints(now, u, entered, 256, first, n, add);
@@ -593,8 +599,9 @@ static __attribute__((noinline)) void multiply_entered(struct tg_core *now, stru
 		multiply_ragged(now, u, entered, first, n, add);
 }
 
-static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type, int64_t first, bool add)
+static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add)
 {
+	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	const struct tg_weights *w = &u->set[u->active];
 	uint32_t n = (uint32_t)in->f[4];
@@ -602,10 +609,12 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	next->at = first;
 	if (next->trap)
 		return;
-	if (type == TG_ARRAY_f32 && w->uniform)
-		multiply_uniform(now, u, now->v[in->f[1]], now->lanes, first, n, add);
-	else
-		multiply_entered(now, u, now->v[in->f[1]], type, first, n, add);
+	if (type == TG_ARRAY_f32 && w->uniform) {
+		for (uint32_t r = 0; r < n; r += v->n)
+			multiply_uniform(now, u, operand_row(v, r), (size_t)v->step, first + r, n - r < v->n ? n - r : v->n, add);
+	} else {
+		multiply_entered(now, u, v, type, first, n, add);
+	}
 	for (uint32_t r = 0; r < n; r++) {
 		u->acc_written[first + r] = 1;
 		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
@@ -614,13 +623,18 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	next->mac_type = (uint8_t)type;
 	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
 }
-SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32, array_place(now, in), multiply_adds(now, in)); }
-SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16, array_place(now, in), multiply_adds(now, in)); }
-SEM(mul_f16) { multiply(now, next, in, TG_ARRAY_f16, array_place(now, in), multiply_adds(now, in)); }
-SEM(mul_e4m3) { multiply(now, next, in, TG_ARRAY_e4m3, array_place(now, in), multiply_adds(now, in)); }
-SEM(mul_e5m2) { multiply(now, next, in, TG_ARRAY_e5m2, array_place(now, in), multiply_adds(now, in)); }
-SEM(mul_i8) { multiply(now, next, in, TG_ARRAY_i8, array_place(now, in), multiply_adds(now, in)); }
-SEM(mul_u8) { multiply(now, next, in, TG_ARRAY_u8, array_place(now, in), multiply_adds(now, in)); }
+static void multiply_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
+{
+	const struct tg_operand v = operand_register(now, in->f[1]);
+	multiply(now, next, in, &v, array_place(now, in), multiply_adds(now, in));
+}
+SEM(mul_f32) { multiply_register(now, next, in); }
+SEM(mul_bf16) { multiply_register(now, next, in); }
+SEM(mul_f16) { multiply_register(now, next, in); }
+SEM(mul_e4m3) { multiply_register(now, next, in); }
+SEM(mul_e5m2) { multiply_register(now, next, in); }
+SEM(mul_i8) { multiply_register(now, next, in); }
+SEM(mul_u8) { multiply_register(now, next, in); }
 
 SEM(mrd)
 {
