@@ -110,6 +110,11 @@ static val unless(struct gen *g, val pred, val ok)
 	return pred ? g->L->BuildOr(g->b, ok, g->L->BuildNot(g->b, pred, ""), "") : ok;
 }
 
+static bool leaves_view(const struct lane_op *o)
+{
+	return o->kind == LANE_VIEW || o->lazy;
+}
+
 static val apart(struct gen *g, val a_lo, val a_hi, val b_lo, val b_hi)
 {
 	return g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, a_lo, b_hi, ""), g->L->BuildICmp(g->b, LLVMIntSGE, b_lo, a_hi, ""), "");
@@ -120,7 +125,7 @@ static val pair_apart(struct gen *g, const struct lane_op *x, const struct lane_
 	val x_lo = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.lo), ""), x_hi = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.hi), "");
 	val y_lo = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.lo), ""), y_hi = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.hi), "");
 	val ok = apart(g, x_lo, x_hi, y_lo, y_hi);
-	if (same_shape(&x->at, &y->at) && x->kind != LANE_VIEW && y->kind != LANE_VIEW)
+	if (same_shape(&x->at, &y->at) && !leaves_view(x) && !leaves_view(y))
 		ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, x->at.base, y->at.base, ""), "");
 	return unless(g, x->pred, unless(g, y->pred, ok));
 }
@@ -221,14 +226,25 @@ static void check_pairs(struct gen *g, LLVMBasicBlockRef leave)
 	g->L->PositionBuilderAtEnd(g->b, go_on);
 }
 
-static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leave)
+val gen_touch(struct gen *g, const struct lane_op *o, bool written)
 {
 	const struct place *p = &o->at;
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
 	val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
-	val args[5] = {g->sim, p->base, p->step, p->block_step, o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape};
-	val may = o->kind == LANE_STORE ? CALL(g, may_write, g->i64, args) : CALL(g, may_read, g->i64, args);
+	shape = o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape;
+	val args[5] = {g->sim, p->base, p->step, p->block_step, shape};
+	val masked[6] = {g->sim, p->base, p->step, p->block_step, shape, gen_int(g, (int64_t)(p->mask | p->bytes << 8))};
+	if (written)
+		return p->mask ? CALL(g, wrote_masked, none, masked) : CALL(g, wrote, none, args);
+	if (o->kind == LANE_STORE)
+		return p->mask ? CALL(g, may_write_masked, g->i64, masked) : CALL(g, may_write, g->i64, args);
+	return p->mask ? CALL(g, may_read_masked, g->i64, masked) : CALL(g, may_read, g->i64, args);
+}
+
+static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leave)
+{
 	LLVMBasicBlockRef go_on = gen_label(g);
-	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, may, gen_int(g, 0), ""), go_on, leave);
+	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, gen_touch(g, o, false), gen_int(g, 0), ""), go_on, leave);
 	g->L->PositionBuilderAtEnd(g->b, go_on);
 }
 

@@ -246,13 +246,11 @@ static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 	bool store = u->slot == TG_SLOT_W;
 	unsigned bytes = store ? lanes_store_bytes(in->op) : lanes_load_bytes(in->op);
 	int64_t extent, k = store ? in->f[7] : in->f[8];
-	if (!bytes || in->f[6] != 0 || !gen_constant(g, s_reg(g, in->f[5]), &extent) || (store && !k))
+	if (!bytes || !gen_constant(g, s_reg(g, in->f[5]), &extent) || ((store || in->f[6]) && !k))
 		return false;
 	struct tg_extent x = extent_of(&g->s->core, extent);
-	if (!store && in->f[7] == 3 && (x.rows < g->s->core.rows || x.lanes < g->s->core.lanes))
-		return false;
 	struct symbol sym = symbol_of(g, in->f[1]);
-	*p = (struct place){.root = sym.root, .off = (int64_t)((uint64_t)sym.off + (uint64_t)in->f[2]), .rows = x.rows, .lanes = x.lanes, .n = x.n, .bytes = bytes, .spread = !k};
+	*p = (struct place){.root = sym.root, .off = (int64_t)((uint64_t)sym.off + (uint64_t)in->f[2]), .rows = x.rows, .lanes = x.lanes, .n = x.n, .bytes = bytes, .spread = !k, .mask = (unsigned)in->f[6]};
 	p->row_bytes = p->spread ? bytes : x.lanes * bytes;
 	p->base = g->L->BuildAdd(g->b, s_reg(g, in->f[1]), gen_int(g, in->f[2]), "");
 	p->step = s_reg(g, in->f[3]);
@@ -293,38 +291,52 @@ static bool has_views(const struct gen *g)
 	return g->s->options.translate_all || g->s->core.n * 4 >= VIEW_BYTES;
 }
 
-/* Whether only pushes and multiplies read what the load gives, as far as the code that follows tells. */
-static bool for_the_array(const struct gen *g, const struct uop *load)
+enum readers { READ_NEVER, READ_BY_ARRAY, READ_BY_LANES };
+
+/* Who reads the register in bundles [first, end), until it is written again: `*written`. */
+static enum readers readers_in(const struct tg_sim *s, unsigned reg, uint32_t first, uint32_t end, bool *written)
 {
-	const struct tg_sim *s = g->s;
-	bool some = false;
-	uint32_t end = g->at_bundle + VIEW_AHEAD < s->n_bundles ? g->at_bundle + VIEW_AHEAD : s->n_bundles;
-	for (uint32_t b = g->at_bundle + 1; b < end; b++) {
+	enum readers found = READ_NEVER;
+	for (uint32_t b = first; b < end && b < s->n_bundles && !*written; b++) {
 		const struct decoded *d = &s->bundles[b];
-		bool again = false;
 		for (uint32_t i = d->first_uop; i < d->first_uop + d->n_uops; i++) {
 			const struct uop *u = &s->uops[i];
 			for (unsigned k = 0; k < u->n_reads; k++) {
-				if (u->reads[k] != load->writes[0])
+				if (u->reads[k] != reg)
 					continue;
 				if (u->slot != TG_SLOT_P && u->slot != TG_SLOT_M)
-					return false;
-				some = true;
+					return READ_BY_LANES;
+				found = READ_BY_ARRAY;
 			}
-			again = again || (u->n_writes && u->writes[0] == load->writes[0]);
+			*written = *written || (u->n_writes && u->writes[0] == reg);
 		}
-		if (again)
-			break;
 	}
-	return some;
+	return found;
+}
+
+/* The same from bundle `from` on, as far as the code that follows tells: around the innermost loop once, else straight on. */
+static enum readers readers_after(const struct gen *g, unsigned reg, uint32_t from)
+{
+	bool written = false;
+	if (g->block->ctx < 0)
+		return readers_in(g->s, reg, from, from + VIEW_AHEAD, &written);
+	const struct loop_ctx *c = &g->s->jit.blocks->ctx[g->block->ctx];
+	enum readers a = readers_in(g->s, reg, from, c->end, &written);
+	enum readers b = written || a == READ_BY_LANES ? READ_NEVER : readers_in(g->s, reg, c->start, from, &written);
+	return a > b ? a : b;
+}
+
+/* A load that a view can stand for. */
+static bool plain_load(const struct gen *g, const struct uop *u, const struct place *p)
+{
+	const struct tg_core *c = &g->s->core;
+	bool whole = p->rows == c->rows && p->lanes == c->lanes;
+	return has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && !u->in.pred && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
 }
 
 static bool view_works(struct gen *g, const struct uop *u, const struct place *p)
 {
-	const struct tg_core *c = &g->s->core;
-	bool plain = (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && !p->spread && !u->in.pred && p->fixed;
-	bool whole = p->rows == c->rows && p->lanes == c->lanes;
-	return plain && (whole || u->in.f[7] == 0) && has_views(g) && for_the_array(g, u);
+	return plain_load(g, u, p) && !p->spread && readers_after(g, u->writes[0], g->at_bundle + 1) == READ_BY_ARRAY;
 }
 
 static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
@@ -513,6 +525,8 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 			*role = R_PURE;
 		if (*role == R_STORE && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			return false;
+		if ((*role == R_LOAD || *role == R_STORE) && (e->dirty_m >> b->of[i].at.mask & 1)) /* masks are asked before the loop */
+			return false;
 		bool reads_memory = u->slot == TG_SLOT_L || u->in.op == TG_I_sld32 || u->in.op == TG_I_sld64;
 		if ((*role == R_PURE || *role == R_PURE_SCALAR) &&
 		    (reads_dirty(e, u) || (reads_memory && e->stores)))
@@ -638,14 +652,15 @@ static void note_latency(struct gen *g, const struct uop *u)
 		e->busy[e->n_busy++] = (struct written){u->slot * 16u + u->unit, e->length + u->occupancy, pred_of(g, u)};
 }
 
-static void note_lanes_read(struct segment *e, const struct uop *u)
+/* Of registers that the segment has not written before. */
+static void note_lanes_read(struct segment *e, const struct uop *u, uint64_t of)
 {
 	for (unsigned i = 0; i < u->n_reads; i++) {
 		if (u->reads[i] >= REG_V && u->reads[i] < REG_M)
-			e->reads_v |= UINT64_C(1) << (u->reads[i] - REG_V);
+			e->reads_v |= UINT64_C(1) << (u->reads[i] - REG_V) & of;
 	}
 	if (u->in.pred && u->result == 'v') /* the old value may stay */
-		e->reads_v |= UINT64_C(1) << (u->writes[0] - REG_V);
+		e->reads_v |= UINT64_C(1) << (u->writes[0] - REG_V) & of;
 }
 
 static void take_control(struct gen *g, const struct uop *u)
@@ -666,13 +681,14 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 	const struct decoded *d = &g->s->bundles[bundle];
 	struct segment *e = &g->seg;
 	struct scalar_landing l[2 * TG_MAX_BUNDLE];
+	uint64_t written = e->dirty_v;
 	unsigned n = 0;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role role = b->of[i].role;
 		note_latency(g, u);
 		if (role != R_MATRIX)
-			note_lanes_read(e, u);
+			note_lanes_read(e, u, ~written);
 		if (u->in.pred)
 			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, pred_of(g, u)};
 		if (role == R_SCALAR || role == R_FLAG) {
@@ -868,8 +884,10 @@ static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counte
 		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
 			continue;
 		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
-		val maybe = o->pred ? g->L->BuildSelect(g->b, o->pred, gen_int(g, (int64_t)n), gen_int(g, 0), "") : NULL;
-		bytes += o->pred ? 0 : n;
+		val maybe = o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
+		if (o->pred)
+			maybe = g->L->BuildSelect(g->b, o->pred, maybe, gen_int(g, 0), "");
+		bytes += maybe ? 0 : n;
 		some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
 	}
 	size_t at = g->s->bundles[bundle].prov * sizeof(struct tg_counters) + counter;
@@ -918,12 +936,8 @@ static void note_stores(struct gen *g, val slow)
 	LLVMBasicBlockRef past = around(g, slow);
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		const struct place *p = &o->at;
-		if (o->kind != LANE_STORE)
-			continue;
-		val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
-		val args[5] = {g->sim, p->base, p->step, p->block_step, o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape};
-		CALL(g, wrote, g->L->VoidTypeInContext(g->c), args);
+		if (o->kind == LANE_STORE)
+			gen_touch(g, o, true);
 	}
 	meet_again(g, past);
 }
@@ -942,6 +956,28 @@ static bool has_late_store(const struct segment *e)
 			return true;
 	}
 	return false;
+}
+
+static bool lazy_works(struct gen *g, unsigned at)
+{
+	struct segment *e = &g->seg;
+	const struct lane_op *o = &e->op[at];
+	if (o->kind != LANE_LOAD || o->dest == NO_DEST || !plain_load(g, o->u, &o->at) || has_late_store(e))
+		return false;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (i > at && e->op[i].dest == o->dest)
+			return false;
+		if (e->op[i].kind == LANE_STORE && !together(g, &e->op[i].at, &o->at, true))
+			return false;
+	}
+	return readers_after(g, o->u->writes[0], e->end) != READ_BY_LANES;
+}
+
+/* Loads whose registers nobody needs after the segment, it seems. */
+static void choose_lazy(struct gen *g)
+{
+	for (unsigned i = 0; i < g->seg.n_op; i++)
+		g->seg.op[i].lazy = lazy_works(g, i);
 }
 
 /* Before anything else: registers whose lanes the segment reads, and those that look at what it may write. */
@@ -984,9 +1020,10 @@ static void make_views(struct gen *g)
 		set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (o->kind != LANE_VIEW)
+		if (o->kind != LANE_VIEW && !o->lazy)
 			continue;
-		val args[6] = {g->sim, gen_int(g, o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)jit_shape(o->at.rows, o->at.n, o->at.row_bytes))};
+		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
 	}
 }
@@ -998,6 +1035,7 @@ static void emit_segment(struct gen *g)
 	struct scalar_landing result[MAX_CALLED];
 	unsigned n_result = 0;
 	val clock = gen_field(g, g->i64, FIELD(core.clock));
+	choose_lazy(g);
 	set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
 	settle_views(g);
 	val slow = gen_checks(g, leave);

@@ -30,6 +30,7 @@ struct place {
 	int64_t lo, hi;  /* and the bytes lie in base + [lo, hi) */
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
 	bool spread;     /* a load of element 0 for all lanes */
+	unsigned mask;   /* the mask register that selects lanes; 0: all */
 };
 enum lane_kind { LANE_ALU, LANE_LOAD, LANE_ROWS, LANE_STORE, LANE_TEMP, LANE_VIEW }; /* ROWS: of accumulators; VIEW: a load that is not done */
 struct lane_op {
@@ -41,6 +42,7 @@ struct lane_op {
 	struct place at;
 	unsigned dest;     /* a register of struct jit; NO_DEST: dropped or none */
 	unsigned temp;     /* of LANE_VIEW: the register */
+	bool lazy;         /* a load whose register gets a view: its lanes are read in this segment only */
 };
 #define NO_DEST 255u
 enum call_kind { CALL_PURE, CALL_ACT, CALL_MATRIX, CALL_STORE };
@@ -138,11 +140,13 @@ LLVMBasicBlockRef gen_label(struct gen *g);
 void gen_go_to(struct gen *g, LLVMBasicBlockRef label); /* continues there */
 /* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether stores have to note what they wrote */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
+val gen_touch(struct gen *g, const struct lane_op *o, bool written); /* asks whether the access may be, or notes that it was */
 bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
 /* jit_lanes.c */
 bool lanes_has(unsigned op);
 unsigned lanes_load_bytes(unsigned op);  /* of an element that the loop can load; 0: it cannot */
 unsigned lanes_store_bytes(unsigned op);
 void gen_lanes(struct gen *g);
+val gen_selected(struct gen *g, const struct place *p); /* how many lanes the mask selects */
 #endif
 #endif

@@ -474,26 +474,50 @@ static void masked_store(struct gen *g, LLVMTypeRef vector, val v, val p, val ma
 	g->L->BuildCall2(g->b, g->L->FunctionType(g->L->VoidTypeInContext(g->c), in, 4, 0), f, args, 4, "");
 }
 
+/* The lanes of the strip that the access reaches and its mask selects; NULL: all. */
+static val reached(struct body *y, const struct lane_op *o)
+{
+	struct gen *g = y->g;
+	val inside = y->to > o->at.lanes ? first_lanes(g, o->at.lanes - y->from) : NULL;
+	if (!o->at.mask)
+		return inside;
+	val on = g->L->BuildICmp(g->b, LLVMIntNE, bits_of(g, reg(y, JIT_MASK + o->at.mask)), const_iv(g, 0), "");
+	return inside ? g->L->BuildAnd(g->b, inside, on, "") : on;
+}
+
+/* What lanes get that are not read: their old value where the mask or the instruction says so, else a constant. */
+static val not_read(struct body *y, const struct lane_op *o)
+{
+	struct gen *g = y->g;
+	bool part = y->first_row >= o->at.rows || y->to > o->at.lanes;
+	if (o->kind == LANE_ROWS || (!o->at.mask && o->u->in.f[7] != 3))
+		return outside(g, &o->u->in);
+	val old = bits_of(g, reg(y, (unsigned)(o->u->writes[0] - REG_V)));
+	if (!part || o->u->in.f[7] == 3)
+		return old;
+	val on = g->L->BuildICmp(g->b, LLVMIntNE, bits_of(g, reg(y, JIT_MASK + o->at.mask)), const_iv(g, 0), "");
+	return g->L->BuildSelect(g->b, on, outside(g, &o->u->in), old, "");
+}
+
 static struct lane_value load(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
 	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), STRIP);
 	struct lane_value v;
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
-		return of_bits(outside(g, &o->u->in));
-	bool part = y->to > o->at.lanes;
-	val mask = part ? first_lanes(g, o->at.lanes - y->from) : NULL;
+		return of_bits(not_read(y, o));
+	val some = reached(y, o);
 	if (o->at.spread) {
 		v = settle_nans(g, o->u->in.op, of_bits(splat(g, y->spread[k], g->iv)));
-	} else if (part) {
-		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), mask), g->iv));
+	} else if (some) {
+		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some), g->iv));
 	} else {
 		val raw = g->L->BuildLoad2(g->b, vector, strip_at(y, k, o), "");
 		g->L->SetAlignment(raw, 1);
 		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, raw, g->iv));
 	}
-	if (part)
-		return of_bits(g->L->BuildSelect(g->b, mask, bits_of(g, &v), outside(g, &o->u->in), ""));
+	if (some)
+		return of_bits(g->L->BuildSelect(g->b, some, bits_of(g, &v), not_read(y, o), ""));
 	return v;
 }
 
@@ -538,10 +562,46 @@ static void store(struct body *y, unsigned k, const struct lane_op *o)
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
 		return;
 	val v = narrow(g, o->u->in.op, reg(y, (unsigned)o->u->in.f[0]), vector), p = strip_at(y, k, o);
-	if (y->to > o->at.lanes)
-		masked_store(g, vector, v, p, first_lanes(g, o->at.lanes - y->from));
+	val some = reached(y, o);
+	if (some)
+		masked_store(g, vector, v, p, some);
 	else
 		g->L->SetAlignment(g->L->BuildStore(g->b, v, p), 1);
+}
+
+/* A function for each shape: mask -> lanes that it selects. */
+static val selected_for(struct gen *g, const struct place *p)
+{
+	char name[48];
+	snprintf(name, sizeof name, "selected_%u_%u", p->rows, p->lanes);
+	val fn = g->L->GetNamedFunction(g->m, name), all = gen_int(g, 0);
+	if (fn)
+		return fn;
+	LLVMTypeRef type = g->L->FunctionType(g->i64, &g->ptr, 1, 0), bits = g->i16;
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
+	fn = g->L->AddFunction(g->m, name, type);
+	g->L->SetLinkage(fn, LLVMInternalLinkage);
+	g->L->PositionBuilderAtEnd(g->b, g->L->AppendBasicBlockInContext(g->c, fn, ""));
+	for (uint32_t r = 0; r < p->rows; r++) {
+		for (uint32_t j = 0; j < p->lanes; j += STRIP) {
+			val at = gen_at(g, g->L->GetParam(fn, 0), gen_int(g, (int64_t)(r * g->s->core.lanes + j) * 4));
+			val v = g->L->BuildLoad2(g->b, g->iv, at, ""), on = g->L->BuildICmp(g->b, LLVMIntNE, v, const_iv(g, 0), "");
+			g->L->SetAlignment(v, 64);
+			if (p->lanes - j < STRIP)
+				on = g->L->BuildAnd(g->b, on, first_lanes(g, p->lanes - j), "");
+			val word = g->L->BuildBitCast(g->b, on, bits, ""), n = intrinsic(g, "llvm.ctpop", &bits, 1, &word, 1);
+			all = g->L->BuildAdd(g->b, all, g->L->BuildZExt(g->b, n, g->i64, ""), "");
+		}
+	}
+	g->L->BuildRet(g->b, all);
+	g->L->PositionBuilderAtEnd(g->b, here);
+	return fn;
+}
+
+val gen_selected(struct gen *g, const struct place *p)
+{
+	val mask = gen_at(g, g->registers, gen_int(g, (int64_t)(JIT_MASK + p->mask) * g->s->core.n * 4));
+	return g->L->BuildCall2(g->b, g->L->FunctionType(g->i64, &g->ptr, 1, 0), selected_for(g, p), &mask, 1, "");
 }
 
 static struct lane_value temporary(struct body *y, const struct lane_op *o)
@@ -582,7 +642,7 @@ static void strip(struct body *y)
 			if (e->op[i].kind == LANE_STORE || e->op[i].dest == NO_DEST)
 				continue;
 			y->reg[e->op[i].dest] = landing[i];
-			y->reg[e->op[i].dest].dirty = true;
+			y->reg[e->op[i].dest].dirty = !e->op[i].lazy;
 		}
 	}
 	for (unsigned r = 0; r < JIT_TEMP; r++) {

@@ -105,6 +105,7 @@ struct jit {
 	struct view {          /* rows in SRAM that a load would have copied; outside they are 0 */
 		int64_t at, step, block_step;
 		uint32_t rows, n, lanes;
+		bool spread; /* a row's element 0 for all its lanes */
 	} view[64];
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };

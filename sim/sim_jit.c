@@ -62,6 +62,52 @@ static void call_wrote(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t bl
 		mem_written(&s->core.mem, r.at, shape >> 32);
 }
 
+/* Runs of selected lanes, row by row, until `access` says no. */
+typedef bool on_run(struct tg_memory *m, uint64_t at, uint64_t n);
+static bool each_run(struct tg_sim *s, struct rows r, uint64_t row_bytes, uint64_t mask, on_run *access)
+{
+	uint64_t bytes = mask >> 8, lanes = row_bytes / bytes;
+	const uint32_t *on = s->core.m[mask & 0xff];
+	for (; r.left; next_row(&r), on += s->core.lanes) {
+		for (uint64_t from = 0, to; from < lanes; from = to) {
+			for (to = from; to < lanes && (on[to] != 0) == (on[from] != 0);)
+				to++;
+			if (on[from] && !access(&s->core.mem, r.at + from * bytes, (to - from) * bytes))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool run_may_read(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	return !mem_check_read(m, at, n);
+}
+static bool run_may_write(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	return !mem_may_write(m, at, n);
+}
+static bool run_wrote(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	mem_written(m, at, n);
+	return true;
+}
+
+static uint64_t call_may_read_masked(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask)
+{
+	return each_run(s, rows_of(at, step, block_step, shape), shape >> 32, mask, run_may_read);
+}
+
+static uint64_t call_may_write_masked(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask)
+{
+	return each_run(s, rows_of(at, step, block_step, shape), shape >> 32, mask, run_may_write);
+}
+
+static void call_wrote_masked(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask)
+{
+	each_run(s, rows_of(at, step, block_step, shape), shape >> 32, mask, run_wrote);
+}
+
 /* The scalar operands change places with the registers, which translated code may be ahead of or behind. */
 static void exchange_reads(struct tg_sim *s, const struct uop *u)
 {
@@ -135,8 +181,11 @@ static void settle_one(struct tg_sim *s, unsigned r)
 	struct tg_core *c = &s->core;
 	for (uint32_t i = 0; i < c->rows; i++) {
 		uint32_t *to = c->v[r] + (size_t)i * c->lanes, n = i < v->rows ? v->lanes : 0;
+		const uint8_t *from = c->mem.at + (v->at + (int64_t)(i % v->n) * v->step + (int64_t)(i / v->n) * v->block_step);
 		if (n)
-			memcpy(to, c->mem.at + (v->at + (int64_t)(i % v->n) * v->step + (int64_t)(i / v->n) * v->block_step), n * sizeof *to);
+			memcpy(to, from, v->spread ? sizeof *to : n * sizeof *to);
+		for (uint32_t j = 1; v->spread && j < n; j++)
+			to[j] = to[0];
 		memset(to + n, 0, (c->lanes - n) * sizeof *to);
 	}
 	s->jit.viewed &= ~(UINT64_C(1) << r);
@@ -165,16 +214,17 @@ static void call_view(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, 
 {
 	struct view *v = &s->jit.view[r];
 	*v = (struct view){.at = (int64_t)at, .step = (int64_t)step, .block_step = (int64_t)block_step, .rows = (uint32_t)(shape & 0xffff), .n = (uint32_t)(shape >> 16 & 0xffff)};
-	v->lanes = (uint32_t)(shape >> 32) / 4;
+	v->lanes = (uint32_t)(shape >> 32 & 0xffff);
+	v->spread = shape >> 63;
 	s->jit.viewed |= UINT64_C(1) << r;
-	if ((at | step | block_step) & 3) /* words that are not aligned: nobody but memcpy reads those */
-		settle_one(s, (unsigned)r);
 }
 
 /* Whether the instruction needs no more of its operand than the view has. */
 static bool view_serves(const struct tg_core *now, const struct tg_insn *in, const struct view *v, uint64_t with)
 {
 	const struct tg_chip *chip = now->chip;
+	if (v->spread || ((v->at | v->step | v->block_step) & 3)) /* words that are not aligned: nobody but memcpy reads those */
+		return false;
 	if (in->op <= TG_I_push_u8) {
 		struct tg_extent x = extent_of(now, (int64_t)with);
 		uint32_t cols = x.lanes < chip->array_cols ? x.lanes : chip->array_cols;
@@ -271,6 +321,9 @@ const struct jit_calls jit_calls = {
 	.may_read = call_may_read,
 	.may_write = call_may_write,
 	.wrote = call_wrote,
+	.may_read_masked = call_may_read_masked,
+	.may_write_masked = call_may_write_masked,
+	.wrote_masked = call_wrote_masked,
 	.pure = call_pure,
 	.may_act = call_may_act,
 	.act = call_act,
