@@ -70,6 +70,7 @@ struct tg_core {
 	const struct tg_chip *chip;
 	uint32_t rows, lanes, n; /* S, L, S*L */
 	uint32_t stride;         /* columns of an array, rounded up to 32 */
+	uint32_t stride_in;      /* the same for its rows */
 	uint64_t clock;          /* bundles issued */
 	int64_t s[32];
 	bool p[8];
@@ -117,11 +118,26 @@ static inline struct tg_operand operand_register(const struct tg_core *now, int6
 	return (struct tg_operand){now->v[r], now->lanes, 0, now->rows};
 }
 
+/* Products to be made: n rows of `a` times the weights, into accumulator rows from `acc` on. Rows that have weights have the same columns. */
+struct tg_product {
+	const struct tg_weights *w;
+	const uint32_t *a;
+	size_t a_stride, stride; /* of rows of a, of accumulator rows */
+	uint32_t *acc;
+	uint32_t n, array_rows;
+	bool add;
+};
+
 /* Pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
 struct tg_matrix {
 	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
 	void (*swap)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
 	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add);
+	/* A multiply in two parts: all but the products, with its operands copied to `rows` (stride_in a row); false: it cannot be, and nothing was done */
+	bool (*start)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add, struct tg_product *p,
+		      uint32_t *rows);
+	/* and the products in columns [first, end), multiples of 32 */
+	void (*columns)(const struct tg_product *p, uint32_t first, uint32_t end);
 };
 extern const struct tg_matrix tg_matrix_base, tg_matrix_v3, tg_matrix_v4;
 

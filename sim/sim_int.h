@@ -78,6 +78,7 @@ struct loop {
 /* Runs a block from its start; returns the bundle to go on with, and in bit 32 whether the interpreter must run that bundle. */
 typedef uint64_t jit_code(struct tg_sim *s);
 struct jit_calls;
+struct workers;
 struct blocks;
 struct translator;
 #define JIT_MAX_READS 8
@@ -117,6 +118,7 @@ struct tg_sim {
 	struct tg_core core;
 	tg_sem *const *sem;
 	const struct tg_matrix *matrix; /* of the same level */
+	struct workers *workers; /* threads.h; NULL: none */
 
 	struct decoded *bundles;
 	uint32_t n_bundles;
@@ -183,6 +185,8 @@ void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded 
 void trace_begin(struct tg_sim *s, const struct tg_counters *c);
 void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);
 void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
+/* sim.c */
+void sim_new_weights(struct tg_sim *s, struct tg_weights *w);
 /* exec.c */
 bool sim_run_bundle(struct tg_sim *s, bool *halted);
 /* Adds what an instruction moved to the counters; the occupancy is counted apart. */

@@ -2,6 +2,7 @@
 #include "jit.h"
 
 #include "matrix_rules.h"
+#include "threads.h"
 
 #include <stdlib.h>
 
@@ -129,6 +130,8 @@ static uint64_t call_pure(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint6
 	memset(&w, 0, sizeof w);
 	w.v = s->jit.registers + to * s->core.n;
 	s->core.clock = clock;
+	if (u->slot == TG_SLOT_R)
+		threads_wait(s);
 	exchange_reads(s, u);
 	u->sem(&s->core, &w, &u->in);
 	exchange_reads(s, u);
@@ -270,12 +273,15 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	now->clock = clock;
 	if (in->op == TG_I_swap) {
 		s->matrix->swap(now, &w, in);
+		if (s->workers)
+			threads_swapped(s, in);
 	} else {
 		const struct tg_operand v = operand_of(s, in, with);
 		if (in->op <= TG_I_push_u8) {
 			s->matrix->push(now, &w, in, &v, (int64_t)place, (int64_t)with);
 		} else {
-			s->matrix->multiply(now, &w, in, &v, (int64_t)place, with != 0);
+			if (!s->workers || !threads_multiply(s, &w, in, &v, (int64_t)place, with != 0))
+				s->matrix->multiply(now, &w, in, &v, (int64_t)place, with != 0);
 			struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
 			c->acc_bytes += w.acc_bytes;
 			c->macs[array_type_of(in)] += w.macs;
@@ -286,7 +292,11 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 
 static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
 {
-	return !read_trap(&s->core, &s->uops[uop].in, (int64_t)place, clock);
+	const struct tg_insn *in = &s->uops[uop].in;
+	if (read_trap(&s->core, in, (int64_t)place, clock))
+		return 0;
+	threads_wait_rows(s, in, (int64_t)place);
+	return 1;
 }
 
 static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)

@@ -547,22 +547,32 @@ static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_
 	}
 }
 
-static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+/* Columns [first, end), multiples of PANEL, of the products of weights that are uniform. */
+static void multiply_columns(const struct tg_product *p, uint32_t first, uint32_t end)
 {
 	static const uint32_t zeros[256];
-	const struct tg_weights *w = &u->set[u->active];
-	const uint32_t step = 2 * VW, from = w->n_k ? w->from / step * step : 0, to = w->n_k ? (w->to + step - 1) / step * step : 0;
+	const struct tg_weights *w = p->w;
+	const uint32_t step = 2 * VW;
+	uint32_t from = w->n_k ? w->from / step * step : 0, to = w->n_k ? (w->to + step - 1) / step * step : 0;
 	bool in_order = w->n_k == 0 || w->k[w->n_k - 1] + 1u == w->n_k;
-	uint32_t *acc = u->acc + (size_t)first * now->stride;
-	const struct tile t = {.a = a, .a_stride = a_stride, .w = w->w, .w_rows = now->chip->array_rows, .stride = now->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
-			       .from = w->from, .to = w->to, .acc = acc, .add = add};
-	tiles_f32(&t, n, from, to);
-	if (from == 0 && to >= now->stride)
+	from = from < first ? first : from > end ? end : from;
+	to = to < from ? from : to > end ? end : to;
+	const struct tile t = {.a = p->a, .a_stride = p->a_stride, .w = w->w, .w_rows = p->array_rows, .stride = p->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
+			       .from = w->from, .to = w->to, .acc = p->acc, .add = p->add};
+	tiles_f32(&t, p->n, from, to);
+	if (from == first && to >= end)
 		return;
-	for (uint32_t r = 0; r < n; r++) {
-		accumulate(acc + r * now->stride, zeros, from, add);
-		accumulate(acc + r * now->stride + to, zeros, now->stride - to, add);
+	for (uint32_t r = 0; r < p->n; r++) {
+		accumulate(p->acc + r * p->stride + first, zeros, from - first, p->add);
+		accumulate(p->acc + r * p->stride + to, zeros, end - to, p->add);
 	}
+}
+
+static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+{
+	const struct tg_product p = {.w = &u->set[u->active], .a = a, .a_stride = a_stride, .stride = now->stride, .acc = u->acc + (size_t)first * now->stride, .n = n,
+				     .array_rows = now->chip->array_rows, .add = add};
+	multiply_columns(&p, 0, now->stride);
 }
 
 /* Rows with holes or different columns: products first, then the sum. */
@@ -599,6 +609,20 @@ static __attribute__((noinline)) void multiply_entered(struct tg_core *now, stru
 		multiply_ragged(now, u, entered, first, n, add);
 }
 
+/* What else a multiply does. */
+static void multiplied(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, int64_t first, bool add)
+{
+	struct tg_array *u = &now->array[in->f[0]];
+	uint32_t n = (uint32_t)in->f[4];
+	for (uint32_t r = 0; r < n; r++) {
+		u->acc_written[first + r] = 1;
+		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
+	}
+	next->macs = u->set[u->active].present * n;
+	next->mac_type = (uint8_t)array_type_of(in);
+	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
+}
+
 static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add)
 {
 	unsigned type = array_type_of(in);
@@ -615,14 +639,31 @@ static void multiply(struct tg_core *now, struct tg_writes *next, const struct t
 	} else {
 		multiply_entered(now, u, v, type, first, n, add);
 	}
-	for (uint32_t r = 0; r < n; r++) {
-		u->acc_written[first + r] = 1;
-		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
-	}
-	next->macs = w->present * n;
-	next->mac_type = (uint8_t)type;
-	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
+	multiplied(now, next, in, first, add);
 }
+
+/* All of a multiply but its products. */
+static bool multiply_start(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add, struct tg_product *p,
+			   uint32_t *rows)
+{
+	unsigned type = array_type_of(in);
+	struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	uint32_t n = (uint32_t)in->f[4], lanes = w->n_k ? w->k[w->n_k - 1] + 1u : 0;
+	if (array_type_is_int(type) || !w->uniform)
+		return false;
+	next->trap = multiply_trap(now, in, type, first, add);
+	next->at = first;
+	if (next->trap)
+		return true;
+	for (uint32_t r = 0; r < n; r++)
+		enter_row(type, rows + (size_t)r * now->stride_in, operand_row(v, r), lanes);
+	*p = (struct tg_product){.w = w, .a = rows, .a_stride = now->stride_in, .stride = now->stride, .acc = u->acc + (size_t)first * now->stride, .n = n,
+				 .array_rows = now->chip->array_rows, .add = add};
+	multiplied(now, next, in, first, add);
+	return true;
+}
+
 static void multiply_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
 {
 	const struct tg_operand v = operand_register(now, in->f[1]);
@@ -660,4 +701,4 @@ static void swap_known(struct tg_core *now, struct tg_writes *next, const struct
 	SEM_NAME(swap)(now, next, in);
 }
 
-const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply};
+const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns};
