@@ -24,6 +24,9 @@ struct driver {
 	bool *in_dram;           /* by value: constants that something reads from DRAM */
 	uint64_t *home;          /* by value: SRAM address while it lives, 0: in DRAM */
 	uint64_t *limit;         /* by op: end of the SRAM that tiles may use */
+	struct plan *plans;      /* of the stage at hand, of the next one, and room for a third */
+	struct plan *ahead;      /* the one of the next stage, */
+	uint32_t planned;        /* which is this op */
 	struct mcode code;
 	struct descriptors descs;
 	uint64_t dram_top;
@@ -32,12 +35,12 @@ struct driver {
 /* Machine code of one stage before scheduling. */
 struct stage_code {
 	struct mfn *f;
-	uint32_t window, n_descs, n_buffers;
+	uint32_t window, n_descs, n_buffers, n_births;
 	uint32_t spare;
 	bool pipelines; /* innermost loops are overlapped with themselves */
-	uint64_t sram_top;
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */
+	struct tg_birth *births;        /* SRAM whose contents begin with the stage; without the word */
 };
 /* mach_text.c */
 void mach_print(struct tg_buf *b, const struct stage_code *c);

@@ -202,23 +202,59 @@ static int64_t tiles_of(const struct plan *p, uint32_t d)
 	return ceil_div(p->extent[d], p->tile[d]);
 }
 
-/* Cycles of one transfer of an operand's image. */
-static double dma_cycles(const struct plan *p, const struct operand *o)
+/* Elements that lie side by side at both ends of a transfer. */
+static double elements_in_row(const struct operand *o)
+{
+	int64_t run = 1;
+	for (bool grown = true; grown;) {
+		grown = false;
+		for (uint32_t i = 0; i < o->n_comps; i++) {
+			const struct comp *x = &o->comp[i];
+			if (x->gather >= 0 || x->len == 1 || x->sram_stride != run || x->stride * (x->n == 1 ? x->term[0].coef : 1) != run)
+				continue;
+			run *= x->len;
+			grown = true;
+			if (x->guarded)
+				return (double)run;
+		}
+	}
+	return (double)run;
+}
+
+/* Cycles of one transfer of an operand's image without its latency: of one queue's engine, and of DRAM. */
+static void transfer_time(const struct plan *p, const struct operand *o, double *engine, double *dram)
 {
 	const struct tg_chip *c = p->chip;
+	double elems = 1, run = elements_in_row(o);
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		elems *= (double)o->comp[i].len;
+	int64_t row = (int64_t)run * elem_bytes(o->dtype), unit = o->home ? 32 : c->dram_burst;
+	double bytes = (double)(ceil_div(row, unit) * unit), rows = elems / run;
+	*engine = rows * ceil(bytes / c->dram_bytes_per_cycle);
+	*dram = o->home ? 0 : rows * bytes / c->dram_bytes_per_cycle;
+}
+
+/* A part costs its start; it must save a few times as much. */
+enum { PART_SAVES = 32, MOST_PARTS = 8 };
+
+uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o)
+{
+	double engine, dram;
+	uint32_t parts = 1, most = p->chip->dma_queues < MOST_PARTS ? p->chip->dma_queues : MOST_PARTS;
+	transfer_time(p, o, &engine, &dram);
+	while (parts < most && engine / parts > dram && engine / parts - engine / (parts + 1) > PART_SAVES)
+		parts++;
+	return parts;
+}
+
+static double dma_cycles(const struct plan *p, const struct operand *o)
+{
+	double engine, dram;
 	if (o->constant || o->direct)
 		return 0;
-	double elems = 1, run = 1;
-	for (uint32_t i = 0; i < o->n_comps; i++) {
-		const struct comp *x = &o->comp[i];
-		int64_t step = x->stride * (x->n == 1 ? x->term[0].coef : 1);
-		elems *= (double)x->len;
-		if (step == 1 && x->sram_stride == 1 && x->gather < 0)
-			run = (double)x->len;
-	}
-	double row = run * elem_bytes(o->dtype), bursts = (double)ceil_div((int64_t)row, c->dram_burst) * c->dram_burst;
-	double each = bursts / c->dram_bytes_per_cycle;
-	return elems / run * (each > 1 ? each : 1) + c->dram_latency;
+	transfer_time(p, o, &engine, &dram);
+	engine /= plan_transfer_parts(p, o);
+	return engine > dram ? engine : dram;
 }
 
 /* How often an operand's image is fetched: once for each round of the loops down to the innermost one that it depends on. */
@@ -317,20 +353,25 @@ static double matrix_work(const struct plan *p)
 	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
-/* Transfers run beside the work but for the first tile's and the last result's. */
+/* Transfers run beside the work but for the first tile's and the last result's. What can be fetched during the stage before is not waited for. */
 static double total_cost(struct plan *p)
 {
-	double n_tiles = 1, dma = 0, first = 0, last = dma_cycles(p, &p->operand[p->n_ops]);
+	const struct operand *out = &p->operand[p->n_ops];
+	double n_tiles = 1, dma = 0, first = 0, last = out->direct ? 0 : dma_cycles(p, out) + p->chip->dram_latency;
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
-		dma += dma_cycles(p, &p->operand[i]) * fetches(p, &p->operand[i]);
-		first += i < p->n_ops ? dma_cycles(p, &p->operand[i]) : 0;
+		const struct operand *o = &p->operand[i];
+		double each = dma_cycles(p, o);
+		dma += each * fetches(p, o);
+		first += i < p->n_ops && each > 0 && !o->early ? each + (first > 0 ? 0 : p->chip->dram_latency) : 0;
 	}
-	double work = p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p);
-	if (p->n_loops == 0 || !plan_prefetches(p))
-		return dma + n_tiles * (work + TILE_OVERHEAD);
-	double busy = n_tiles * (work + TILE_OVERHEAD), beside = dma - first - last;
+	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
+	if (p->n_loops && !plan_prefetches(p))
+		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
+	if (p->n_loops == 0)
+		return first + busy + last > dma ? first + busy + last : dma;
+	double beside = dma - first - last;
 	return first + last + (busy > beside ? busy : beside);
 }
 
@@ -362,7 +403,12 @@ static uint32_t rows_needed(const struct plan *p)
 	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
 }
 
-/* Offsets for all images; false when they do not fit. */
+static uint64_t whole_lines(uint64_t bytes)
+{
+	return (bytes + 63) & ~UINT64_C(63);
+}
+
+/* Sizes of all images; false when they do not fit. */
 static bool lay_out(struct plan *p, uint64_t base)
 {
 	uint64_t at = base;
@@ -370,29 +416,111 @@ static bool lay_out(struct plan *p, uint64_t base)
 		return false;
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		/* a constant is one element that a vector load reads with strides of 0 */
-		o->sram = o->direct ? o->home : at;
-		o->mem = i + 2;
-		for (uint32_t k = 0; k < i && o->direct; k++) /* one tensor, one buffer */
-			if (p->operand[k].direct && p->operand[k].storage == o->storage)
-				o->mem = p->operand[k].mem;
-		o->place_bytes = (o->bytes + 63) & ~UINT64_C(63);
+		o->place_bytes = whole_lines(o->bytes);
 		o->places = 1;
 		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
 			if (depends(o, (uint32_t)p->loop_order[l]))
 				o->places = 2;
 		at += o->places * o->place_bytes;
 	}
-	p->partial_sram = at;
 	p->partial_bytes = 0;
 	if (p->path == PATH_VECTOR && tiles_reduction(p)) {
 		struct operand *out = &p->operand[p->n_ops];
 		p->partial_bytes = out->bytes / elem_bytes(out->sram_dtype) * 4;
-		at += (p->partial_bytes + 63) & ~UINT64_C(63);
+		at += whole_lines(p->partial_bytes);
 	}
 	p->sram_top = at;
 	return at <= p->sram_limit;
 }
+
+/* ---- addresses ---------------------------------------------------------------------------------------------------------- */
+
+/* Grows up or down. */
+struct stack { uint64_t at; bool down; };
+
+static uint64_t take(struct stack *s, uint64_t bytes)
+{
+	uint64_t at = s->down ? s->at - bytes : s->at;
+	s->at = s->down ? at : at + bytes;
+	return at;
+}
+
+static bool first_is_early(const struct plan *p, uint32_t i)
+{
+	return p->operand[i].early && plan_fetches(p, i) && (p->n_loops == 0 || plan_prefetches(p));
+}
+
+static void settle_early(struct plan *p, struct stack *s, uint64_t busy, uint64_t busy_end)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		o->handed = false;
+		if (!first_is_early(p, i))
+			continue;
+		o->sram = take(s, o->place_bytes);
+		o->handed = o->sram >= busy_end || o->sram + o->place_bytes <= busy;
+	}
+}
+
+static void settle_others(struct plan *p, struct stack *s)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		bool have = i < p->n_ops && first_is_early(p, i);
+		o->place_step = (int64_t)o->place_bytes;
+		if (o->direct)
+			o->sram = o->home;
+		else if (have && o->places > 1)
+			o->place_step = (int64_t)take(s, o->place_bytes) - (int64_t)o->sram;
+		else if (!have) /* a constant is one element that a vector load reads with strides of 0 */
+			o->sram = take(s, o->places * o->place_bytes);
+	}
+	p->partial_sram = take(s, whole_lines(p->partial_bytes));
+}
+
+/* What operations touch: one buffer for each operand, one for a tensor that several work on in place. */
+static void number_buffers(struct plan *p)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		o->mem = i + 2;
+		for (uint32_t k = 0; k < i && o->direct; k++)
+			if (p->operand[k].direct && p->operand[k].storage == o->storage)
+				o->mem = p->operand[k].mem;
+	}
+}
+
+void plan_settle(struct plan *p, uint64_t base, uint64_t limit, bool from_above, uint64_t busy, uint64_t busy_end)
+{
+	struct stack s = { from_above ? limit : base, from_above };
+	settle_early(p, &s, busy, busy_end);
+	settle_others(p, &s);
+	number_buffers(p);
+	p->sram_base = from_above ? s.at : base;
+	p->sram_top = from_above ? limit : s.at;
+}
+
+bool plan_fetches(const struct plan *p, uint32_t i)
+{
+	if (p->operand[i].constant || p->operand[i].direct)
+		return false;
+	if (p->operand[i].is_list)
+		return true;
+	for (uint32_t n = 0; n < p->stage->n_nodes; n++)
+		if (p->stage->nodes[n].op == TG_X_arg && (uint32_t)p->stage->nodes[n].k == i)
+			return true;
+	return false;
+}
+
+bool plan_prefetches(const struct plan *p)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		if (p->operand[i].is_list)
+			return false;
+	return p->n_loops > 0;
+}
+
+/* ---- legal tiles -------------------------------------------------------------------------------------------------------- */
 
 static bool tile_is_legal(struct plan *p, uint64_t base)
 {
@@ -444,7 +572,9 @@ static bool in_list(const struct plan *p, uint32_t d)
 
 static bool may_tile(const struct plan *p, uint32_t d)
 {
-	return p->tile[d] > 1 && !(is_reduction(p, d) && p->stage->n_reds == 0) && !(is_reduction(p, d) && in_list(p, d));
+	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
+		return false;
+	return p->tile[d] > 1;
 }
 
 /* Excess of the present tile over its limits: what halving must reduce first. */
@@ -705,7 +835,14 @@ static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t ba
 		}
 		t.transposed = k < n;
 	}
-	if (lanes_fit(&t) && search_tile(&t, base))
+	if (!lanes_fit(&t))
+		return;
+	struct plan whole = t; /* sums in one piece first: tiling them constrains every other dimension */
+	whole.whole_sums = true;
+	bool found = search_tile(&whole, base);
+	if (found)
+		consider(&whole, best, have);
+	if ((!found || whole.n_loops) && search_tile(&t, base))
 		consider(&t, best, have);
 }
 

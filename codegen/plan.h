@@ -40,7 +40,10 @@ struct operand {
 	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
 	uint64_t sram, bytes;
 	uint32_t places;           /* 2 where the next tile's image is fetched, or the last one's stored, while this one is at work */
-	uint64_t place_bytes;      /* from one place to the other */
+	uint64_t place_bytes;      /* of a place */
+	int64_t place_step;        /* from the first place to the other; results: positive */
+	bool early;                /* complete before the stage in front of this one begins: its first image may be fetched during that stage */
+	bool handed;               /* and is */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -69,8 +72,9 @@ struct plan {
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
-	uint64_t sram_top, sram_limit;
+	uint64_t sram_base, sram_top, sram_limit; /* in use: [base, top); as far as it may go */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
+	bool whole_sums;           /* reductions are not tiled */
 	double cost;               /* predicted cycles */
 };
 
@@ -85,12 +89,18 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
 
-/* Can the next tile be fetched while one is at work? */
+/* Is the operand's image brought by transfers? */
+bool plan_fetches(const struct plan *p, uint32_t operand);
+/* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */
 bool plan_prefetches(const struct plan *p);
+/* Into how many parts, for queues of their own, an operand's transfer is worth cutting. */
+uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
+/* SRAM addresses within [base, limit), from its lower end or its upper one, the first images of early operands outermost. Those of them that stay
+ * outside of [busy, busy_end) are marked as handed. */
+void plan_settle(struct plan *p, uint64_t base, uint64_t limit, bool from_above, uint64_t busy, uint64_t busy_end);
 
-/* emit_stage.c: machine code of a planned stage. */
+/* emit_stage.c: machine code of a planned stage; next: the stage behind it, whose handed operands it starts to fetch, or NULL. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
-struct emit_options { uint32_t unroll; };
-const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, uint64_t frame_sram, const struct emit_options *o);
+const char *emit_stage(struct mfn *f, struct plan *p, struct plan *next, struct descriptors *descs, uint32_t prov, uint32_t unroll);
 
 #endif
