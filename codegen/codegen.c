@@ -174,6 +174,7 @@ static const char *make_plan(struct driver *dr, uint32_t i, struct plan *p, cons
 	const char *why = plan_describe(p, dr->m, dr->ops[i], dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
 	if (why)
 		return why;
+	p->idle_before = before ? before->dram_idle : 0;
 	mark_early(p, before ? before->operand[before->n_ops].storage : 0);
 	why = choose(dr, p, limit);
 	if (why && limit < dr->limit[i]) /* little room beside the stage before */

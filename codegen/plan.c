@@ -221,6 +221,20 @@ static double elements_in_row(const struct operand *o)
 	return (double)run;
 }
 
+/* Do all rows begin where a burst does? */
+static bool rows_aligned(const struct plan *p, const struct operand *o, int64_t run)
+{
+	int64_t burst = p->chip->dram_burst;
+	for (uint32_t i = 0; i < o->n_comps; i++) {
+		const struct comp *x = &o->comp[i];
+		bool in_row = x->sram_stride < run && x->gather < 0;
+		for (uint32_t k = 0; k < x->n; k++) /* the tile's start moves the row, the image's entries lie apart */
+			if (x->stride * x->term[k].coef * (in_row ? p->tile[x->term[k].dim] : 1) * elem_bytes(o->dtype) % burst && (!in_row || p->tile[x->term[k].dim] < p->extent[x->term[k].dim]))
+				return false;
+	}
+	return true;
+}
+
 /* Cycles of one transfer of an operand's image without its latency: of one queue's engine, and of DRAM. */
 static void transfer_time(const struct plan *p, const struct operand *o, double *engine, double *dram)
 {
@@ -229,9 +243,10 @@ static void transfer_time(const struct plan *p, const struct operand *o, double 
 	for (uint32_t i = 0; i < o->n_comps; i++)
 		elems *= (double)o->comp[i].len;
 	int64_t row = (int64_t)run * elem_bytes(o->dtype), unit = o->home ? 32 : c->dram_burst;
-	double bytes = (double)(ceil_div(row, unit) * unit), rows = elems / run;
-	*engine = rows * ceil(bytes / c->dram_bytes_per_cycle);
-	*dram = o->home ? 0 : rows * bytes / c->dram_bytes_per_cycle;
+	int64_t bytes = ceil_div(row, unit) * unit + (o->home || rows_aligned(p, o, (int64_t)run) ? 0 : unit);
+	double rows = elems / run;
+	*engine = rows * (double)ceil_div(bytes, c->dram_bytes_per_cycle);
+	*dram = o->home ? 0 : rows * (double)bytes / c->dram_bytes_per_cycle;
 }
 
 /* A part costs its start; it must save a few times as much. */
@@ -353,26 +368,31 @@ static double matrix_work(const struct plan *p)
 	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
-/* Transfers run beside the work but for the first tile's and the last result's. What can be fetched during the stage before is not waited for. */
+/* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
+ * which exceeds the time in which DRAM rests there. */
 static double total_cost(struct plan *p)
 {
 	const struct operand *out = &p->operand[p->n_ops];
-	double n_tiles = 1, dma = 0, first = 0, last = out->direct ? 0 : dma_cycles(p, out) + p->chip->dram_latency;
+	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : dma_cycles(p, out) + p->chip->dram_latency;
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		const struct operand *o = &p->operand[i];
 		double each = dma_cycles(p, o);
 		dma += each * fetches(p, o);
-		first += i < p->n_ops && each > 0 && !o->early ? each + (first > 0 ? 0 : p->chip->dram_latency) : 0;
+		if (i == p->n_ops || each <= 0)
+			continue;
+		if (o->early)
+			early += each;
+		else
+			first += each + (first > 0 ? 0 : p->chip->dram_latency);
 	}
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
 	if (p->n_loops && !plan_prefetches(p))
 		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
-	if (p->n_loops == 0)
-		return first + busy + last > dma ? first + busy + last : dma;
-	double beside = dma - first - last;
-	return first + last + (busy > beside ? busy : beside);
+	double beside = p->n_loops ? dma - first - early - last : 0;
+	p->dram_idle = busy - beside > 0 ? busy - beside : 0;
+	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + (busy > beside ? busy : beside);
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */
@@ -874,5 +894,6 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 		return "no tile of it fits the chip's SRAM";
 	*p = best;
 	tile_is_legal(p, sram_base);
+	p->cost = total_cost(p);
 	return NULL;
 }

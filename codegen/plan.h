@@ -75,6 +75,8 @@ struct plan {
 	uint64_t sram_base, sram_top, sram_limit; /* in use: [base, top); as far as it may go */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool whole_sums;           /* reductions are not tiled */
+	double idle_before;        /* cycles in which DRAM rests while the stage before is at work */
+	double dram_idle;          /* the same of this stage */
 	double cost;               /* predicted cycles */
 };
 
