@@ -140,7 +140,7 @@ void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcurso
 		}
 }
 
-static void splice(struct mseq *to, struct mseq *from)
+void kernel_splice(struct mseq *to, struct mseq *from)
 {
 	if (!from->first)
 		return;
@@ -153,8 +153,8 @@ static void splice(struct mseq *to, struct mseq *from)
 
 void kernel_end(struct kernel *k, struct mcursor *at)
 {
-	splice(at->seq, k->pre.seq);
-	splice(at->seq, k->at.seq);
+	kernel_splice(at->seq, k->pre.seq);
+	kernel_splice(at->seq, k->at.seq);
 }
 
 void kernel_advance(struct kernel *k, const struct kdim *d, int64_t by)

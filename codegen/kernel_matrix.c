@@ -613,17 +613,6 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 
 /* ---- the flat loop --------------------------------------------------------------------------------------------------------------------------- */
 
-static void append(struct mseq *to, struct mseq *from)
-{
-	if (!from->first)
-		return;
-	if (to->last)
-		to->last->next = from->first;
-	else
-		to->first = from->first;
-	to->last = from->last;
-}
-
 /* One flat loop over all blocks of `cols` columns, `count` of them, from where the pointers stand. */
 static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
@@ -652,9 +641,9 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	walker_begin(&read, &f.before);
 	struct mseq *body = k->at.seq;
 	k->at = outer;
-	append(k->at.seq, f.before.seq);
+	kernel_splice(k->at.seq, f.before.seq);
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
-	append(in.seq, body);
+	kernel_splice(in.seq, body);
 	k->at.seq->last->acc_reuse = (uint32_t)(x->halves ? m_blocks * (k_blocks + 1) : m_blocks);
 }
 

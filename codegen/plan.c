@@ -156,7 +156,7 @@ static bool place_all(struct plan *p)
 		struct operand *o = &p->operand[i];
 		if (place_direct(p, i))
 			continue;
-		int inner[2] = { p->lane, p->row };
+		int inner[2] = { p->lane, NO_DIM }; /* rows may lie anywhere: in DRAM's order, transfers have long rows */
 		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
 			inner[0] = p->contract;
 			inner[1] = NO_DIM;
@@ -208,17 +208,24 @@ static double dma_cycles(const struct plan *p, const struct operand *o)
 	const struct tg_chip *c = p->chip;
 	if (o->constant || o->direct)
 		return 0;
-	double elems = 1, run = 1;
-	for (uint32_t i = 0; i < o->n_comps; i++) {
-		const struct comp *x = &o->comp[i];
-		int64_t step = x->stride * (x->n == 1 ? x->term[0].coef : 1);
-		elems *= (double)x->len;
-		if (step == 1 && x->sram_stride == 1 && x->gather < 0)
-			run = (double)x->len;
+	double elems = 1;
+	int64_t run = 1;
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		elems *= (double)o->comp[i].len;
+	for (bool longer = true; longer;) { /* what follows on one another on both sides is one row */
+		longer = false;
+		for (uint32_t i = 0; i < o->n_comps && !longer; i++) {
+			const struct comp *x = &o->comp[i];
+			int64_t step = x->stride * (x->n == 1 ? x->term[0].coef : 1);
+			if (step != run || x->sram_stride != run || x->gather >= 0 || x->len == 1)
+				continue;
+			run *= x->len;
+			longer = true;
+		}
 	}
-	double row = run * elem_bytes(o->dtype), bursts = (double)ceil_div((int64_t)row, c->dram_burst) * c->dram_burst;
+	double row = (double)run * elem_bytes(o->dtype), bursts = (double)ceil_div((int64_t)row, c->dram_burst) * c->dram_burst;
 	double each = bursts / c->dram_bytes_per_cycle;
-	return elems / run * (each > 1 ? each : 1) + c->dram_latency;
+	return elems / (double)run * (each > 1 ? each : 1) + c->dram_latency;
 }
 
 /* How often an operand's image is fetched: once for each round of the loops down to the innermost one that it depends on. */
@@ -234,11 +241,11 @@ static double fetches(const struct plan *p, const struct operand *o)
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
-enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
+enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
 #define CHAIN_SHARE 0.6
 
 /* Instructions of an expression, about. */
-static double instructions_of(uint8_t op)
+double plan_instructions(uint8_t op)
 {
 	switch (op) {
 	case TG_X_arg: case TG_X_const: return 0;
@@ -262,7 +269,12 @@ static double vector_work(const struct plan *p)
 	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
 		uint8_t op = p->stage->nodes[i].op;
 		loads += op == TG_X_arg;
-		alu += instructions_of(op);
+		alu += plan_instructions(op);
+	}
+	struct window w;
+	if (window_choose(p, &w)) {
+		double loops = p->lane == NO_DIM ? 1 : (double)ceil_div(p->tile[p->lane], c->lanes);
+		return results * w.each + loops * WINDOW_RAMP;
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
 	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */

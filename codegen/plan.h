@@ -88,6 +88,11 @@ static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->ro
 /* Can the next tile be fetched while one is at work? */
 bool plan_prefetches(const struct plan *p);
 
+/* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
+struct window { int dim; int64_t n; double each; };
+bool window_choose(const struct plan *p, struct window *w); /* false: the stage is none */
+double plan_instructions(uint8_t expr_op);
+
 /* emit_stage.c: machine code of a planned stage. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
 struct emit_options { uint32_t unroll; };
