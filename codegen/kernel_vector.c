@@ -219,7 +219,8 @@ void kernel_vector_path(struct kernel *k, enum kernel_mode mode)
 {
 	uint64_t all = ~UINT64_C(0);
 	struct window w;
-	if (mode == KERNEL_WHOLE && window_choose(k->p, &w)) {
+	int64_t most = k->unroll / 2 < MOST_NEIGHBOURS ? k->unroll / 2 : MOST_NEIGHBOURS; /* fewer where registers did not suffice */
+	if (mode == KERNEL_WHOLE && window_choose(k->p, most, &w)) {
 		kernel_window_path(k, &w);
 		return;
 	}

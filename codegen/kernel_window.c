@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { MAX_TAPS = 64, MAX_NEIGHBOURS = 4, MAX_BODY = 150, MAX_ADDRESSES = 512, LEAST_TRIPS = 6 };
+enum { MAX_TAPS = 64, MAX_BODY = 150, MAX_ADDRESSES = 512, LEAST_TRIPS = 6 };
 
 /* ---- which stages, and how many results at a time ----------------------------------------------------------------------------------- */
 
@@ -46,17 +46,37 @@ static bool moves(const struct plan *p, uint32_t operand)
 	return false;
 }
 
-/* The next combination of the reduction's points; false after the last. */
-static bool next_tap(const struct plan *p, int64_t *at)
+/* The next combination of the reduction's points, `first` moving fastest; false after the last. */
+static bool next_tap(const struct plan *p, int first, int64_t *at)
 {
+	if (first != NO_DIM && ++at[first] < p->tile[first])
+		return true;
+	if (first != NO_DIM)
+		at[first] = 0;
 	for (uint32_t d = p->n_dims; d-- > 0;) {
-		if (p->role[d] != ROLE_REDUCE)
+		if (p->role[d] != ROLE_REDUCE || (int)d == first)
 			continue;
 		if (++at[d] < p->tile[d])
 			return true;
 		at[d] = 0;
 	}
 	return false;
+}
+
+/* The taps along which neighbours along `dim` read the same: one after the other, what they share is needed for a short time only. */
+static int shared_taps(const struct plan *p, int dim)
+{
+	int best = NO_DIM;
+	int64_t most = 0;
+	for (uint32_t i = 0; i < p->n_ops && dim != NO_DIM; i++)
+		for (uint32_t r = 0; r < p->n_dims; r++) {
+			int64_t step = p->operand[i].step[r] < 0 ? -p->operand[i].step[r] : p->operand[i].step[r];
+			if (p->role[r] != ROLE_REDUCE || step <= most || !p->operand[i].step[dim] || p->operand[i].step[dim] % step)
+				continue;
+			most = step;
+			best = (int)r;
+		}
+	return best;
 }
 
 /* Different addresses among the reads of an operand by n neighbours along d: what is read once serves all. */
@@ -76,7 +96,7 @@ static uint32_t addresses(const struct plan *p, uint32_t operand, int d, int64_t
 			if (k == n_seen && n_seen < MAX_ADDRESSES)
 				seen[n_seen++] = one;
 		}
-	} while (next_tap(p, tap));
+	} while (next_tap(p, NO_DIM, tap));
 	return n_seen;
 }
 
@@ -114,7 +134,7 @@ static double instructions(const struct plan *p, int64_t taps)
 	return (double)taps * (in_body + (fused ? 0 : 1)) + behind;
 }
 
-bool window_choose(const struct plan *p, struct window *w)
+bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w)
 {
 	const struct tg_chip *c = p->chip;
 	int64_t taps;
@@ -125,7 +145,7 @@ bool window_choose(const struct plan *p, struct window *w)
 	for (int d = NO_DIM; d < (int)p->n_dims; d++) {
 		if (d == p->lane || d == p->row || (d != NO_DIM && p->role[d] != ROLE_PARALLEL))
 			continue;
-		for (int64_t n = d == NO_DIM ? 1 : 2; n <= (d == NO_DIM ? 1 : MAX_NEIGHBOURS) && (d == NO_DIM || n <= p->tile[d]); n++) {
+		for (int64_t n = d == NO_DIM ? 1 : 2; n <= (d == NO_DIM ? 1 : most_neighbours < p->tile[d] ? most_neighbours : p->tile[d]); n++) {
 			double loads = 0, most = alu * (double)n / c->n_alu, scalar = (14 + 2.0 * (double)n) / c->n_scalar;
 			for (uint32_t i = 0; i < p->n_ops; i++)
 				if (!p->operand[i].constant && moves(p, i))
@@ -169,7 +189,7 @@ static void results(struct kernel *k, const struct window *w, const struct point
 	const struct tg_stage *s = k->p->stage;
 	const struct tg_reduction *r = &s->reds[0];
 	enum tg_dtype t = (enum tg_dtype)s->nodes[r->value.id - 1].dtype;
-	vreg acc[MAX_NEIGHBOURS];
+	vreg acc[MOST_NEIGHBOURS];
 	int64_t tap[MAX_DIMS] = { 0 };
 	for (int64_t i = 0; i < w->n; i++)
 		acc[i] = kernel_identity(k, r->combine, t);
@@ -180,7 +200,7 @@ static void results(struct kernel *k, const struct window *w, const struct point
 				pt.delta[d] += k->dim[d].role == ROLE_REDUCE ? tap[d] : (int)d == w->dim ? i : 0;
 			acc[i] = tap_value(k, &pt, acc[i]);
 		}
-	} while (next_tap(k->p, tap));
+	} while (next_tap(k->p, shared_taps(k->p, w->dim), tap));
 	for (int64_t i = 0; i < w->n; i++) {
 		struct point pt = *start;
 		vreg *of = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *of), out;

@@ -459,6 +459,31 @@ static bool crosses(const struct pipe *p, int64_t r)
 	return p->gone[r] / (int32_t)p->interval != p->born[r] / (int32_t)p->interval;
 }
 
+/* Names that take turns: a value that needs `least` of them gets a number that divides the copies of the body. */
+static uint32_t names_of(uint32_t copies, uint32_t least)
+{
+	while (copies % least)
+		least++;
+	return least;
+}
+
+/* More copies of the body than the longest life needs may let the others do with fewer names. */
+static uint32_t best_copies(const struct pipe *p)
+{
+	uint32_t best = p->copies, fewest = UINT32_MAX;
+	for (uint32_t copies = p->copies; copies <= MAX_COPIES && copies <= p->copies + 1; copies++) {
+		uint32_t names = 0;
+		for (size_t r = 1; r < p->n_regs; r++)
+			if (p->local[r] && p->gone[r] >= 0 && p->copies_of[r] > 1)
+				names += names_of(copies, p->copies_of[r]);
+		if (names < fewest) {
+			fewest = names;
+			best = copies;
+		}
+	}
+	return best;
+}
+
 /* Names that every local value needs, and whether the chip has the registers. */
 static bool expand_names(struct pipe *p, const uint32_t *outside)
 {
@@ -479,12 +504,13 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 	}
 	if (p->copies > MAX_COPIES)
 		return false;
+	p->copies = best_copies(p);
 	for (size_t r = 1; r < n; r++) {
 		enum vclass c = (enum vclass)p->b.f->classes.at[r];
 		if (p->gone[r] < 0 || !p->local[r])
 			continue;
 		if (p->copies_of[r] > 1)
-			need[c] += p->copies;
+			need[c] += names_of(p->copies, p->copies_of[r]);
 		else if (crosses(p, (int64_t)r))
 			need[c]++;
 		else
@@ -511,7 +537,7 @@ static void name_copies(struct pipe *p)
 		if (p->gone[r] < 0 || !p->local[r] || p->copies_of[r] == 1)
 			continue;
 		p->first_copy[r] = (uint32_t)f->classes.n;
-		for (uint32_t k = 0; k < p->copies; k++)
+		for (uint32_t k = 0; k < names_of(p->copies, p->copies_of[r]); k++)
 			mreg(f, (enum vclass)f->classes.at[r]);
 	}
 }
@@ -522,7 +548,7 @@ static int64_t renamed(struct pipe *p, int64_t r, uint64_t iteration)
 	if (!r || r >= p->n_regs || !p->local[r])
 		return r;
 	if (p->first_copy[r])
-		return p->first_copy[r] + (int64_t)(iteration % p->copies);
+		return p->first_copy[r] + (int64_t)(iteration % names_of(p->copies, p->copies_of[r]));
 	if (crosses(p, r))
 		return r;
 	if (!p->window_name[r])

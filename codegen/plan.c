@@ -272,7 +272,7 @@ static double vector_work(const struct plan *p)
 		alu += plan_instructions(op);
 	}
 	struct window w;
-	if (window_choose(p, &w)) {
+	if (window_choose(p, MOST_NEIGHBOURS, &w)) {
 		double loops = p->lane == NO_DIM ? 1 : (double)ceil_div(p->tile[p->lane], c->lanes);
 		return results * w.each + loops * WINDOW_RAMP;
 	}

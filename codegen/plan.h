@@ -89,8 +89,9 @@ static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->ro
 bool plan_prefetches(const struct plan *p);
 
 /* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
+enum { MOST_NEIGHBOURS = 4 };
 struct window { int dim; int64_t n; double each; };
-bool window_choose(const struct plan *p, struct window *w); /* false: the stage is none */
+bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w); /* false: the stage is none */
 double plan_instructions(uint8_t expr_op);
 
 /* emit_stage.c: machine code of a planned stage. */
