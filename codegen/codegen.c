@@ -83,18 +83,14 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 	return why;
 }
 
-static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limit)
+/* Less unrolling, then no pipelines, then less looking ahead, until the registers suffice. */
+static const char *fit_registers(struct driver *dr, struct tg_op *op, struct plan *p)
 {
-	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why;
-	if (given && *given)
-		return given_stage(dr, op, given);
-	struct plan *p = tg_alloc(dr->a, sizeof *p);
-	why = plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
-	why = why ? why : plan_choose(p, SRAM_RESERVED, limit);
+	const char *why = NULL;
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
 	bool pipelines = !dr->options->no_pipelines;
 	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
-	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
+	while (!why) {
 		struct stage_code c;
 		if (!select_stage(dr, op, p, unroll, &c, &why))
 			break;
@@ -113,6 +109,23 @@ static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limi
 			window = window > 4 ? window / 4 : 1;
 		else
 			why = "its body needs more registers than the chip has";
+	}
+	return why;
+}
+
+static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limit)
+{
+	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why = NULL;
+	if (given && *given)
+		return given_stage(dr, op, given);
+	struct plan *p = tg_alloc(dr->a, sizeof *p);
+	for (int plain = 0; plain < 2; plain++) { /* what took too many registers may fit in its plain form */
+		why = plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
+		p->plain = plain;
+		why = why ? why : plan_choose(p, SRAM_RESERVED, limit);
+		why = why ? why : fit_registers(dr, op, p);
+		if (!why || dr->d->n_errors || !p->pixels)
+			break;
 	}
 	return why;
 }

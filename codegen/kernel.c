@@ -177,7 +177,7 @@ static bool continues(const struct kernel *k, const struct kdim *inner, const st
 	return true;
 }
 
-static void remove_dim(struct kernel *k, uint32_t d)
+void kernel_remove_dim(struct kernel *k, uint32_t d)
 {
 	for (uint32_t i = d; i + 1 < k->n_dims; i++) {
 		k->dim[i] = k->dim[i + 1];
@@ -199,7 +199,7 @@ int kernel_fold(struct kernel *k, int into, uint64_t operands)
 			continue;
 		k->dim[into].n *= k->dim[d].n;
 		k->dim[into].plan_dim = NO_DIM;
-		remove_dim(k, d);
+		kernel_remove_dim(k, d);
 		into -= into > (int)d;
 		d = UINT32_MAX; /* from the start */
 	}

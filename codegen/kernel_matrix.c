@@ -13,7 +13,6 @@
 
 #include <assert.h>
 
-enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
 enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2 };
 
 /* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
@@ -540,7 +539,7 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 
 static void fold(struct kernel *k, struct matrix *x)
 {
-	x->contract = kernel_fold(k, k->p->contract, bit(k->p->lhs) | bit(k->p->rhs)); /* contracted dimensions concern the two factors only */
+	x->contract = kernel_fold(k, x->contract, bit(k->p->lhs) | bit(k->p->rhs)); /* contracted dimensions concern the two factors only */
 	k->row = kernel_fold(k, k->row, ~bit(k->p->rhs));
 	x->contract = NO_DIM; /* folding has renumbered it */
 	for (uint32_t d = 0; d < k->n_dims; d++)
@@ -558,8 +557,8 @@ static void pack(struct kernel *k, struct matrix *x)
 		return;
 	for (uint32_t d = 0; d < k->n_dims; d++) {
 		const struct kdim *q = &k->dim[d], *c = &k->dim[x->contract];
-		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n >= k->f->chip->n_mregs || q->n * c->n > k->f->chip->array_rows ||
-		    (rhs_is_data(k) && q->step[rhs] != c->n * c->step[rhs])) /* one weight for all has no rows */
+		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n > plan_most_parts(k->p) || q->n * c->n > k->f->chip->array_rows ||
+		    (rhs_is_data(k) && !x->pixel_cols && q->step[rhs] != c->n * c->step[rhs])) /* one weight for all has no rows */
 			continue;
 		x->packed = (int)d;
 	}
@@ -576,10 +575,36 @@ static void pack(struct kernel *k, struct matrix *x)
 	}
 }
 
+/* The columns of neighbours follow each other in all operands but the weights, whose addresses the pushes work out. */
+static void join_pixels(struct kernel *k, struct matrix *x)
+{
+	const struct plan *p = k->p;
+	if (!p->pixels)
+		return;
+	x->pixel_cols = k->dim[k->lane].n;
+	k->dim[k->lane].n *= p->pixels;
+	k->dim[k->lane].plan_dim = NO_DIM;
+	k->dim[k->lane].step[p->rhs] = 0;
+	x->contract -= x->contract > p->pixel_dim;
+	kernel_remove_dim(k, (uint32_t)p->pixel_dim);
+}
+
+/* Which columns neighbours have in a block differs from block to block: each has a loop of its own. */
+static void pixel_columns(struct kernel *k, struct matrix *x)
+{
+	int64_t n = k->dim[k->lane].n, most = k->f->chip->array_cols;
+	for (x->first_col = 0; x->first_col < n; x->first_col += most) {
+		int64_t cols = n - x->first_col < most ? n - x->first_col : most;
+		column_blocks(k, x, (uint32_t)cols, 1);
+		kernel_advance(k, &k->dim[k->lane], x->first_col + most < n ? cols : -x->first_col);
+	}
+}
+
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
-	struct matrix x = { .mode = mode };
+	struct matrix x = { .mode = mode, .contract = k->p->contract };
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
+	join_pixels(k, &x);
 	fold(k, &x);
 	x.packed = NO_DIM;
 	if (!cut_rows(k, &x)) {
@@ -591,6 +616,10 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	if (mode == KERNEL_INIT) {
 		x.zero = kernel_vector(k, 0);
 		EMIT(&k->at, swap, 0);
+	}
+	if (x.pixel_cols) {
+		pixel_columns(k, &x);
+		return;
 	}
 	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols;
 	if (full)

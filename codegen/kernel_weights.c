@@ -68,6 +68,197 @@ static int64_t push_groups(struct kernel *k, struct matrix *x, struct push *u)
 	return moved;
 }
 
+/* ---- several pixels in the array (pixels.c) ---------------------------------------------------------------------------------------- */
+
+enum { MAX_BASES = 128, MAX_KEPT_EXTENTS = 6, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */ };
+struct base { int64_t offset; vreg reg; };
+struct pieces {
+	struct push *u;
+	uint32_t n_bases;
+	struct base base[MAX_BASES];
+	uint32_t n_extents, extents[MAX_KEPT_EXTENTS];
+	uint32_t n_kept, most_kept;
+	struct { uint32_t lanes; vreg reg; } kept[MAX_KEPT_MASKS];
+};
+
+/* A register near u->from + offset, and what is left for the immediate. */
+static vreg base_near(struct kernel *k, struct pieces *s, int64_t *offset)
+{
+	for (uint32_t i = s->n_bases; i-- > 0;)
+		if (*offset - s->base[i].offset >= -8192 && *offset - s->base[i].offset < 8192) {
+			*offset -= s->base[i].offset;
+			return s->base[i].reg;
+		}
+	vreg r = mreg(k->f, CLASS_S), was = k->at.pred;
+	k->at.pred = (vreg){ 0 };
+	EMIT(&k->at, saddi, R(r), R(s->u->from), *offset);
+	k->at.pred = was;
+	if (s->n_bases < MAX_BASES)
+		s->base[s->n_bases++] = (struct base){ *offset, r };
+	*offset = 0;
+	return r;
+}
+
+/* A few extents stay in registers, the others are made where they are used. */
+static vreg piece_extent(struct kernel *k, struct pieces *s, uint32_t rows, uint32_t lanes)
+{
+	uint32_t key = rows << 16 | lanes, i = 0;
+	while (i < s->n_extents && s->extents[i] != key)
+		i++;
+	if (i < MAX_KEPT_EXTENTS) {
+		s->extents[i] = key;
+		s->n_extents += i == s->n_extents;
+		return kernel_extent(k, rows, lanes);
+	}
+	vreg r = mreg(k->f, CLASS_S), was = k->at.pred;
+	k->at.pred = (vreg){ 0 };
+	EMIT(&k->at, smov, R(r), matrix_extent(k, rows, lanes));
+	k->at.pred = was;
+	return r;
+}
+
+static vreg outside(struct mcursor *at, vreg extent)
+{
+	vreg m = mreg(at->f, CLASS_M), was = at->pred;
+	at->pred = (vreg){ 0 };
+	EMIT(at, mext, R(m), R(extent));
+	EMIT(at, mxor, R(m), R(m), 0);
+	at->pred = was;
+	return m;
+}
+
+/* Lanes from `lane` on, of rows from `row` on. A few masks stay in registers. */
+static vreg mask_from(struct kernel *k, struct pieces *s, uint32_t row, uint32_t lane)
+{
+	vreg lanes = { 0 };
+	for (uint32_t i = 0; i < s->n_kept && lane; i++)
+		if (s->kept[i].lanes == lane)
+			lanes = s->kept[i].reg;
+	if (lane && !lanes.id) {
+		bool keep = s->n_kept < s->most_kept;
+		vreg extent = keep ? kernel_extent(k, sublanes(k), lane) : piece_extent(k, s, sublanes(k), lane);
+		lanes = outside(keep ? &k->pre : &k->at, extent);
+		if (keep) {
+			s->kept[s->n_kept].lanes = lane;
+			s->kept[s->n_kept++].reg = lanes;
+		}
+	}
+	if (!row)
+		return lanes;
+	vreg rows = outside(&k->at, piece_extent(k, s, row, k->f->chip->lanes)), was = k->at.pred;
+	if (!lane)
+		return rows;
+	k->at.pred = (vreg){ 0 };
+	EMIT(&k->at, mand, R(rows), R(rows), R(lanes));
+	k->at.pred = was;
+	return rows;
+}
+
+/* May neighbour p have weights in the array's rows [from, until), all of one part? Where rows are counted at run time it may. */
+static bool reaches(const struct kernel *k, const struct matrix *x, int64_t p, int64_t from, int64_t until, int64_t part)
+{
+	const struct plan *plan = k->p;
+	const struct operand *lhs = &plan->operand[plan->lhs];
+	int64_t span = plan->extent[plan->pixel_tap], window = span - (plan->pixels - 1) * plan->pixel_step, first = p * plan->pixel_step;
+	int64_t unit = lhs->step[plan->pixel_tap] / lhs->step[plan->contract];
+	int apart = NO_DIM;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		apart = k->dim[d].plan_dim == plan->pixel_tap ? (int)d : apart;
+	if (apart != NO_DIM && apart == x->packed)
+		return part >= first && part < first + window;
+	if ((apart != NO_DIM && apart != x->contract) || k->dim[x->contract].n > k->f->chip->array_rows)
+		return true;
+	for (int64_t r = from; r < until; r++) {
+		int64_t tap = r / unit % span;
+		if (tap >= first && tap < first + window)
+			return true;
+	}
+	return false;
+}
+
+static int64_t part_of(const struct kernel *k, const struct matrix *x, uint32_t row)
+{
+	return x->packed == NO_DIM ? 0 : row / k->dim[x->contract].n;
+}
+
+/* Neighbour p's columns of the block in array rows [from, until), all of one part, as bits, into v. The load begins at array row `at` and at column 0: what
+ * lies outside of its rows and columns is overwritten by the loads that follow, or masked where the image has no such entry. */
+static void load_piece(struct kernel *k, const struct matrix *x, struct pieces *s, vreg v, int64_t p, uint32_t at, uint32_t from, uint32_t until, vreg partial)
+{
+	const struct operand *o = s->u->o;
+	const struct kdim *c = &k->dim[x->contract];
+	uint32_t rhs = (uint32_t)k->p->rhs;
+	int64_t elem = elem_bytes(o->sram_dtype), first = p * x->pixel_cols - x->first_col, end = first + x->pixel_cols, part = part_of(k, x, from);
+	uint32_t lo = first < 0 ? 0 : (uint32_t)first, hi = end > s->u->cols ? s->u->cols : (uint32_t)end;
+	int64_t entry = p * o->step[k->p->pixel_dim] + (at - part * c->n) * c->step[rhs] - first, offset;
+	entry += x->packed == NO_DIM ? 0 : part * k->dim[x->packed].step[rhs];
+	offset = entry * elem;
+	vreg mask = o->start + entry >= 0 ? (vreg){ 0 } : mask_from(k, s, from - at, lo), base = base_near(k, s, &offset), extent;
+	if (partial.id)
+		extent = matrix_switched(k, s->u->short_block, matrix_extent(k, until - at, hi), matrix_extent(k, s->u->tail - at, hi));
+	else
+		extent = piece_extent(k, s, until - at, hi);
+	k->at.mem = o->mem;
+	memit(&k->at, o->sram_dtype == TG_bf16 ? TG_I_vld_u16 : TG_I_vld_i32,
+	      (const int64_t[]){ R(v), R(base), offset, R(kernel_scalar(k, c->step[rhs] * elem)), 0, R(extent), R(mask), KEEP, 1, 0 }, 10);
+	k->at.mem = MEM_NONE;
+}
+
+/* The highest neighbour with weights in array rows [at, end), or -1. */
+static int64_t highest(const struct kernel *k, const struct matrix *x, const struct push *u, uint32_t at, uint32_t end)
+{
+	for (int64_t p = k->p->pixels; p-- > 0;) {
+		if (p * x->pixel_cols >= x->first_col + u->cols)
+			continue;
+		for (uint32_t r = at; r < end; r++) {
+			int64_t part = part_of(k, x, r), row = r - part * k->dim[x->contract].n;
+			if (reaches(k, x, p, row, row + 1, part))
+				return p;
+		}
+	}
+	return -1;
+}
+
+/* A group of rows: neighbours from the highest down, parts too, so that each load overwrites what the one before had outside of its own columns and rows. */
+static void load_group(struct kernel *k, const struct matrix *x, struct pieces *s, vreg v, uint32_t at, uint32_t end, vreg partial)
+{
+	for (int64_t p = highest(k, x, s->u, at, end); p >= 0 && (p + 1) * x->pixel_cols > x->first_col; p--)
+		for (uint32_t until = end; until > at;) {
+			int64_t begins = x->packed == NO_DIM ? 0 : part_of(k, x, until - 1) * k->dim[x->contract].n;
+			uint32_t from = begins > at ? (uint32_t)begins : at;
+			load_piece(k, x, s, v, p, at, from, until, partial);
+			until = from;
+		}
+}
+
+/* Weights of all neighbours that have columns in the block: what shows the pattern of no weight is absent. */
+static void push_pixels(struct kernel *k, struct matrix *x, struct push *u)
+{
+	struct pieces s = { .u = u, .n_bases = 1, .base = { { 0, u->from } } };
+	int64_t spare = (int64_t)k->f->chip->n_mregs - 1 - SHORT_MASKS - (x->packed == NO_DIM ? 0 : k->dim[x->packed].n - 1);
+	s.most_kept = spare < 0 ? 0 : spare < MAX_KEPT_MASKS ? (uint32_t)spare : MAX_KEPT_MASKS;
+	bool wide = u->o->sram_dtype == TG_f32;
+	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));
+	vreg none = kernel_vector(k, wide ? UINT32_MAX : UINT16_MAX), by = wide ? (vreg){ 0 } : kernel_vector(k, 16);
+	for (uint32_t g = 0; g * sublanes(k) < u->along; g++) {
+		uint32_t at = g * sublanes(k), rows = u->along - at < sublanes(k) ? u->along - at : sublanes(k);
+		vreg raw = mreg(k->f, CLASS_V), v = raw, there = mreg(k->f, CLASS_M), extent = kernel_extent(k, rows, u->cols), partial = { 0 };
+		k->at.pred = u->start;
+		if (u->full != u->tail && at < u->tail && at + rows > u->tail)
+			partial = extent = matrix_switched(k, u->short_block, matrix_extent(k, rows, u->cols), matrix_extent(k, u->tail - at, u->cols));
+		else if (u->full != u->tail && at >= u->tail)
+			k->at.pred = u->not_last;
+		EMIT(&k->at, vmov, R(raw), R(none))->fresh = true;
+		load_group(k, x, &s, raw, at, at + rows, partial);
+		EMIT(&k->at, vne_i32, R(there), R(raw), R(none))->fresh = true;
+		if (!wide) {
+			v = mreg(k->f, CLASS_V);
+			EMIT(&k->at, vshl, R(v), R(raw), R(by))->fresh = true;
+		}
+		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), R(there), 0 }, 7);
+	}
+}
+
 void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
 {
 	int level[MAX_DIMS];
@@ -99,7 +290,10 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		if (u.transposed)
 			u.part = matrix_switched(k, u.short_block, matrix_extent(k, sublanes(k), u.full), matrix_extent(k, sublanes(k), u.tail));
 	}
-	push_groups(k, x, &u);
+	if (x->pixel_cols)
+		push_pixels(k, x, &u);
+	else
+		push_groups(k, x, &u);
 	k->at.pred = u.start;
 	EMIT(&k->at, swap, 0);
 	k->at.pred = (vreg){ 0 };

@@ -4,6 +4,7 @@
 
 #include "walker.h"
 
+enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
 enum { MAX_GROUPS = 16, MAX_PARTS = 6 };
 
 /* How the rows are cut: an iteration takes `points`; `split` is the dimension whose blocks follow each other, the last one overlapping. */
@@ -26,6 +27,8 @@ struct matrix {
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
 	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
 	uint32_t cols;           /* columns of the blocks at work */
+	int64_t pixel_cols;      /* of each of the neighbours that share the array; 0: none do */
+	int64_t first_col;       /* where the block at work begins among the columns of all neighbours */
 	vreg zero;
 };
 /* A level of the flat loop. */

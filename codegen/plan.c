@@ -143,6 +143,8 @@ static bool place_direct(struct plan *p, uint32_t i)
 		for (uint32_t t = 0; t < o->comp[k].n; t++)
 			o->step[o->comp[k].term[t].dim] += o->comp[k].term[t].coef * o->comp[k].stride;
 	}
+	if (p->pixels && (int)i != p->lhs && o->step[p->pixel_dim] != p->extent[p->lane] * o->step[p->lane])
+		return false;
 	if (lane != NO_DIM && p->extent[lane] > 1 && o->step[lane] != 1 && (o->step[lane] != 0 || i == p->n_ops || p->path == PATH_MATRIX))
 		return false;
 	o->bytes = 0;
@@ -156,7 +158,7 @@ static bool place_all(struct plan *p)
 		struct operand *o = &p->operand[i];
 		if (place_direct(p, i))
 			continue;
-		int inner[2] = { p->lane, NO_DIM }; /* rows may lie anywhere: in DRAM's order, transfers have long rows */
+		int inner[2] = { p->lane, p->pixels ? p->pixel_dim : NO_DIM }; /* rows may lie anywhere: in DRAM's order, transfers have long rows */
 		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
 			inner[0] = p->contract;
 			inner[1] = NO_DIM;
@@ -184,6 +186,9 @@ static bool steps_fit(const struct plan *p)
 		if (lane != NO_DIM && o->step[lane] != 0 && o->step[lane] != 1)
 			return false;
 	}
+	for (uint32_t i = 0; i <= p->n_ops && p->pixels; i++)
+		if ((int)i != p->lhs && (int)i != p->rhs && !p->operand[i].constant && p->operand[i].step[p->pixel_dim] != p->extent[p->lane] * p->operand[i].step[p->lane])
+			return false;
 	const struct operand *out = &p->operand[p->n_ops];
 	if (p->path == PATH_MATRIX && p->lane != NO_DIM && p->extent[p->lane] > 1 && out->step[p->lane] != 1)
 		return false;
@@ -283,6 +288,11 @@ static double vector_work(const struct plan *p)
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
 
+int64_t plan_most_parts(const struct plan *p)
+{
+	return (int64_t)p->chip->n_mregs - 1 - (p->pixels ? 2 : 0);
+}
+
 /* Blocks of the contracted dimensions: those that the kernel folds into the lanes, or packs beside each other there, count with the innermost. */
 static double contracted_blocks(const struct plan *p)
 {
@@ -293,7 +303,8 @@ static double contracted_blocks(const struct plan *p)
 	for (int packs = 0; packs < 2; packs++)
 		for (uint32_t d = 0; rhs && d < p->n_dims; d++) {
 			bool folds = lhs->step[d] == lanes * lhs->step[p->contract];
-			if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || (packs ? lanes * p->tile[d] > rows || p->tile[d] >= p->chip->n_mregs : !folds))
+			bool follows = rhs && (rhs->step[d] == lanes * rhs->step[p->contract] || (packs && p->pixels));
+			if (p->role[d] != ROLE_K || done[d] || !follows || (packs ? lanes * p->tile[d] > rows || p->tile[d] > plan_most_parts(p) : !folds))
 				continue;
 			lanes *= p->tile[d];
 			done[d] = true;
@@ -318,15 +329,16 @@ static double matrix_work(const struct plan *p)
 			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
 		else if (p->role[d] == ROLE_BATCH)
 			batch *= t;
-		else if (p->role[d] == ROLE_N && (int)d != p->lane)
+		else if (p->role[d] == ROLE_N && (int)d != p->lane && !(p->pixels && (int)d == p->pixel_dim))
 			outer_n *= t;
 	}
 	double kb = contracted_blocks(p);
-	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
+	int64_t columns = p->tile[p->lane] * (p->pixels ? p->pixels : 1);
+	double nb = outer_n * (double)ceil_div(columns, c->array_cols);
 	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
 	double push = c->array_rows / (double)c->push_rows_per_cycle;
-	bool two = p->tile[p->lane] > c->array_cols && p->tile[p->lane] % c->array_cols; /* the last columns have a loop of their own */
-	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
+	double loops = p->pixels ? nb : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
+	return batch * nb * kb * (stream > push ? stream : push) + loops * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
 /* Transfers run beside the work but for the first tile's and the last result's. */
@@ -456,6 +468,8 @@ static bool in_list(const struct plan *p, uint32_t d)
 
 static bool may_tile(const struct plan *p, uint32_t d)
 {
+	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
+		return false;
 	return p->tile[d] > 1 && !(is_reduction(p, d) && p->stage->n_reds == 0) && !(is_reduction(p, d) && in_list(p, d));
 }
 
@@ -688,37 +702,82 @@ static int fastest(const struct plan *p, const struct operand *o, enum role role
 	return best;
 }
 
-static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+/* Weights whose contracted index is contiguous are pushed transposed. */
+static bool is_transposed(const struct plan *t)
+{
+	const struct operand *w = &t->operand[t->rhs >= 0 ? t->rhs : 0];
+	int64_t k = INT64_MAX, n = INT64_MAX;
+	if (t->rhs < 0 || w->constant || fastest(t, w, ROLE_K) != t->contract || !w->n_comps || fastest(t, w, ROLE_N) == NO_DIM)
+		return false;
+	for (uint32_t i = 0; i < w->n_comps; i++) {
+		if (mentions(&w->comp[i], t->contract))
+			k = magnitude(w->comp[i].stride);
+		if (mentions(&w->comp[i], t->lane))
+			n = magnitude(w->comp[i].stride);
+	}
+	return k < n;
+}
+
+/* Share of the sublanes that hold rows when dimension d lies in them. */
+static double rows_used(const struct plan *p, int d)
+{
+	int64_t s = p->chip->sublanes;
+	return (double)p->extent[d] / (double)(ceil_div(p->extent[d], s) * s);
+}
+
+/* Every dimension that fills the sublanes better than the fastest one does is tried for the rows, too. */
+static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *have)
+{
+	const struct operand *out = &t->operand[t->n_ops];
+	int first = fastest(t, out, ROLE_M);
+	for (int d = NO_DIM; d < (int)t->n_dims; d++) {
+		struct plan one = *t;
+		if (d != NO_DIM && (first == NO_DIM || d == first || t->role[d] != ROLE_M || !depends(out, (uint32_t)d) || rows_used(t, d) <= rows_used(t, first)))
+			continue;
+		one.row = d == NO_DIM ? first : d;
+		if (lanes_fit(&one) && search_tile(&one, base))
+			consider(&one, best, have);
+	}
+}
+
+/* pixels: neighbours along the fastest moving dimension that share the array; 1: none. */
+static void matrix_candidate(const struct plan *p, int lhs, int rhs, int64_t pixels, uint64_t base, struct plan *best, bool *have)
 {
 	struct plan t = *p;
 	t.path = PATH_MATRIX;
 	t.lhs = lhs;
 	t.rhs = rhs;
-	if (lhs < 0 || !array_of(&t, lhs, rhs) || !set_roles(&t))
+	if (lhs < 0 || !array_of(&t, lhs, rhs))
 		return;
-	const struct operand *out = &t.operand[t.n_ops];
+	if (pixels > 1) {
+		struct plan roles = t;
+		int d = set_roles(&roles) ? fastest(&roles, &roles.operand[roles.n_ops], ROLE_M) : NO_DIM;
+		if (d == NO_DIM || !plan_pixels(&t, (uint32_t)d, pixels))
+			return;
+	}
+	if (!set_roles(&t))
+		return;
+	if (t.pixels)
+		t.role[t.pixel_dim] = ROLE_BATCH; /* for a moment: it is not the lane */
 	t.contract = fastest(&t, &t.operand[lhs], ROLE_K);
-	t.lane = fastest(&t, out, ROLE_N);
-	t.row = fastest(&t, out, ROLE_M);
+	t.lane = fastest(&t, &t.operand[t.n_ops], ROLE_N);
+	if (t.pixels)
+		t.role[t.pixel_dim] = ROLE_N;
 	if (t.contract == NO_DIM || t.lane == NO_DIM)
 		return;
-	/* Weights whose contracted index is contiguous are pushed transposed. */
-	bool data = rhs >= 0 && !t.operand[rhs].constant;
-	t.transposed = data && fastest(&t, &t.operand[rhs], ROLE_K) == t.contract && t.operand[rhs].n_comps &&
-		       fastest(&t, &t.operand[rhs], ROLE_N) != NO_DIM;
-	if (t.transposed) {
-		int64_t k = INT64_MAX, n = INT64_MAX;
-		for (uint32_t i = 0; i < t.operand[rhs].n_comps; i++) {
-			const struct comp *c = &t.operand[rhs].comp[i];
-			if (mentions(c, t.contract))
-				k = magnitude(c->stride);
-			if (mentions(c, t.lane))
-				n = magnitude(c->stride);
-		}
-		t.transposed = k < n;
-	}
-	if (lanes_fit(&t) && search_tile(&t, base))
-		consider(&t, best, have);
+	t.transposed = is_transposed(&t);
+	if (t.pixels && (t.transposed || !plan_repeat_columns(&t)))
+		return;
+	matrix_rows(&t, base, best, have);
+}
+
+/* Few columns leave a part of the array unused: neighbours share it. */
+static void pixel_candidates(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+{
+	if (p->plain || rhs < 0 || p->operand[rhs].constant)
+		return;
+	for (int64_t n = 2; n <= MOST_PIXELS; n++)
+		matrix_candidate(p, lhs, rhs, n, base, best, have);
 }
 
 /* The operands of `sum of a * b`; -2 for a constant. */
@@ -741,8 +800,10 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 	bool have = false;
 	int a, b;
 	if (product(p, &a, &b)) {
-		matrix_candidate(p, a, b, sram_base, &best, &have);
-		matrix_candidate(p, b, a, sram_base, &best, &have);
+		matrix_candidate(p, a, b, 1, sram_base, &best, &have);
+		matrix_candidate(p, b, a, 1, sram_base, &best, &have);
+		pixel_candidates(p, a, b, sram_base, &best, &have);
+		pixel_candidates(p, b, a, sram_base, &best, &have);
 	}
 	vector_candidates(p, sram_base, &best, &have);
 	if (!have)

@@ -65,6 +65,10 @@ struct plan {
 	int lhs, rhs;              /* matrix path: operand numbers; rhs -2: a constant of one value */
 	bool transposed;           /* weights lie with K in lanes */
 	enum tg_array_type array;
+	bool plain;                /* asked for: nothing that takes many registers */
+	int64_t pixels;            /* matrix path: neighbours whose columns lie side by side in the array (pixels.c); 0: none */
+	int pixel_dim, pixel_tap;  /* which neighbour; the contracted dimension that spans their windows */
+	int64_t pixel_step;        /* entries of it from one neighbour's window to the next one's */
 	int64_t tile[MAX_DIMS];
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
@@ -84,6 +88,12 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit);
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
+
+/* pixels.c. t: lhs and rhs are known, roles are not. Makes n neighbours along d share the array; false when the stage is not of that kind. */
+enum { MOST_PIXEL_WEIGHTS = 1 << 20, MOST_PIXELS = 8 };
+bool plan_pixels(struct plan *t, uint32_t d, int64_t n);
+bool plan_repeat_columns(struct plan *t); /* the lane is known */
+int64_t plan_most_parts(const struct plan *p); /* entries of a second contracted dimension in the lanes: each but the first has a mask register */
 
 /* Can the next tile be fetched while one is at work? */
 bool plan_prefetches(const struct plan *p);
