@@ -24,6 +24,21 @@ vreg kernel_extent(struct kernel *k, uint32_t rows, uint32_t lanes)
 	return kernel_scalar(k, r | l << 16);
 }
 
+vreg kernel_extent_near(struct kernel *k, uint32_t rows, uint32_t lanes)
+{
+	int64_t r = rows == k->f->chip->sublanes ? 0 : rows, l = lanes == k->f->chip->lanes ? 0 : lanes, v = r | l << 16;
+	bool known = v == 0;
+	for (size_t i = 0; i < k->scalars.n; i++)
+		known |= k->scalars.at[i].value == v;
+	if (known)
+		return kernel_scalar(k, v);
+	vreg e = mreg(k->f, CLASS_S), was = k->at.pred;
+	k->at.pred = (vreg){ 0 };
+	EMIT(&k->at, smov, R(e), v);
+	k->at.pred = was;
+	return e;
+}
+
 vreg kernel_vector(struct kernel *k, uint32_t bits)
 {
 	for (size_t i = 0; i < k->vectors.n; i++)

@@ -53,6 +53,7 @@ void kernel_splice(struct mseq *to, struct mseq *from); /* appends */
 void kernel_end(struct kernel *k, struct mcursor *at); /* splices constants and code into `at` */
 vreg kernel_scalar(struct kernel *k, int64_t v);        /* a scalar register that holds v throughout */
 vreg kernel_extent(struct kernel *k, uint32_t rows, uint32_t lanes);
+vreg kernel_extent_near(struct kernel *k, uint32_t rows, uint32_t lanes); /* made where it is used, unless a register holds it anyway */
 vreg kernel_vector(struct kernel *k, uint32_t bits);
 void kernel_advance(struct kernel *k, const struct kdim *d, int64_t by); /* all pointers */
 void kernel_advance_index(struct kernel *k, uint32_t dim, int64_t by);

@@ -113,7 +113,7 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
-			if (k->dim[d].role == ROLE_K && (int)d != x->contract && (int)d != x->packed)
+			if (k->dim[d].role == ROLE_K && (int)d != x->contract && !is_packed(x, (int)d))
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
 	}
 	l[n++] = (struct level_of){ k->lane, k->f->chip->array_cols, column_blocks, ROLE_N };
@@ -209,7 +209,7 @@ int64_t matrix_extent(const struct kernel *k, uint32_t rows, uint32_t lanes)
 /* Rows of the contracted dimension in a full block and in the last one. */
 void matrix_block_rows(const struct kernel *k, const struct matrix *x, uint32_t *full, uint32_t *tail)
 {
-	int64_t n = k->dim[x->contract].n * (x->packed == NO_DIM ? 1 : k->dim[x->packed].n), rows = k->f->chip->array_rows;
+	int64_t n = k->dim[x->contract].n * x->parts, rows = k->f->chip->array_rows;
 	*full = (uint32_t)(n < rows ? n : rows);
 	*tail = (uint32_t)(n % *full ? n % *full : *full);
 }
@@ -296,30 +296,32 @@ static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
 	return *e;
 }
 
-/* A group of rows of which each entry of the packed dimension goes to the lanes behind those of the entry before it. */
-static vreg load_parts(struct kernel *k, struct matrix *x, const struct stream *s, const struct point *pt, vreg stride)
+/* All groups of rows, part by part from the last one down (pack.c): addresses and extents of a part serve every group. */
+static void load_parts(struct kernel *k, struct matrix *x, const struct stream *s, vreg *v, vreg stride)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
-	int64_t lanes = k->dim[x->contract].n, step = step_bytes(k, x->packed, (uint32_t)k->p->lhs), back = lanes * elem_bytes(o->sram_dtype), here = moving_delta(k, pt);
-	vreg v = mreg(k->f, CLASS_V), group = s->from;
-	if (here) {
-		group = mreg(k->f, CLASS_S);
-		EMIT(&k->at, saddi, R(group), R(s->from), here);
-	}
-	for (int64_t i = 0; i < k->dim[x->packed].n; i++) {
-		int64_t imm = i * (step - back);
-		vreg base = group, extent = kernel_extent(k, pt->rows, (uint32_t)(lanes * (i + 1)));
-		if (imm < -8192 || imm >= 8192) {
-			base = mreg(k->f, CLASS_S);
-			EMIT(&k->at, saddi, R(base), R(group), imm);
-			imm = 0;
+	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0;
+	vreg base = s->from;
+	for (uint32_t g = 0; g < x->cut.n_points; g++)
+		v[g] = mreg(k->f, CLASS_V);
+	for (int64_t i = x->parts; i-- > 0;) {
+		int64_t part = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
+		vreg mask = x->masked && i ? x->part[i - 1] : (vreg){ 0 }, extent = { 0 };
+		for (uint32_t g = 0; g < x->cut.n_points; g++) {
+			int64_t at = part + moving_delta(k, &x->cut.pts[g]);
+			if (at - near < -8192 || at - near >= 8192) {
+				base = mreg(k->f, CLASS_S);
+				EMIT(&k->at, saddi, R(base), R(s->from), at);
+				near = at;
+			}
+			if (g == 0 || x->cut.pts[g].rows != x->cut.pts[g - 1].rows)
+				extent = kernel_extent_near(k, x->cut.pts[g].rows, (uint32_t)(lanes * (i + 1)));
+			k->at.mem = o->mem;
+			memit(&k->at, load_of(o->sram_dtype),
+			      (const int64_t[]){ R(v[g]), R(base), at - near, R(stride), 0, R(extent), R(mask), i == x->parts - 1 ? 0 : KEEP, 1, 0 }, 10);
+			k->at.mem = MEM_NONE;
 		}
-		k->at.mem = o->mem;
-		memit(&k->at, load_of(o->sram_dtype),
-		      (const int64_t[]){ R(v), R(base), imm, R(stride), 0, R(extent), i ? R(x->part[i - 1]) : 0, i ? KEEP : 0, 1, 0 }, 10);
-		k->at.mem = MEM_NONE;
 	}
-	return v;
 }
 
 static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
@@ -327,13 +329,16 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	enum tg_opcode mul = typed(TG_I_mul_f32, k->p->array);
 	vreg stride = kernel_scalar(k, k->row == NO_DIM ? 0 : step_bytes(k, k->row, (uint32_t)k->p->lhs));
+	vreg parts[MAX_GROUPS];
+	if (x->mode != KERNEL_INIT && x->n_packed)
+		load_parts(k, x, s, parts, stride);
 	for (uint32_t i = 0; i < x->cut.n_points; i++) {
 		const struct point *pt = &x->cut.pts[i];
 		vreg v = x->zero;
 		if (x->mode != KERNEL_INIT && o->constant) {
 			v = kernel_load(k, (uint32_t)k->p->lhs, pt);
-		} else if (x->mode != KERNEL_INIT && x->packed != NO_DIM) {
-			v = load_parts(k, x, s, pt, stride);
+		} else if (x->mode != KERNEL_INIT && x->n_packed) {
+			v = parts[i];
 		} else if (x->mode != KERNEL_INIT) {
 			int64_t here = moving_delta(k, pt), next = i + 1 < x->cut.n_points ? moving_delta(k, &x->cut.pts[i + 1]) - here : 0;
 			vreg extent = stream_extent(k, s, pt->rows), by = kernel_scalar(k, next);
@@ -360,7 +365,7 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			if (!r)
 				return;
 			s.from = r->reg;
-			r->moved = x->packed == NO_DIM && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
+			r->moved = x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
 		if (x->mode == KERNEL_WHOLE) {
 			int only = only_level(f, level, ROLE_K);
@@ -547,32 +552,40 @@ static void fold(struct kernel *k, struct matrix *x)
 			x->contract = (int)d;
 }
 
-/* Few channels: entries of a second contracted dimension (kernel taps) share the lanes, where the weights' rows follow each other and the moving
- * operand has masks enough. */
-static void pack(struct kernel *k, struct matrix *x)
+static void part_masks(struct kernel *k, struct matrix *x)
 {
-	uint32_t rhs = rhs_is_data(k) ? (uint32_t)k->p->rhs : 0;
-	x->packed = NO_DIM;
-	if (k->p->operand[k->p->lhs].constant || k->dim[x->contract].step[k->p->lhs] != 1)
-		return;
-	for (uint32_t d = 0; d < k->n_dims; d++) {
-		const struct kdim *q = &k->dim[d], *c = &k->dim[x->contract];
-		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n > plan_most_parts(k->p) || q->n * c->n > k->f->chip->array_rows ||
-		    (rhs_is_data(k) && !x->pixel_cols && q->step[rhs] != c->n * c->step[rhs])) /* one weight for all has no rows */
-			continue;
-		x->packed = (int)d;
-	}
-	if (x->packed == NO_DIM)
-		return;
+	int64_t lanes = k->dim[x->contract].n;
 	vreg below = mreg(k->f, CLASS_M); /* one register for all: they are made one after the other */
-	for (int64_t i = 1; i < k->dim[x->packed].n; i++) {
-		int64_t lanes = k->dim[x->contract].n;
+	for (int64_t i = 1; i < x->parts; i++) {
 		x->part[i - 1] = mreg(k->f, CLASS_M);
 		vreg wide = kernel_extent(k, sublanes(k), (uint32_t)(lanes * (i + 1))), narrow = kernel_extent(k, sublanes(k), (uint32_t)(lanes * i));
 		EMIT(&k->pre, mext, R(x->part[i - 1]), R(wide));
 		EMIT(&k->pre, mext, R(below), R(narrow));
 		EMIT(&k->pre, mxor, R(x->part[i - 1]), R(x->part[i - 1]), R(below));
 	}
+}
+
+static void pack(struct kernel *k, struct matrix *x)
+{
+	const struct plan *p = k->p;
+	uint32_t rhs = rhs_is_data(k) ? (uint32_t)p->rhs : MAX_OPERANDS, n = 0;
+	struct pack_dim d[MAX_DIMS];
+	int dim[MAX_DIMS], chosen[MAX_PACKED];
+	if (p->operand[p->lhs].constant || k->dim[x->contract].step[p->lhs] != 1)
+		return;
+	for (uint32_t i = 0; i < k->n_dims; i++)
+		if (k->dim[i].role == ROLE_K && (int)i != x->contract) {
+			dim[n] = (int)i;
+			d[n++] = (struct pack_dim){ k->dim[i].n, k->dim[i].step[p->lhs], k->dim[i].step[rhs] };
+		}
+	x->n_packed = plan_pack(p, d, n, k->dim[x->contract].n, k->dim[x->contract].step[rhs], chosen);
+	for (uint32_t i = 0; i < x->n_packed; i++) {
+		x->packed[i] = dim[chosen[i]];
+		x->parts *= k->dim[x->packed[i]].n;
+	}
+	x->masked = x->n_packed && p->operand[p->lhs].direct;
+	if (x->masked)
+		part_masks(k, x);
 }
 
 /* The columns of neighbours follow each other in all operands but the weights, whose addresses the pushes work out. */
@@ -602,11 +615,10 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
-	struct matrix x = { .mode = mode, .contract = k->p->contract };
+	struct matrix x = { .mode = mode, .contract = k->p->contract, .parts = 1 };
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	join_pixels(k, &x);
 	fold(k, &x);
-	x.packed = NO_DIM;
 	if (!cut_rows(k, &x)) {
 		k->failed = "its rows do not fit the accumulators";
 		return;

@@ -70,13 +70,12 @@ static int64_t push_groups(struct kernel *k, struct matrix *x, struct push *u)
 
 /* ---- several pixels in the array (pixels.c) ---------------------------------------------------------------------------------------- */
 
-enum { MAX_BASES = 128, MAX_KEPT_EXTENTS = 6, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */ };
+enum { MAX_BASES = 128, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */ };
 struct base { int64_t offset; vreg reg; };
 struct pieces {
 	struct push *u;
 	uint32_t n_bases;
 	struct base base[MAX_BASES];
-	uint32_t n_extents, extents[MAX_KEPT_EXTENTS];
 	uint32_t n_kept, most_kept;
 	struct { uint32_t lanes; vreg reg; } kept[MAX_KEPT_MASKS];
 };
@@ -99,24 +98,6 @@ static vreg base_near(struct kernel *k, struct pieces *s, int64_t *offset)
 	return r;
 }
 
-/* A few extents stay in registers, the others are made where they are used. */
-static vreg piece_extent(struct kernel *k, struct pieces *s, uint32_t rows, uint32_t lanes)
-{
-	uint32_t key = rows << 16 | lanes, i = 0;
-	while (i < s->n_extents && s->extents[i] != key)
-		i++;
-	if (i < MAX_KEPT_EXTENTS) {
-		s->extents[i] = key;
-		s->n_extents += i == s->n_extents;
-		return kernel_extent(k, rows, lanes);
-	}
-	vreg r = mreg(k->f, CLASS_S), was = k->at.pred;
-	k->at.pred = (vreg){ 0 };
-	EMIT(&k->at, smov, R(r), matrix_extent(k, rows, lanes));
-	k->at.pred = was;
-	return r;
-}
-
 static vreg outside(struct mcursor *at, vreg extent)
 {
 	vreg m = mreg(at->f, CLASS_M), was = at->pred;
@@ -136,7 +117,7 @@ static vreg mask_from(struct kernel *k, struct pieces *s, uint32_t row, uint32_t
 			lanes = s->kept[i].reg;
 	if (lane && !lanes.id) {
 		bool keep = s->n_kept < s->most_kept;
-		vreg extent = keep ? kernel_extent(k, sublanes(k), lane) : piece_extent(k, s, sublanes(k), lane);
+		vreg extent = keep ? kernel_extent(k, sublanes(k), lane) : kernel_extent_near(k, sublanes(k), lane);
 		lanes = outside(keep ? &k->pre : &k->at, extent);
 		if (keep) {
 			s->kept[s->n_kept].lanes = lane;
@@ -145,7 +126,7 @@ static vreg mask_from(struct kernel *k, struct pieces *s, uint32_t row, uint32_t
 	}
 	if (!row)
 		return lanes;
-	vreg rows = outside(&k->at, piece_extent(k, s, row, k->f->chip->lanes)), was = k->at.pred;
+	vreg rows = outside(&k->at, kernel_extent_near(k, row, k->f->chip->lanes)), was = k->at.pred;
 	if (!lane)
 		return rows;
 	k->at.pred = (vreg){ 0 };
@@ -164,8 +145,11 @@ static bool reaches(const struct kernel *k, const struct matrix *x, int64_t p, i
 	int apart = NO_DIM;
 	for (uint32_t d = 0; d < k->n_dims; d++)
 		apart = k->dim[d].plan_dim == plan->pixel_tap ? (int)d : apart;
-	if (apart != NO_DIM && apart == x->packed)
-		return part >= first && part < first + window;
+	for (uint32_t i = 0; i < x->n_packed; i++)
+		if (apart == x->packed[i]) {
+			int64_t tap = part_entry(k, x, i, part);
+			return tap >= first && tap < first + window;
+		}
 	if ((apart != NO_DIM && apart != x->contract) || k->dim[x->contract].n > k->f->chip->array_rows)
 		return true;
 	for (int64_t r = from; r < until; r++) {
@@ -178,7 +162,7 @@ static bool reaches(const struct kernel *k, const struct matrix *x, int64_t p, i
 
 static int64_t part_of(const struct kernel *k, const struct matrix *x, uint32_t row)
 {
-	return x->packed == NO_DIM ? 0 : row / k->dim[x->contract].n;
+	return x->n_packed == 0 ? 0 : row / k->dim[x->contract].n;
 }
 
 /* Neighbour p's columns of the block in array rows [from, until), all of one part, as bits, into v. The load begins at array row `at` and at column 0: what
@@ -191,13 +175,13 @@ static void load_piece(struct kernel *k, const struct matrix *x, struct pieces *
 	int64_t elem = elem_bytes(o->sram_dtype), first = p * x->pixel_cols - x->first_col, end = first + x->pixel_cols, part = part_of(k, x, from);
 	uint32_t lo = first < 0 ? 0 : (uint32_t)first, hi = end > s->u->cols ? s->u->cols : (uint32_t)end;
 	int64_t entry = p * o->step[k->p->pixel_dim] + (at - part * c->n) * c->step[rhs] - first, offset;
-	entry += x->packed == NO_DIM ? 0 : part * k->dim[x->packed].step[rhs];
+	entry += part_offset(k, x, part, rhs);
 	offset = entry * elem;
 	vreg mask = o->start + entry >= 0 ? (vreg){ 0 } : mask_from(k, s, from - at, lo), base = base_near(k, s, &offset), extent;
 	if (partial.id)
 		extent = matrix_switched(k, s->u->short_block, matrix_extent(k, until - at, hi), matrix_extent(k, s->u->tail - at, hi));
 	else
-		extent = piece_extent(k, s, until - at, hi);
+		extent = kernel_extent_near(k, until - at, hi);
 	k->at.mem = o->mem;
 	memit(&k->at, o->sram_dtype == TG_bf16 ? TG_I_vld_u16 : TG_I_vld_i32,
 	      (const int64_t[]){ R(v), R(base), offset, R(kernel_scalar(k, c->step[rhs] * elem)), 0, R(extent), R(mask), KEEP, 1, 0 }, 10);
@@ -224,7 +208,7 @@ static void load_group(struct kernel *k, const struct matrix *x, struct pieces *
 {
 	for (int64_t p = highest(k, x, s->u, at, end); p >= 0 && (p + 1) * x->pixel_cols > x->first_col; p--)
 		for (uint32_t until = end; until > at;) {
-			int64_t begins = x->packed == NO_DIM ? 0 : part_of(k, x, until - 1) * k->dim[x->contract].n;
+			int64_t begins = x->n_packed == 0 ? 0 : part_of(k, x, until - 1) * k->dim[x->contract].n;
 			uint32_t from = begins > at ? (uint32_t)begins : at;
 			load_piece(k, x, s, v, p, at, from, until, partial);
 			until = from;
@@ -235,7 +219,7 @@ static void load_group(struct kernel *k, const struct matrix *x, struct pieces *
 static void push_pixels(struct kernel *k, struct matrix *x, struct push *u)
 {
 	struct pieces s = { .u = u, .n_bases = 1, .base = { { 0, u->from } } };
-	int64_t spare = (int64_t)k->f->chip->n_mregs - 1 - SHORT_MASKS - (x->packed == NO_DIM ? 0 : k->dim[x->packed].n - 1);
+	int64_t spare = (int64_t)k->f->chip->n_mregs - 1 - SHORT_MASKS - (x->masked ? x->parts - 1 : 0);
 	s.most_kept = spare < 0 ? 0 : spare < MAX_KEPT_MASKS ? (uint32_t)spare : MAX_KEPT_MASKS;
 	bool wide = u->o->sram_dtype == TG_f32;
 	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));

@@ -5,7 +5,7 @@
 #include "walker.h"
 
 enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
-enum { MAX_GROUPS = 16, MAX_PARTS = 6 };
+enum { MAX_GROUPS = 16 };
 
 /* How the rows are cut: an iteration takes `points`; `split` is the dimension whose blocks follow each other, the last one overlapping. */
 struct cut {
@@ -20,8 +20,11 @@ struct cut {
 struct matrix {
 	enum kernel_mode mode;
 	int contract;
-	int packed;              /* a second contracted dimension whose entries lie side by side in the lanes, or NO_DIM */
-	vreg part[MAX_PARTS];    /* masks: lanes of entry i + 1 */
+	uint32_t n_packed;       /* contracted dimensions whose entries lie side by side in the lanes (pack.c) */
+	int packed[MAX_PACKED];  /* innermost first */
+	int64_t parts;           /* their entries */
+	bool masked;
+	vreg part[MAX_PARTS];    /* masks: lanes of part i + 1 */
 	struct cut cut;
 	int64_t acc_tile;        /* accumulator rows of the tile */
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
@@ -69,6 +72,25 @@ static inline int64_t step_bytes(const struct kernel *k, int dim, uint32_t opera
 static inline bool rhs_is_data(const struct kernel *k)
 {
 	return k->p->rhs >= 0 && !k->p->operand[k->p->rhs].constant;
+}
+
+/* The entry of packed dimension i in a part; elements of an operand from the first part to this one. */
+static inline int64_t part_entry(const struct kernel *k, const struct matrix *x, uint32_t i, int64_t part)
+{
+	return i ? part / k->dim[x->packed[0]].n : x->n_packed > 1 ? part % k->dim[x->packed[0]].n : part;
+}
+
+static inline int64_t part_offset(const struct kernel *k, const struct matrix *x, int64_t part, uint32_t operand)
+{
+	int64_t at = 0;
+	for (uint32_t i = 0; i < x->n_packed; i++)
+		at += part_entry(k, x, i, part) * k->dim[x->packed[i]].step[operand];
+	return at;
+}
+
+static inline bool is_packed(const struct matrix *x, int dim)
+{
+	return (x->n_packed > 0 && x->packed[0] == dim) || (x->n_packed > 1 && x->packed[1] == dim);
 }
 
 /* kernel_matrix.c */

@@ -288,31 +288,33 @@ static double vector_work(const struct plan *p)
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
 
-int64_t plan_most_parts(const struct plan *p)
-{
-	return (int64_t)p->chip->n_mregs - 1 - (p->pixels ? 2 : 0);
-}
-
 /* Blocks of the contracted dimensions: those that the kernel folds into the lanes, or packs beside each other there, count with the innermost. */
 static double contracted_blocks(const struct plan *p)
 {
-	const struct operand *lhs = &p->operand[p->lhs], *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : NULL;
-	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows;
+	const struct operand *lhs = &p->operand[p->lhs], none = { 0 }, *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : &none;
+	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows, parts = 1;
 	bool done[MAX_DIMS] = { false };
+	int dim[MAX_DIMS], chosen[MAX_PACKED];
+	struct pack_dim other[MAX_DIMS];
+	uint32_t n = 0;
 	done[p->contract] = true;
-	for (int packs = 0; packs < 2; packs++)
-		for (uint32_t d = 0; rhs && d < p->n_dims; d++) {
-			bool folds = lhs->step[d] == lanes * lhs->step[p->contract];
-			bool follows = rhs && (rhs->step[d] == lanes * rhs->step[p->contract] || (packs && p->pixels));
-			if (p->role[d] != ROLE_K || done[d] || !follows || (packs ? lanes * p->tile[d] > rows || p->tile[d] > plan_most_parts(p) : !folds))
-				continue;
-			lanes *= p->tile[d];
-			done[d] = true;
-			if (packs)
-				break;
-			d = UINT32_MAX; /* from the start */
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || lhs->step[d] != lanes * lhs->step[p->contract])
+			continue;
+		lanes *= p->tile[d];
+		done[d] = true;
+		d = UINT32_MAX; /* from the start */
+	}
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_K && !done[d]) {
+			dim[n] = (int)d;
+			other[n++] = (struct pack_dim){ p->tile[d], lhs->step[d], rhs->step[d] };
 		}
-	double blocks = (double)ceil_div(lanes, rows);
+	for (uint32_t i = lhs->constant ? 0 : plan_pack(p, other, n, lanes, rhs->step[p->contract], chosen); i-- > 0;) {
+		parts *= p->tile[dim[chosen[i]]];
+		done[dim[chosen[i]]] = true;
+	}
+	double blocks = (double)ceil_div(lanes * parts, rows);
 	for (uint32_t d = 0; d < p->n_dims; d++)
 		if (p->role[d] == ROLE_K && !done[d])
 			blocks *= (double)p->tile[d];

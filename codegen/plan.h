@@ -93,7 +93,13 @@ static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->ro
 enum { MOST_PIXEL_WEIGHTS = 1 << 20, MOST_PIXELS = 8 };
 bool plan_pixels(struct plan *t, uint32_t d, int64_t n);
 bool plan_repeat_columns(struct plan *t); /* the lane is known */
-int64_t plan_most_parts(const struct plan *p); /* entries of a second contracted dimension in the lanes: each but the first has a mask register */
+
+/* pack.c. Entries of a dimension; elements of the moving factor and of the weights from one to the next. */
+struct pack_dim { int64_t n, lhs, rhs; };
+enum { MAX_PACKED = 2, MAX_PARTS = 16 };
+/* Which contracted dimensions of the n share the lanes with the `lanes` entries of the innermost one: their numbers, innermost first. weight_row: elements
+ * from one row of weights to the next. */
+uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
 
 /* Can the next tile be fetched while one is at work? */
 bool plan_prefetches(const struct plan *p);
