@@ -3,10 +3,12 @@
  * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
  * and the run starts over, because layouts depend on who runs what. A round marks every such stage; each marks at least one, so it ends. */
 #include "driver.h"
+#include "emit.h"
 
 #include <string.h>
 
-enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
+enum { SRAM_RESERVED = 8192, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
+#define NOT_PLANNED UINT32_MAX
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -15,25 +17,63 @@ static const struct tg_stage *stage_of(const struct tg_op *op)
 
 /* ---- one stage ------------------------------------------------------------------------------------------------------------- */
 
+static void add_buffer(struct stage_code *c, const char *name, uint64_t sram, uint64_t bytes)
+{
+	if (bytes)
+		c->buffers[c->n_buffers++] = (struct tg_sram_buffer){ name, sram, bytes, 0, 0 };
+}
+
+/* SRAM whose contents begin with the stage; what lies side by side is one. */
+static void add_birth(struct stage_code *c, uint64_t sram, uint64_t bytes)
+{
+	struct tg_birth *last = c->n_births ? &c->births[c->n_births - 1] : NULL;
+	if (last && last->sram + last->bytes == sram)
+		last->bytes += bytes;
+	else if (last && sram + bytes == last->sram)
+		*last = (struct tg_birth){ .sram = sram, .bytes = bytes + last->bytes };
+	else if (bytes)
+		c->births[c->n_births++] = (struct tg_birth){ .sram = sram, .bytes = bytes };
+}
+
+/* Buffers and births of a stage's images; those that were handed to it are born in the stage before. */
+static void list_memory(struct driver *dr, const struct plan *p, const struct plan *next, struct stage_code *c)
+{
+	uint32_t most = 2 * (p->n_ops + 2) + (next ? next->n_ops : 0);
+	c->buffers = tg_alloc_n(dr->a, most, sizeof *c->buffers);
+	c->births = tg_alloc_n(dr->a, most, sizeof *c->births);
+	add_birth(c, HANDED_BYTES, SRAM_RESERVED - HANDED_BYTES);
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		const struct operand *o = &p->operand[i];
+		const char *name = tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i);
+		for (uint32_t k = 0; !o->direct && k < o->places; k++) { /* what is worked on where it lives has no buffer here */
+			uint64_t at = o->sram + k * (uint64_t)o->place_step;
+			add_buffer(c, name, at, o->place_bytes);
+			if (!o->handed || k)
+				add_birth(c, at, o->place_bytes);
+		}
+	}
+	add_birth(c, p->partial_sram, p->partial_bytes);
+	for (uint32_t i = 0; next && i < next->n_ops; i++) {
+		const struct operand *o = &next->operand[i];
+		if (!o->handed)
+			continue;
+		add_buffer(c, tg_asprintf(dr->a, "next_in%u", i), o->sram, o->place_bytes);
+		add_birth(c, o->sram, o->place_bytes);
+	}
+}
+
 /* A plan's machine code; NULL and *why when there is none. */
-static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan *p, uint32_t unroll, struct stage_code *c, const char **why)
+static bool select_stage(struct driver *dr, struct plan *p, struct plan *next, uint32_t unroll, struct stage_code *c, const char **why)
 {
 	struct descriptors descs = { .dram = dr->descs.dram + dr->descs.list.n * TG_DMA_DESC_BYTES };
-	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f), .sram_top = p->sram_top, .n_buffers = p->n_ops + 1 };
+	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f) };
 	mfn_init(c->f, dr->a, dr->chip);
-	*why = emit_stage(c->f, p, &descs, op->prov.id, 0, &(struct emit_options){ .unroll = unroll });
+	*why = emit_stage(c->f, p, next, &descs, p->op->prov.id, unroll);
 	if (*why)
 		return false;
 	c->descs = descs.list.at;
 	c->n_descs = (uint32_t)descs.list.n;
-	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < c->n_buffers; i++) {
-		const struct operand *o = &p->operand[i];
-		if (!o->direct) /* what is worked on where it lives has no buffer here */
-			c->buffers[n++] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), o->sram, o->places * o->place_bytes, 0, 0 };
-	}
-	c->n_buffers = n;
+	list_memory(dr, p, next, c);
 	return true;
 }
 
@@ -51,7 +91,8 @@ static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_c
 	uint32_t word = (uint32_t)dr->code.words.n;
 	for (uint32_t i = 0; i < c->n_descs; i++)
 		*TG_PUSH(dr->a, &dr->descs.list) = c->descs[i];
-	*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = 0, .bytes = c->sram_top };
+	for (uint32_t i = 0; i < c->n_births; i++)
+		*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = c->births[i].sram, .bytes = c->births[i].bytes };
 	if (dr->options->write_code) {
 		struct tg_buf text;
 		tg_buf_init(&text, dr->a);
@@ -83,16 +124,104 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 	return why;
 }
 
-/* Less unrolling, then no pipelines, then less looking ahead, until the registers suffice. */
-static const char *fit_registers(struct driver *dr, struct tg_op *op, struct plan *p)
+/* ---- plans ------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_given(const struct tg_op *op)
 {
+	const char *text = op->attrs[TG_AT(tile_stage, code)].s;
+	return text && *text;
+}
+
+/* The stage behind op i that runs right after it, or 0. */
+static uint32_t stage_behind(const struct driver *dr, uint32_t i)
+{
+	while (++i < dr->n_ops)
+		if (dr->ops[i]->code == TG_TILE_stage)
+			return dr->host[i] || is_given(dr->ops[i]) ? 0 : i;
+	return 0;
+}
+
+/* An operand that the stage before does not write may be fetched during it. */
+static void mark_early(struct plan *p, uint32_t written)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		bool gathers = false;
+		for (uint32_t k = 0; k < o->n_comps; k++)
+			gathers |= o->comp[k].gather >= 0;
+		o->early = written && o->storage != written && !gathers && !o->is_list;
+	}
+}
+
+/* Tiles of up to 5/8 of SRAM leave room for the neighbours' transfers; more only where that is much cheaper. */
+static const char *choose(struct driver *dr, struct plan *p, uint64_t limit)
+{
+	uint64_t part = SRAM_RESERVED + (limit - SRAM_RESERVED) / 8 * 5;
+	struct plan *small = &dr->plans[2];
+	const char *why = plan_choose(p, SRAM_RESERVED, limit);
+	if (why || p->sram_top <= part)
+		return why;
+	*small = *p;
+	if (!plan_choose(small, SRAM_RESERVED, part & ~UINT64_C(63)) && small->cost <= p->cost * 1.02)
+		*p = *small;
+	return NULL;
+}
+
+/* The plan of the stage at op i; before: that of the stage in front of it, which runs right before it, or NULL. */
+static const char *make_plan(struct driver *dr, uint32_t i, struct plan *p, const struct plan *before, uint64_t before_limit)
+{
+	uint64_t limit = before && before_limit < dr->limit[i] ? before_limit : dr->limit[i];
+	const char *why = plan_describe(p, dr->m, dr->ops[i], dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
+	if (why)
+		return why;
+	p->plain = dr->plain[i];
+	p->idle_before = before ? before->dram_idle : 0;
+	mark_early(p, before ? before->operand[before->n_ops].storage : 0);
+	why = choose(dr, p, limit);
+	if (why && limit < dr->limit[i]) /* little room beside the stage before */
+		why = choose(dr, p, limit = dr->limit[i]);
+	if (why)
+		return why;
+	bool above = before && before->sram_base == SRAM_RESERVED;
+	plan_settle(p, SRAM_RESERVED, limit, above, before ? before->sram_base : 0, before ? before->sram_top : UINT64_MAX);
+	return NULL;
+}
+
+/* The next stage's plan while this one's code is made; NULL when there is none, or it has no use for this one's time. */
+static struct plan *plan_next(struct driver *dr, uint32_t i, const struct plan *p)
+{
+	uint32_t behind = stage_behind(dr, i);
+	struct plan *next = p == &dr->plans[0] ? &dr->plans[1] : &dr->plans[0];
+	dr->planned = NOT_PLANNED;
+	if (!behind || make_plan(dr, behind, next, p, dr->limit[i]))
+		return NULL;
+	dr->planned = behind;
+	dr->ahead = next;
+	for (uint32_t k = 0; k < next->n_ops; k++)
+		if (next->operand[k].handed)
+			return next;
+	return NULL;
+}
+
+static const char *chip_stage(struct driver *dr, uint32_t i)
+{
+	struct tg_op *op = dr->ops[i];
 	const char *why = NULL;
+	if (is_given(op)) {
+		dr->planned = NOT_PLANNED;
+		return given_stage(dr, op, op->attrs[TG_AT(tile_stage, code)].s);
+	}
+	struct plan *p = dr->planned == i ? dr->ahead : &dr->plans[0];
+	if (dr->planned != i)
+		why = make_plan(dr, i, p, NULL, 0);
+	dr->planned = NOT_PLANNED;
+	struct plan *next = why ? NULL : plan_next(dr, i, p);
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
 	bool pipelines = !dr->options->no_pipelines;
 	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
-	while (!why) {
+	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
 		struct stage_code c;
-		if (!select_stage(dr, op, p, unroll, &c, &why))
+		if (!select_stage(dr, p, next, unroll, &c, &why))
 			break;
 		if (schedule(&c, window, pipelines, spare))
 			return emit_code(dr, op, &c);
@@ -110,23 +239,7 @@ static const char *fit_registers(struct driver *dr, struct tg_op *op, struct pla
 		else
 			why = "its body needs more registers than the chip has";
 	}
-	return why;
-}
-
-static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limit)
-{
-	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why = NULL;
-	if (given && *given)
-		return given_stage(dr, op, given);
-	struct plan *p = tg_alloc(dr->a, sizeof *p);
-	for (int plain = 0; plain < 2; plain++) { /* what took too many registers may fit in its plain form */
-		why = plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
-		p->plain = plain;
-		why = why ? why : plan_choose(p, SRAM_RESERVED, limit);
-		why = why ? why : fit_registers(dr, op, p);
-		if (!why || dr->d->n_errors || !p->pixels)
-			break;
-	}
+	dr->plain[i] |= why && p->pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	return why;
 }
 
@@ -221,9 +334,14 @@ static bool generate(struct driver *dr)
 		if (!open)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
-		const char *why = chip_stage(dr, op, dr->limit[i]);
+		bool plain = dr->plain[i];
+		const char *why = chip_stage(dr, i);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
+		if (why && dr->plain[i] != plain) {
+			complete = false;
+			continue;
+		}
 		if (why) {
 			dr->host[i] = true;
 			dr->reason[i] = why;
@@ -300,7 +418,7 @@ static bool one_round(struct driver *dr, bool *complete)
 /* What is refused whatever the layout need not wait for its turn in a round. */
 static void mark_at_once(struct driver *dr)
 {
-	struct plan *p = tg_alloc(dr->a, sizeof *p);
+	struct plan *p = &dr->plans[0];
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		struct tg_op *op = dr->ops[i];
 		if (op->code != TG_TILE_stage || dr->host[i] || *op->attrs[TG_AT(tile_stage, code)].s)
@@ -333,6 +451,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	size_t n = m->values.n;
 	collect_ops(&dr);
 	dr.host = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.host);
+	dr.plain = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.plain);
 	dr.reason = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.reason);
 	dr.storage = tg_alloc_n(a, n, sizeof *dr.storage);
 	dr.shared = tg_alloc_n(a, n, sizeof *dr.shared);
@@ -340,6 +459,8 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.laid = tg_alloc_n(a, n, sizeof *dr.laid);
 	dr.dram = tg_alloc_n(a, n, sizeof *dr.dram);
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
+	dr.planned = NOT_PLANNED;
+	dr.plans = tg_alloc_n(a, 3, sizeof *dr.plans);
 	read_plans(&dr);
 	driver_storage(&dr);
 	mark_at_once(&dr);

@@ -17,6 +17,7 @@ struct driver {
 	struct tg_op **ops;      /* of the module's body, in order */
 	bool *host;              /* by op: evaluated by the host part */
 	const char **reason;     /* by op: why */
+	bool *plain;             /* by op: what takes many registers has failed */
 	uint32_t *storage;       /* by value: the value whose DRAM place it has */
 	bool *shared;            /* by storage: more than one value */
 	bool *pinned, *laid;     /* by storage: layout */
@@ -24,6 +25,9 @@ struct driver {
 	bool *in_dram;           /* by value: constants that something reads from DRAM */
 	uint64_t *home;          /* by value: SRAM address while it lives, 0: in DRAM */
 	uint64_t *limit;         /* by op: end of the SRAM that tiles may use */
+	struct plan *plans;      /* of the stage at hand, of the next one, and room for a third */
+	struct plan *ahead;      /* the one of the next stage, */
+	uint32_t planned;        /* which is this op */
 	struct mcode code;
 	struct descriptors descs;
 	uint64_t dram_top;
@@ -32,12 +36,12 @@ struct driver {
 /* Machine code of one stage before scheduling. */
 struct stage_code {
 	struct mfn *f;
-	uint32_t window, n_descs, n_buffers;
+	uint32_t window, n_descs, n_buffers, n_births;
 	uint32_t spare;
 	bool pipelines; /* innermost loops are overlapped with themselves */
-	uint64_t sram_top;
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */
+	struct tg_birth *births;        /* SRAM whose contents begin with the stage; without the word */
 };
 /* mach_text.c */
 void mach_print(struct tg_buf *b, const struct stage_code *c);

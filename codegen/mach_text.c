@@ -2,7 +2,7 @@
  *
  *   window 256                          how far the scheduler looked ahead
  *   pipelines 1 0                       innermost loops are overlapped with themselves, with that many registers to spare
- *   top 12288                           SRAM in use
+ *   birth 8192 4096                     SRAM whose contents begin with the stage: address, bytes
  *   buffer in0 4096 512                 name, address, bytes
  *   desc 0 1 2 2 0 ...                  a DMA descriptor, every field of struct tg_dma_desc in order
  *   regs ssvvmp                         classes of %1, %2, ...
@@ -73,7 +73,9 @@ static void print_tree(struct tg_buf *b, struct tg_arena *a, const struct mseq *
 
 void mach_print(struct tg_buf *b, const struct stage_code *c)
 {
-	tg_buf_printf(b, "window %u\npipelines %d %u\ntop %llu\n", c->window, c->pipelines, c->spare, (unsigned long long)c->sram_top);
+	tg_buf_printf(b, "window %u\npipelines %d %u\n", c->window, c->pipelines, c->spare);
+	for (uint32_t i = 0; i < c->n_births; i++)
+		tg_buf_printf(b, "birth %llu %llu\n", (unsigned long long)c->births[i].sram, (unsigned long long)c->births[i].bytes);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
 		tg_buf_printf(b, "buffer %s %llu %llu\n", c->buffers[i].name, (unsigned long long)c->buffers[i].sram, (unsigned long long)c->buffers[i].bytes);
 	for (uint32_t i = 0; i < c->n_descs; i++)
@@ -194,6 +196,14 @@ static void parse_buffer(struct reader *r, struct stage_code *c)
 	c->buffers[c->n_buffers++] = b;
 }
 
+static void parse_birth(struct reader *r, struct stage_code *c)
+{
+	struct tg_birth b = { .sram = (uint64_t)number(r) };
+	b.bytes = (uint64_t)number(r);
+	c->births = tg_grow(r->a, c->births, c->n_births * sizeof b, (c->n_births + 1) * sizeof b);
+	c->births[c->n_births++] = b;
+}
+
 static void parse_op(struct reader *r, struct stage_code *c, struct mcursor *at, enum tg_opcode op)
 {
 	static const int classes[] = { [TG_FIELD_S] = CLASS_S, [TG_FIELD_V] = CLASS_V, [TG_FIELD_M] = CLASS_M, [TG_FIELD_P] = CLASS_P };
@@ -245,8 +255,8 @@ const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const cha
 			c->window = (uint32_t)number(&r);
 		else if (is_word(w, n, "pipelines"))
 			parse_pipelines(&r, c);
-		else if (is_word(w, n, "top"))
-			c->sram_top = (uint64_t)number(&r);
+		else if (is_word(w, n, "birth"))
+			parse_birth(&r, c);
 		else if (is_word(w, n, "buffer"))
 			parse_buffer(&r, c);
 		else if (is_word(w, n, "desc"))

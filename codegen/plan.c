@@ -207,30 +207,74 @@ static int64_t tiles_of(const struct plan *p, uint32_t d)
 	return ceil_div(p->extent[d], p->tile[d]);
 }
 
-/* Cycles of one transfer of an operand's image. */
-static double dma_cycles(const struct plan *p, const struct operand *o)
+/* Elements that lie side by side at both ends of a transfer. */
+static double elements_in_row(const struct operand *o)
 {
-	const struct tg_chip *c = p->chip;
-	if (o->constant || o->direct)
-		return 0;
-	double elems = 1;
 	int64_t run = 1;
-	for (uint32_t i = 0; i < o->n_comps; i++)
-		elems *= (double)o->comp[i].len;
-	for (bool longer = true; longer;) { /* what follows on one another on both sides is one row */
-		longer = false;
-		for (uint32_t i = 0; i < o->n_comps && !longer; i++) {
+	for (bool grown = true; grown;) {
+		grown = false;
+		for (uint32_t i = 0; i < o->n_comps; i++) {
 			const struct comp *x = &o->comp[i];
-			int64_t step = x->stride * (x->n == 1 ? x->term[0].coef : 1);
-			if (step != run || x->sram_stride != run || x->gather >= 0 || x->len == 1)
+			if (x->gather >= 0 || x->len == 1 || x->sram_stride != run || x->stride * (x->n == 1 ? x->term[0].coef : 1) != run)
 				continue;
 			run *= x->len;
-			longer = true;
+			grown = true;
+			if (x->guarded)
+				return (double)run;
 		}
 	}
-	double row = (double)run * elem_bytes(o->dtype), bursts = (double)ceil_div((int64_t)row, c->dram_burst) * c->dram_burst;
-	double each = bursts / c->dram_bytes_per_cycle;
-	return elems / (double)run * (each > 1 ? each : 1) + c->dram_latency;
+	return (double)run;
+}
+
+/* Do all rows begin where a burst does? */
+static bool rows_aligned(const struct plan *p, const struct operand *o, int64_t run)
+{
+	int64_t burst = p->chip->dram_burst;
+	for (uint32_t i = 0; i < o->n_comps; i++) {
+		const struct comp *x = &o->comp[i];
+		bool in_row = x->sram_stride < run && x->gather < 0;
+		for (uint32_t k = 0; k < x->n; k++) /* the tile's start moves the row, the image's entries lie apart */
+			if (x->stride * x->term[k].coef * (in_row ? p->tile[x->term[k].dim] : 1) * elem_bytes(o->dtype) % burst && (!in_row || p->tile[x->term[k].dim] < p->extent[x->term[k].dim]))
+				return false;
+	}
+	return true;
+}
+
+/* Cycles of one transfer of an operand's image without its latency: of one queue's engine, and of DRAM. */
+static void transfer_time(const struct plan *p, const struct operand *o, double *engine, double *dram)
+{
+	const struct tg_chip *c = p->chip;
+	double elems = 1, run = elements_in_row(o);
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		elems *= (double)o->comp[i].len;
+	int64_t row = (int64_t)run * elem_bytes(o->dtype), unit = o->home ? 32 : c->dram_burst;
+	int64_t bytes = ceil_div(row, unit) * unit + (o->home || rows_aligned(p, o, (int64_t)run) ? 0 : unit);
+	double rows = elems / run;
+	*engine = rows * (double)ceil_div(bytes, c->dram_bytes_per_cycle);
+	*dram = o->home ? 0 : rows * (double)bytes / c->dram_bytes_per_cycle;
+}
+
+/* A part costs its start; it must save a few times as much. */
+enum { PART_SAVES = 32, MOST_PARTS = 8 };
+
+uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o)
+{
+	double engine, dram;
+	uint32_t parts = 1, most = p->chip->dma_queues < MOST_PARTS ? p->chip->dma_queues : MOST_PARTS;
+	transfer_time(p, o, &engine, &dram);
+	while (parts < most && engine / parts > dram && engine / parts - engine / (parts + 1) > PART_SAVES)
+		parts++;
+	return parts;
+}
+
+static double dma_cycles(const struct plan *p, const struct operand *o)
+{
+	double engine, dram;
+	if (o->constant || o->direct)
+		return 0;
+	transfer_time(p, o, &engine, &dram);
+	engine /= plan_transfer_parts(p, o);
+	return engine > dram ? engine : dram;
 }
 
 /* How often an operand's image is fetched: once for each round of the loops down to the innermost one that it depends on. */
@@ -343,21 +387,31 @@ static double matrix_work(const struct plan *p)
 	return batch * nb * kb * (stream > push ? stream : push) + loops * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
-/* Transfers run beside the work but for the first tile's and the last result's. */
+/* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
+ * which exceeds the time in which DRAM rests there. */
 static double total_cost(struct plan *p)
 {
-	double n_tiles = 1, dma = 0, first = 0, last = dma_cycles(p, &p->operand[p->n_ops]);
+	const struct operand *out = &p->operand[p->n_ops];
+	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : dma_cycles(p, out) + p->chip->dram_latency;
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
-		dma += dma_cycles(p, &p->operand[i]) * fetches(p, &p->operand[i]);
-		first += i < p->n_ops ? dma_cycles(p, &p->operand[i]) : 0;
+		const struct operand *o = &p->operand[i];
+		double each = dma_cycles(p, o);
+		dma += each * fetches(p, o);
+		if (i == p->n_ops || each <= 0)
+			continue;
+		if (o->early)
+			early += each;
+		else
+			first += each + (first > 0 ? 0 : p->chip->dram_latency);
 	}
-	double work = p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p);
-	if (p->n_loops == 0 || !plan_prefetches(p))
-		return dma + n_tiles * (work + TILE_OVERHEAD);
-	double busy = n_tiles * (work + TILE_OVERHEAD), beside = dma - first - last;
-	return first + last + (busy > beside ? busy : beside);
+	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
+	if (p->n_loops && !plan_prefetches(p))
+		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
+	double beside = p->n_loops ? dma - first - early - last : 0;
+	p->dram_idle = busy - beside > 0 ? busy - beside : 0;
+	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + (busy > beside ? busy : beside);
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */
@@ -388,7 +442,12 @@ static uint32_t rows_needed(const struct plan *p)
 	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
 }
 
-/* Offsets for all images; false when they do not fit. */
+static uint64_t whole_lines(uint64_t bytes)
+{
+	return (bytes + 63) & ~UINT64_C(63);
+}
+
+/* Sizes of all images; false when they do not fit. */
 static bool lay_out(struct plan *p, uint64_t base)
 {
 	uint64_t at = base;
@@ -396,29 +455,111 @@ static bool lay_out(struct plan *p, uint64_t base)
 		return false;
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		/* a constant is one element that a vector load reads with strides of 0 */
-		o->sram = o->direct ? o->home : at;
-		o->mem = i + 2;
-		for (uint32_t k = 0; k < i && o->direct; k++) /* one tensor, one buffer */
-			if (p->operand[k].direct && p->operand[k].storage == o->storage)
-				o->mem = p->operand[k].mem;
-		o->place_bytes = (o->bytes + 63) & ~UINT64_C(63);
+		o->place_bytes = whole_lines(o->bytes);
 		o->places = 1;
 		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
 			if (depends(o, (uint32_t)p->loop_order[l]))
 				o->places = 2;
 		at += o->places * o->place_bytes;
 	}
-	p->partial_sram = at;
 	p->partial_bytes = 0;
 	if (p->path == PATH_VECTOR && tiles_reduction(p)) {
 		struct operand *out = &p->operand[p->n_ops];
 		p->partial_bytes = out->bytes / elem_bytes(out->sram_dtype) * 4;
-		at += (p->partial_bytes + 63) & ~UINT64_C(63);
+		at += whole_lines(p->partial_bytes);
 	}
 	p->sram_top = at;
 	return at <= p->sram_limit;
 }
+
+/* ---- addresses ---------------------------------------------------------------------------------------------------------- */
+
+/* Grows up or down. */
+struct stack { uint64_t at; bool down; };
+
+static uint64_t take(struct stack *s, uint64_t bytes)
+{
+	uint64_t at = s->down ? s->at - bytes : s->at;
+	s->at = s->down ? at : at + bytes;
+	return at;
+}
+
+static bool first_is_early(const struct plan *p, uint32_t i)
+{
+	return p->operand[i].early && plan_fetches(p, i) && (p->n_loops == 0 || plan_prefetches(p));
+}
+
+static void settle_early(struct plan *p, struct stack *s, uint64_t busy, uint64_t busy_end)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		o->handed = false;
+		if (!first_is_early(p, i))
+			continue;
+		o->sram = take(s, o->place_bytes);
+		o->handed = o->sram >= busy_end || o->sram + o->place_bytes <= busy;
+	}
+}
+
+static void settle_others(struct plan *p, struct stack *s)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		bool have = i < p->n_ops && first_is_early(p, i);
+		o->place_step = (int64_t)o->place_bytes;
+		if (o->direct)
+			o->sram = o->home;
+		else if (have && o->places > 1)
+			o->place_step = (int64_t)take(s, o->place_bytes) - (int64_t)o->sram;
+		else if (!have) /* a constant is one element that a vector load reads with strides of 0 */
+			o->sram = take(s, o->places * o->place_bytes);
+	}
+	p->partial_sram = take(s, whole_lines(p->partial_bytes));
+}
+
+/* What operations touch: one buffer for each operand, one for a tensor that several work on in place. */
+static void number_buffers(struct plan *p)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		o->mem = i + 2;
+		for (uint32_t k = 0; k < i && o->direct; k++)
+			if (p->operand[k].direct && p->operand[k].storage == o->storage)
+				o->mem = p->operand[k].mem;
+	}
+}
+
+void plan_settle(struct plan *p, uint64_t base, uint64_t limit, bool from_above, uint64_t busy, uint64_t busy_end)
+{
+	struct stack s = { from_above ? limit : base, from_above };
+	settle_early(p, &s, busy, busy_end);
+	settle_others(p, &s);
+	number_buffers(p);
+	p->sram_base = from_above ? s.at : base;
+	p->sram_top = from_above ? limit : s.at;
+}
+
+bool plan_fetches(const struct plan *p, uint32_t i)
+{
+	if (p->operand[i].constant || p->operand[i].direct)
+		return false;
+	if (p->operand[i].is_list)
+		return true;
+	for (uint32_t n = 0; n < p->stage->n_nodes; n++)
+		if (p->stage->nodes[n].op == TG_X_arg && (uint32_t)p->stage->nodes[n].k == i)
+			return true;
+	return false;
+}
+
+bool plan_prefetches(const struct plan *p)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		if (p->operand[i].is_list)
+			return false;
+	return p->n_loops > 0;
+}
+
+/* ---- legal tiles -------------------------------------------------------------------------------------------------------- */
 
 static bool tile_is_legal(struct plan *p, uint64_t base)
 {
@@ -472,7 +613,9 @@ static bool may_tile(const struct plan *p, uint32_t d)
 {
 	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
 		return false;
-	return p->tile[d] > 1 && !(is_reduction(p, d) && p->stage->n_reds == 0) && !(is_reduction(p, d) && in_list(p, d));
+	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
+		return false;
+	return p->tile[d] > 1;
 }
 
 /* Excess of the present tile over its limits: what halving must reduce first. */
@@ -737,7 +880,14 @@ static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *
 		if (d != NO_DIM && (first == NO_DIM || d == first || t->role[d] != ROLE_M || !depends(out, (uint32_t)d) || rows_used(t, d) <= rows_used(t, first)))
 			continue;
 		one.row = d == NO_DIM ? first : d;
-		if (lanes_fit(&one) && search_tile(&one, base))
+		if (!lanes_fit(&one))
+			continue;
+		struct plan whole = one; /* sums in one piece first: tiling them constrains every other dimension */
+		whole.whole_sums = true;
+		bool found = search_tile(&whole, base);
+		if (found)
+			consider(&whole, best, have);
+		if ((!found || whole.n_loops) && !one.pixels && search_tile(&one, base))
 			consider(&one, best, have);
 	}
 }
@@ -812,5 +962,6 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 		return "no tile of it fits the chip's SRAM";
 	*p = best;
 	tile_is_legal(p, sram_base);
+	p->cost = total_cost(p);
 	return NULL;
 }

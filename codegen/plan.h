@@ -40,7 +40,10 @@ struct operand {
 	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
 	uint64_t sram, bytes;
 	uint32_t places;           /* 2 where the next tile's image is fetched, or the last one's stored, while this one is at work */
-	uint64_t place_bytes;      /* from one place to the other */
+	uint64_t place_bytes;      /* of a place */
+	int64_t place_step;        /* from the first place to the other; results: positive */
+	bool early;                /* complete before the stage in front of this one begins: its first image may be fetched during that stage */
+	bool handed;               /* and is */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -73,8 +76,11 @@ struct plan {
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
-	uint64_t sram_top, sram_limit;
+	uint64_t sram_base, sram_top, sram_limit; /* in use: [base, top); as far as it may go */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
+	bool whole_sums;           /* reductions are not tiled */
+	double idle_before;        /* cycles in which DRAM rests while the stage before is at work */
+	double dram_idle;          /* the same of this stage */
 	double cost;               /* predicted cycles */
 };
 
@@ -101,8 +107,15 @@ enum { MAX_PACKED = 2, MAX_PARTS = 16 };
  * from one row of weights to the next. */
 uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
 
-/* Can the next tile be fetched while one is at work? */
+/* Is the operand's image brought by transfers? */
+bool plan_fetches(const struct plan *p, uint32_t operand);
+/* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */
 bool plan_prefetches(const struct plan *p);
+/* Into how many parts, for queues of their own, an operand's transfer is worth cutting. */
+uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
+/* SRAM addresses within [base, limit), from its lower end or its upper one, the first images of early operands outermost. Those of them that stay
+ * outside of [busy, busy_end) are marked as handed. */
+void plan_settle(struct plan *p, uint64_t base, uint64_t limit, bool from_above, uint64_t busy, uint64_t busy_end);
 
 /* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
 enum { MOST_NEIGHBOURS = 4 };
@@ -110,9 +123,8 @@ struct window { int dim; int64_t n; double each; };
 bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w); /* false: the stage is none */
 double plan_instructions(uint8_t expr_op);
 
-/* emit_stage.c: machine code of a planned stage. */
+/* emit_stage.c: machine code of a planned stage; next: the stage behind it, whose handed operands it starts to fetch, or NULL. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
-struct emit_options { uint32_t unroll; };
-const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, uint64_t frame_sram, const struct emit_options *o);
+const char *emit_stage(struct mfn *f, struct plan *p, struct plan *next, struct descriptors *descs, uint32_t prov, uint32_t unroll);
 
 #endif
