@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8 };
+enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8, MAX_STAGGER = 2 };
 
 struct user { uint32_t item; struct user *next; };
 struct pipe {
@@ -19,6 +19,7 @@ struct pipe {
 	struct mnode *loop;
 	int64_t trips;
 	uint32_t least, interval;
+	uint32_t stagger;           /* which of the orders is tried: registers may suffice in another one */
 	int32_t *time, *last;       /* by item: where it stands; where it stood before it was thrown out */
 	struct edge **in;           /* by item: its incoming edges, `to` being where they come from */
 	int64_t *height;
@@ -239,7 +240,8 @@ static void throw_out(struct pipe *p, uint32_t i, int32_t t)
 /* Copies of one chain follow each other in the program: staggered over the interval they need registers one after the other, not all at once. */
 static int64_t urgency(const struct pipe *p, uint32_t i)
 {
-	return p->height[i] - (int64_t)i * p->interval / p->b.n;
+	static const int64_t halves[MAX_STAGGER + 1] = { 2, 1, 4 };
+	return p->height[i] - (int64_t)i * p->interval * halves[p->stagger] / 2 / p->b.n;
 }
 
 static bool place_all(struct pipe *p)
@@ -692,7 +694,8 @@ static bool code_fits(const struct pipe *p)
 static bool search(struct pipe *p, const uint32_t *outside)
 {
 	uint64_t ii = p->least;
-	for (uint32_t tries = 0; tries < MAX_TRIES; tries++, ii += 1 + ii / 24) {
+	for (uint32_t tries = 0; tries < MAX_TRIES; tries += p->stagger == MAX_STAGGER, ii += p->stagger == MAX_STAGGER ? 1 + ii / 24 : 0) {
+		p->stagger = p->interval == (uint32_t)ii ? p->stagger + 1 : 0;
 		p->interval = (uint32_t)ii;
 		p->used = tg_alloc_n(p->a, p->interval, sizeof *p->used);
 		p->busy = tg_alloc_n(p->a, p->interval, sizeof *p->busy);
