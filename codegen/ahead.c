@@ -265,6 +265,7 @@ static void plan_stage(struct driver *dr, uint32_t s, uint32_t now)
 		return;
 	uint32_t open = open_from(dr->ahead, s, now);
 	p->ordinal = s;
+	p->plain = dr->plain[dr->ahead->stage[s].op];
 	mark_early(dr, p, s, open);
 	sp->why = choose(dr, p, s);
 	if (sp->why)

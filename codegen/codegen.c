@@ -152,6 +152,7 @@ static const char *chip_stage(struct driver *dr, struct tg_op *op, uint32_t s)
 		else
 			why = "its body needs more registers than the chip has";
 	}
+	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	return why;
 }
 
@@ -247,9 +248,14 @@ static bool generate(struct driver *dr)
 		if (!open)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
+		bool plain = dr->plain[i];
 		const char *why = chip_stage(dr, op, s++);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
+		if (why && dr->plain[i] != plain) {
+			complete = false;
+			continue;
+		}
 		if (why) {
 			dr->host[i] = true;
 			dr->reason[i] = why;
@@ -360,6 +366,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	size_t n = m->values.n;
 	collect_ops(&dr);
 	dr.host = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.host);
+	dr.plain = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.plain);
 	dr.reason = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.reason);
 	dr.storage = tg_alloc_n(a, n, sizeof *dr.storage);
 	dr.shared = tg_alloc_n(a, n, sizeof *dr.shared);

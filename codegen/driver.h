@@ -17,6 +17,7 @@ struct driver {
 	struct tg_op **ops;      /* of the module's body, in order */
 	bool *host;              /* by op: evaluated by the host part */
 	const char **reason;     /* by op: why */
+	bool *plain;             /* by op: what takes many registers has failed */
 	uint32_t *storage;       /* by value: the value whose DRAM place it has */
 	bool *shared;            /* by storage: more than one value */
 	bool *pinned, *laid;     /* by storage: layout */

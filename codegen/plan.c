@@ -143,6 +143,8 @@ static bool place_direct(struct plan *p, uint32_t i)
 		for (uint32_t t = 0; t < o->comp[k].n; t++)
 			o->step[o->comp[k].term[t].dim] += o->comp[k].term[t].coef * o->comp[k].stride;
 	}
+	if (p->pixels && (int)i != p->lhs && o->step[p->pixel_dim] != p->extent[p->lane] * o->step[p->lane])
+		return false;
 	if (lane != NO_DIM && p->extent[lane] > 1 && o->step[lane] != 1 && (o->step[lane] != 0 || i == p->n_ops || p->path == PATH_MATRIX))
 		return false;
 	o->bytes = 0;
@@ -156,7 +158,7 @@ static bool place_all(struct plan *p)
 		struct operand *o = &p->operand[i];
 		if (place_direct(p, i))
 			continue;
-		int inner[2] = { p->lane, p->row };
+		int inner[2] = { p->lane, p->pixels ? p->pixel_dim : NO_DIM }; /* rows may lie anywhere: in DRAM's order, transfers have long rows */
 		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
 			inner[0] = p->contract;
 			inner[1] = NO_DIM;
@@ -184,6 +186,9 @@ static bool steps_fit(const struct plan *p)
 		if (lane != NO_DIM && o->step[lane] != 0 && o->step[lane] != 1)
 			return false;
 	}
+	for (uint32_t i = 0; i <= p->n_ops && p->pixels; i++)
+		if ((int)i != p->lhs && (int)i != p->rhs && !p->operand[i].constant && p->operand[i].step[p->pixel_dim] != p->extent[p->lane] * p->operand[i].step[p->lane])
+			return false;
 	const struct operand *out = &p->operand[p->n_ops];
 	if (p->path == PATH_MATRIX && p->lane != NO_DIM && p->extent[p->lane] > 1 && out->step[p->lane] != 1)
 		return false;
@@ -285,11 +290,11 @@ static double fetches(const struct plan *p, const struct operand *o)
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
-enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
+enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
 #define CHAIN_SHARE 0.6
 
 /* Instructions of an expression, about. */
-static double instructions_of(uint8_t op)
+double plan_instructions(uint8_t op)
 {
 	switch (op) {
 	case TG_X_arg: case TG_X_const: return 0;
@@ -313,7 +318,12 @@ static double vector_work(const struct plan *p)
 	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
 		uint8_t op = p->stage->nodes[i].op;
 		loads += op == TG_X_arg;
-		alu += instructions_of(op);
+		alu += plan_instructions(op);
+	}
+	struct window w;
+	if (window_choose(p, MOST_NEIGHBOURS, &w)) {
+		double loops = p->lane == NO_DIM ? 1 : (double)ceil_div(p->tile[p->lane], c->lanes);
+		return results * w.each + loops * WINDOW_RAMP;
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
 	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */
@@ -325,22 +335,30 @@ static double vector_work(const struct plan *p)
 /* Blocks of the contracted dimensions: those that the kernel folds into the lanes, or packs beside each other there, count with the innermost. */
 static double contracted_blocks(const struct plan *p)
 {
-	const struct operand *lhs = &p->operand[p->lhs], *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : NULL;
-	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows;
+	const struct operand *lhs = &p->operand[p->lhs], none = { 0 }, *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : &none;
+	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows, parts = 1;
 	bool done[MAX_DIMS] = { false };
+	int dim[MAX_DIMS], chosen[MAX_PACKED];
+	struct pack_dim other[MAX_DIMS];
+	uint32_t n = 0;
 	done[p->contract] = true;
-	for (int packs = 0; packs < 2; packs++)
-		for (uint32_t d = 0; rhs && d < p->n_dims; d++) {
-			bool folds = lhs->step[d] == lanes * lhs->step[p->contract];
-			if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || (packs ? lanes * p->tile[d] > rows || p->tile[d] >= p->chip->n_mregs : !folds))
-				continue;
-			lanes *= p->tile[d];
-			done[d] = true;
-			if (packs)
-				break;
-			d = UINT32_MAX; /* from the start */
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || lhs->step[d] != lanes * lhs->step[p->contract])
+			continue;
+		lanes *= p->tile[d];
+		done[d] = true;
+		d = UINT32_MAX; /* from the start */
+	}
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_K && !done[d]) {
+			dim[n] = (int)d;
+			other[n++] = (struct pack_dim){ p->tile[d], lhs->step[d], rhs->step[d] };
 		}
-	double blocks = (double)ceil_div(lanes, rows);
+	for (uint32_t i = lhs->constant ? 0 : plan_pack(p, other, n, lanes, rhs->step[p->contract], chosen); i-- > 0;) {
+		parts *= p->tile[dim[chosen[i]]];
+		done[dim[chosen[i]]] = true;
+	}
+	double blocks = (double)ceil_div(lanes * parts, rows);
 	for (uint32_t d = 0; d < p->n_dims; d++)
 		if (p->role[d] == ROLE_K && !done[d])
 			blocks *= (double)p->tile[d];
@@ -357,15 +375,16 @@ static double matrix_work(const struct plan *p)
 			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
 		else if (p->role[d] == ROLE_BATCH)
 			batch *= t;
-		else if (p->role[d] == ROLE_N && (int)d != p->lane)
+		else if (p->role[d] == ROLE_N && (int)d != p->lane && !(p->pixels && (int)d == p->pixel_dim))
 			outer_n *= t;
 	}
 	double kb = contracted_blocks(p);
-	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
+	int64_t columns = p->tile[p->lane] * (p->pixels ? p->pixels : 1);
+	double nb = outer_n * (double)ceil_div(columns, c->array_cols);
 	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
 	double push = c->array_rows / (double)c->push_rows_per_cycle;
-	bool two = p->tile[p->lane] > c->array_cols && p->tile[p->lane] % c->array_cols; /* the last columns have a loop of their own */
-	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
+	double loops = p->pixels ? nb : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
+	return batch * nb * kb * (stream > push ? stream : push) + loops * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
 /* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
@@ -541,6 +560,8 @@ static bool in_list(const struct plan *p, uint32_t d)
 
 static bool may_tile(const struct plan *p, uint32_t d)
 {
+	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
+		return false;
 	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
 		return false;
 	return p->tile[d] > 1;
@@ -775,44 +796,89 @@ static int fastest(const struct plan *p, const struct operand *o, enum role role
 	return best;
 }
 
-static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+/* Weights whose contracted index is contiguous are pushed transposed. */
+static bool is_transposed(const struct plan *t)
+{
+	const struct operand *w = &t->operand[t->rhs >= 0 ? t->rhs : 0];
+	int64_t k = INT64_MAX, n = INT64_MAX;
+	if (t->rhs < 0 || w->constant || fastest(t, w, ROLE_K) != t->contract || !w->n_comps || fastest(t, w, ROLE_N) == NO_DIM)
+		return false;
+	for (uint32_t i = 0; i < w->n_comps; i++) {
+		if (mentions(&w->comp[i], t->contract))
+			k = magnitude(w->comp[i].stride);
+		if (mentions(&w->comp[i], t->lane))
+			n = magnitude(w->comp[i].stride);
+	}
+	return k < n;
+}
+
+/* Share of the sublanes that hold rows when dimension d lies in them. */
+static double rows_used(const struct plan *p, int d)
+{
+	int64_t s = p->chip->sublanes;
+	return (double)p->extent[d] / (double)(ceil_div(p->extent[d], s) * s);
+}
+
+/* Every dimension that fills the sublanes better than the fastest one does is tried for the rows, too. */
+static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *have)
+{
+	const struct operand *out = &t->operand[t->n_ops];
+	int first = fastest(t, out, ROLE_M);
+	for (int d = NO_DIM; d < (int)t->n_dims; d++) {
+		struct plan one = *t;
+		if (d != NO_DIM && (first == NO_DIM || d == first || t->role[d] != ROLE_M || !depends(out, (uint32_t)d) || rows_used(t, d) <= rows_used(t, first)))
+			continue;
+		one.row = d == NO_DIM ? first : d;
+		if (!lanes_fit(&one))
+			continue;
+		struct plan whole = one; /* sums in one piece first: tiling them constrains every other dimension */
+		whole.whole_sums = true;
+		bool found = search_tile(&whole, base);
+		if (found)
+			consider(&whole, best, have);
+		if ((!found || whole.n_loops) && !one.pixels && search_tile(&one, base))
+			consider(&one, best, have);
+	}
+}
+
+/* pixels: neighbours along the fastest moving dimension that share the array; 1: none. */
+static void matrix_candidate(const struct plan *p, int lhs, int rhs, int64_t pixels, uint64_t base, struct plan *best, bool *have)
 {
 	struct plan t = *p;
 	t.path = PATH_MATRIX;
 	t.lhs = lhs;
 	t.rhs = rhs;
-	if (lhs < 0 || !array_of(&t, lhs, rhs) || !set_roles(&t))
+	if (lhs < 0 || !array_of(&t, lhs, rhs))
 		return;
-	const struct operand *out = &t.operand[t.n_ops];
+	if (pixels > 1) {
+		struct plan roles = t;
+		int d = set_roles(&roles) ? fastest(&roles, &roles.operand[roles.n_ops], ROLE_M) : NO_DIM;
+		if (d == NO_DIM || !plan_pixels(&t, (uint32_t)d, pixels))
+			return;
+	}
+	if (!set_roles(&t))
+		return;
+	if (t.pixels)
+		t.role[t.pixel_dim] = ROLE_BATCH; /* for a moment: it is not the lane */
 	t.contract = fastest(&t, &t.operand[lhs], ROLE_K);
-	t.lane = fastest(&t, out, ROLE_N);
-	t.row = fastest(&t, out, ROLE_M);
+	t.lane = fastest(&t, &t.operand[t.n_ops], ROLE_N);
+	if (t.pixels)
+		t.role[t.pixel_dim] = ROLE_N;
 	if (t.contract == NO_DIM || t.lane == NO_DIM)
 		return;
-	/* Weights whose contracted index is contiguous are pushed transposed. */
-	bool data = rhs >= 0 && !t.operand[rhs].constant;
-	t.transposed = data && fastest(&t, &t.operand[rhs], ROLE_K) == t.contract && t.operand[rhs].n_comps &&
-		       fastest(&t, &t.operand[rhs], ROLE_N) != NO_DIM;
-	if (t.transposed) {
-		int64_t k = INT64_MAX, n = INT64_MAX;
-		for (uint32_t i = 0; i < t.operand[rhs].n_comps; i++) {
-			const struct comp *c = &t.operand[rhs].comp[i];
-			if (mentions(c, t.contract))
-				k = magnitude(c->stride);
-			if (mentions(c, t.lane))
-				n = magnitude(c->stride);
-		}
-		t.transposed = k < n;
-	}
-	if (!lanes_fit(&t))
+	t.transposed = is_transposed(&t);
+	if (t.pixels && (t.transposed || !plan_repeat_columns(&t)))
 		return;
-	struct plan whole = t; /* sums in one piece first: tiling them constrains every other dimension */
-	whole.whole_sums = true;
-	bool found = search_tile(&whole, base);
-	if (found)
-		consider(&whole, best, have);
-	if ((!found || whole.n_loops) && search_tile(&t, base))
-		consider(&t, best, have);
+	matrix_rows(&t, base, best, have);
+}
+
+/* Few columns leave a part of the array unused: neighbours share it. */
+static void pixel_candidates(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+{
+	if (p->plain || rhs < 0 || p->operand[rhs].constant)
+		return;
+	for (int64_t n = 2; n <= MOST_PIXELS; n++)
+		matrix_candidate(p, lhs, rhs, n, base, best, have);
 }
 
 /* The operands of `sum of a * b`; -2 for a constant. */
@@ -835,8 +901,10 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 	bool have = false;
 	int a, b;
 	if (product(p, &a, &b)) {
-		matrix_candidate(p, a, b, sram_base, &best, &have);
-		matrix_candidate(p, b, a, sram_base, &best, &have);
+		matrix_candidate(p, a, b, 1, sram_base, &best, &have);
+		matrix_candidate(p, b, a, 1, sram_base, &best, &have);
+		pixel_candidates(p, a, b, sram_base, &best, &have);
+		pixel_candidates(p, b, a, sram_base, &best, &have);
 	}
 	vector_candidates(p, sram_base, &best, &have);
 	if (!have)

@@ -69,6 +69,10 @@ struct plan {
 	int lhs, rhs;              /* matrix path: operand numbers; rhs -2: a constant of one value */
 	bool transposed;           /* weights lie with K in lanes */
 	enum tg_array_type array;
+	bool plain;                /* asked for: nothing that takes many registers */
+	int64_t pixels;            /* matrix path: neighbours whose columns lie side by side in the array (pixels.c); 0: none */
+	int pixel_dim, pixel_tap;  /* which neighbour; the contracted dimension that spans their windows */
+	int64_t pixel_step;        /* entries of it from one neighbour's window to the next one's */
 	int64_t tile[MAX_DIMS];
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
@@ -93,6 +97,18 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
 
+/* pixels.c. t: lhs and rhs are known, roles are not. Makes n neighbours along d share the array; false when the stage is not of that kind. */
+enum { MOST_PIXEL_WEIGHTS = 1 << 20, MOST_PIXELS = 8 };
+bool plan_pixels(struct plan *t, uint32_t d, int64_t n);
+bool plan_repeat_columns(struct plan *t); /* the lane is known */
+
+/* pack.c. Entries of a dimension; elements of the moving factor and of the weights from one to the next. */
+struct pack_dim { int64_t n, lhs, rhs; };
+enum { MAX_PACKED = 2, MAX_PARTS = 16 };
+/* Which contracted dimensions of the n share the lanes with the `lanes` entries of the innermost one: their numbers, innermost first. weight_row: elements
+ * from one row of weights to the next. */
+uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
+
 /* Is the operand's image brought by transfers? */
 bool plan_fetches(const struct plan *p, uint32_t operand);
 /* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */
@@ -101,6 +117,12 @@ bool plan_prefetches(const struct plan *p);
 uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
 /* Cycles of one transfer of an operand's image without DRAM's latency; 0: there is none. */
 double plan_transfer_cycles(const struct plan *p, const struct operand *o);
+
+/* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
+enum { MOST_NEIGHBOURS = 4 };
+struct window { int dim; int64_t n; double each; };
+bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w); /* false: the stage is none */
+double plan_instructions(uint8_t expr_op);
 
 /* emit_stage.c: machine code of a planned stage; ahead: operands of later stages whose first images it starts to fetch. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */

@@ -136,7 +136,7 @@ static uint32_t transfer_sides(struct emit *e, const struct operand *o, struct s
 	for (uint32_t i = 1; i < n; i++)
 		for (uint32_t k = i; k > 0; k--) {
 			int64_t a = s[k - 1].dram < 0 ? -s[k - 1].dram : s[k - 1].dram, b = s[k].dram < 0 ? -s[k].dram : s[k].dram;
-			if (a >= b)
+			if (!a || (b && a >= b)) /* a stride of 0 repeats what lies inside of it */
 				break;
 			struct side t = s[k];
 			s[k] = s[k - 1];
@@ -587,6 +587,8 @@ static void set_fill(struct plan *p)
 		else
 			tg_put_i64(o->sram_dtype, raw, 0, (int64_t)bits);
 		memcpy(&o->fill_bits, raw, sizeof raw);
+		if (p->pixels && (int)i == p->rhs)
+			o->fill_bits = UINT64_MAX; /* no weight: pixels.c */
 	}
 }
 
