@@ -2,13 +2,11 @@
  *
  * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
  * and the run starts over, because layouts depend on who runs what. A round marks every such stage; each marks at least one, so it ends. */
-#include "driver.h"
-#include "emit.h"
+#include "ahead.h"
 
 #include <string.h>
 
-enum { SRAM_RESERVED = 8192, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
-#define NOT_PLANNED UINT32_MAX
+enum { DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -35,13 +33,14 @@ static void add_birth(struct stage_code *c, uint64_t sram, uint64_t bytes)
 		c->births[c->n_births++] = (struct tg_birth){ .sram = sram, .bytes = bytes };
 }
 
-/* Buffers and births of a stage's images; those that were handed to it are born in the stage before. */
-static void list_memory(struct driver *dr, const struct plan *p, const struct plan *next, struct stage_code *c)
+/* Buffers and births of a stage's images; those that were fetched ahead are born in the stage that fetches them. */
+static void list_memory(struct driver *dr, const struct stage_plan *sp, struct stage_code *c)
 {
-	uint32_t most = 2 * (p->n_ops + 2) + (next ? next->n_ops : 0);
+	const struct plan *p = &sp->plan;
+	uint32_t most = 2 * (p->n_ops + 2) + sp->n_ahead;
 	c->buffers = tg_alloc_n(dr->a, most, sizeof *c->buffers);
 	c->births = tg_alloc_n(dr->a, most, sizeof *c->births);
-	add_birth(c, HANDED_BYTES, SRAM_RESERVED - HANDED_BYTES);
+	add_birth(c, LASTING_BYTES, SRAM_RESERVED - LASTING_BYTES);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		const struct operand *o = &p->operand[i];
 		const char *name = tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i);
@@ -53,27 +52,26 @@ static void list_memory(struct driver *dr, const struct plan *p, const struct pl
 		}
 	}
 	add_birth(c, p->partial_sram, p->partial_bytes);
-	for (uint32_t i = 0; next && i < next->n_ops; i++) {
-		const struct operand *o = &next->operand[i];
-		if (!o->handed)
-			continue;
-		add_buffer(c, tg_asprintf(dr->a, "next_in%u", i), o->sram, o->place_bytes);
+	for (uint32_t i = 0; i < sp->n_ahead; i++) {
+		const struct operand *o = &sp->ahead[i].plan->operand[sp->ahead[i].operand];
+		add_buffer(c, tg_asprintf(dr->a, "ahead%u", i), o->sram, o->place_bytes);
 		add_birth(c, o->sram, o->place_bytes);
 	}
 }
 
 /* A plan's machine code; NULL and *why when there is none. */
-static bool select_stage(struct driver *dr, struct plan *p, struct plan *next, uint32_t unroll, struct stage_code *c, const char **why)
+static bool select_stage(struct driver *dr, struct stage_plan *sp, uint32_t unroll, struct stage_code *c, const char **why)
 {
 	struct descriptors descs = { .dram = dr->descs.dram + dr->descs.list.n * TG_DMA_DESC_BYTES };
 	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f) };
 	mfn_init(c->f, dr->a, dr->chip);
-	*why = emit_stage(c->f, p, next, &descs, p->op->prov.id, unroll);
+	*why = emit_stage(c->f, &sp->plan, &descs, sp->plan.op->prov.id, &(struct emit_options){ .unroll = unroll, .n_ahead = sp->n_ahead, .ahead = sp->ahead,
+			  .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
 	if (*why)
 		return false;
 	c->descs = descs.list.at;
 	c->n_descs = (uint32_t)descs.list.n;
-	list_memory(dr, p, next, c);
+	list_memory(dr, sp, c);
 	return true;
 }
 
@@ -124,104 +122,19 @@ static const char *given_stage(struct driver *dr, struct tg_op *op, const char *
 	return why;
 }
 
-/* ---- plans ------------------------------------------------------------------------------------------------------------------- */
-
-static bool is_given(const struct tg_op *op)
+static const char *chip_stage(struct driver *dr, struct tg_op *op, uint32_t s)
 {
-	const char *text = op->attrs[TG_AT(tile_stage, code)].s;
-	return text && *text;
-}
-
-/* The stage behind op i that runs right after it, or 0. */
-static uint32_t stage_behind(const struct driver *dr, uint32_t i)
-{
-	while (++i < dr->n_ops)
-		if (dr->ops[i]->code == TG_TILE_stage)
-			return dr->host[i] || is_given(dr->ops[i]) ? 0 : i;
-	return 0;
-}
-
-/* An operand that the stage before does not write may be fetched during it. */
-static void mark_early(struct plan *p, uint32_t written)
-{
-	for (uint32_t i = 0; i < p->n_ops; i++) {
-		struct operand *o = &p->operand[i];
-		bool gathers = false;
-		for (uint32_t k = 0; k < o->n_comps; k++)
-			gathers |= o->comp[k].gather >= 0;
-		o->early = written && o->storage != written && !gathers && !o->is_list;
-	}
-}
-
-/* Tiles of up to 5/8 of SRAM leave room for the neighbours' transfers; more only where that is much cheaper. */
-static const char *choose(struct driver *dr, struct plan *p, uint64_t limit)
-{
-	uint64_t part = SRAM_RESERVED + (limit - SRAM_RESERVED) / 8 * 5;
-	struct plan *small = &dr->plans[2];
-	const char *why = plan_choose(p, SRAM_RESERVED, limit);
-	if (why || p->sram_top <= part)
-		return why;
-	*small = *p;
-	if (!plan_choose(small, SRAM_RESERVED, part & ~UINT64_C(63)) && small->cost <= p->cost * 1.02)
-		*p = *small;
-	return NULL;
-}
-
-/* The plan of the stage at op i; before: that of the stage in front of it, which runs right before it, or NULL. */
-static const char *make_plan(struct driver *dr, uint32_t i, struct plan *p, const struct plan *before, uint64_t before_limit)
-{
-	uint64_t limit = before && before_limit < dr->limit[i] ? before_limit : dr->limit[i];
-	const char *why = plan_describe(p, dr->m, dr->ops[i], dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
-	if (why)
-		return why;
-	p->plain = dr->plain[i];
-	p->idle_before = before ? before->dram_idle : 0;
-	mark_early(p, before ? before->operand[before->n_ops].storage : 0);
-	why = choose(dr, p, limit);
-	if (why && limit < dr->limit[i]) /* little room beside the stage before */
-		why = choose(dr, p, limit = dr->limit[i]);
-	if (why)
-		return why;
-	bool above = before && before->sram_base == SRAM_RESERVED;
-	plan_settle(p, SRAM_RESERVED, limit, above, before ? before->sram_base : 0, before ? before->sram_top : UINT64_MAX);
-	return NULL;
-}
-
-/* The next stage's plan while this one's code is made; NULL when there is none, or it has no use for this one's time. */
-static struct plan *plan_next(struct driver *dr, uint32_t i, const struct plan *p)
-{
-	uint32_t behind = stage_behind(dr, i);
-	struct plan *next = p == &dr->plans[0] ? &dr->plans[1] : &dr->plans[0];
-	dr->planned = NOT_PLANNED;
-	if (!behind || make_plan(dr, behind, next, p, dr->limit[i]))
-		return NULL;
-	dr->planned = behind;
-	dr->ahead = next;
-	for (uint32_t k = 0; k < next->n_ops; k++)
-		if (next->operand[k].handed)
-			return next;
-	return NULL;
-}
-
-static const char *chip_stage(struct driver *dr, uint32_t i)
-{
-	struct tg_op *op = dr->ops[i];
-	const char *why = NULL;
-	if (is_given(op)) {
-		dr->planned = NOT_PLANNED;
-		return given_stage(dr, op, op->attrs[TG_AT(tile_stage, code)].s);
-	}
-	struct plan *p = dr->planned == i ? dr->ahead : &dr->plans[0];
-	if (dr->planned != i)
-		why = make_plan(dr, i, p, NULL, 0);
-	dr->planned = NOT_PLANNED;
-	struct plan *next = why ? NULL : plan_next(dr, i, p);
+	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why = NULL;
+	if (given && *given)
+		return given_stage(dr, op, given);
+	struct stage_plan *sp = ahead_plan(dr, s);
+	why = sp->why;
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
 	bool pipelines = !dr->options->no_pipelines;
 	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
 	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
 		struct stage_code c;
-		if (!select_stage(dr, p, next, unroll, &c, &why))
+		if (!select_stage(dr, sp, unroll, &c, &why))
 			break;
 		if (schedule(&c, window, pipelines, spare))
 			return emit_code(dr, op, &c);
@@ -239,7 +152,7 @@ static const char *chip_stage(struct driver *dr, uint32_t i)
 		else
 			why = "its body needs more registers than the chip has";
 	}
-	dr->plain[i] |= why && p->pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
+	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	return why;
 }
 
@@ -320,6 +233,7 @@ static void mark_dram(struct driver *dr)
 static bool generate(struct driver *dr)
 {
 	bool open = false, complete = true;
+	uint32_t s = 0;
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		struct tg_op *op = dr->ops[i];
 		if (op->code != TG_TILE_stage)
@@ -335,7 +249,7 @@ static bool generate(struct driver *dr)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
 		bool plain = dr->plain[i];
-		const char *why = chip_stage(dr, i);
+		const char *why = chip_stage(dr, op, s++);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
 		if (why && dr->plain[i] != plain) {
@@ -411,6 +325,7 @@ static bool one_round(struct driver *dr, bool *complete)
 	if (!driver_place(dr))
 		return false;
 	dr->descs.dram = dr->dram_top;
+	ahead_begin(dr);
 	*complete = generate(dr);
 	return true;
 }
@@ -418,7 +333,7 @@ static bool one_round(struct driver *dr, bool *complete)
 /* What is refused whatever the layout need not wait for its turn in a round. */
 static void mark_at_once(struct driver *dr)
 {
-	struct plan *p = &dr->plans[0];
+	struct plan *p = tg_alloc(dr->a, sizeof *p);
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		struct tg_op *op = dr->ops[i];
 		if (op->code != TG_TILE_stage || dr->host[i] || *op->attrs[TG_AT(tile_stage, code)].s)
@@ -459,8 +374,6 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.laid = tg_alloc_n(a, n, sizeof *dr.laid);
 	dr.dram = tg_alloc_n(a, n, sizeof *dr.dram);
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
-	dr.planned = NOT_PLANNED;
-	dr.plans = tg_alloc_n(a, 3, sizeof *dr.plans);
 	read_plans(&dr);
 	driver_storage(&dr);
 	mark_at_once(&dr);

@@ -25,9 +25,9 @@ struct driver {
 	bool *in_dram;           /* by value: constants that something reads from DRAM */
 	uint64_t *home;          /* by value: SRAM address while it lives, 0: in DRAM */
 	uint64_t *limit;         /* by op: end of the SRAM that tiles may use */
-	struct plan *plans;      /* of the stage at hand, of the next one, and room for a third */
-	struct plan *ahead;      /* the one of the next stage, */
-	uint32_t planned;        /* which is this op */
+	uint32_t *flushed;       /* by op: the storage that it writes last, lives in SRAM and is an output: copied to DRAM behind it; 0: none */
+	uint32_t *last_use;      /* by storage: op */
+	struct ahead *ahead;     /* plans (ahead.h) */
 	struct mcode code;
 	struct descriptors descs;
 	uint64_t dram_top;

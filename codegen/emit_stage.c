@@ -7,8 +7,8 @@
  *                    wait until the result before the last one has left;  compute;  start storing the result
  *   wait for the last results
  *
- * What the first tile needs may have been fetched while the stage before was at work, and in its last tile a stage does the same for the next one: DRAM
- * does not rest between stages. The stage before leaves the transfers' numbers in the frame's row SLOT_HANDED.
+ * What the first tile needs may have been fetched while stages before were at work, and a stage does the same for those behind it (ahead.c): DRAM does not
+ * rest between stages. The numbers of such transfers lie in the frame's rows SLOT_HANDED.
  *
  * Reduction tiles are the innermost ones: the first sets the partial sums up, the last finishes and stores.
  *
@@ -17,6 +17,8 @@
 #include "emit.h"
 
 #include <string.h>
+
+enum { MAX_CHUNKS = 16 }; /* of a transfer for another stage */
 
 static vreg sreg(struct emit *e)
 {
@@ -57,9 +59,14 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 	e->failed = e->failed ? e->failed : k.failed;
 }
 
-/* ---- what one stage fetches for the next ------------------------------------------------------------------------------------- */
+/* ---- what a stage fetches for later ones ------------------------------------------------------------------------------------ */
 
-/* Queues of the images that the stage before has started to fetch. */
+static uint32_t handed_row(const struct plan *p)
+{
+	return SLOT_HANDED + p->ordinal % HANDED_ROWS * MAX_QUEUES;
+}
+
+/* Queues of the images that a stage before has started to fetch. */
 static uint64_t handed_queues(struct emit *e)
 {
 	uint64_t queues = 0;
@@ -69,45 +76,65 @@ static uint64_t handed_queues(struct emit *e)
 	return queues;
 }
 
-/* In the last tile of this stage: starts what the next one's first tile needs. */
-static void fetch_for(struct emit *e, struct plan *next)
+/* The most pieces, at most one a tile, that a transfer can be cut into. */
+static int64_t chunks_of(struct emit *e, uint32_t operand, int64_t tiles)
 {
-	struct emit n;
-	if (!next)
-		return;
-	emit_begin(&n, e->f, next, e->descs, e->at);
-	for (uint32_t i = 0; i < next->n_ops; i++) {
+	int64_t n = tiles < MAX_CHUNKS ? tiles : MAX_CHUNKS;
+	while (n > 1 && !cut_transfer(e, operand, n))
+		n--;
+	return n;
+}
+
+/* Starts what stages behind this one need first, spread over this one's tiles: a piece in each of the last ones. left: tiles that follow. */
+static void fetch_for_others(struct emit *e, const struct emit_options *o, int64_t tiles, vreg left)
+{
+	for (uint32_t i = 0; i < o->n_ahead; i++) {
+		struct plan *p = o->ahead[i].plan;
+		struct emit other;
 		struct started s;
-		if (!next->operand[i].handed)
-			continue;
-		start_transfer(&n, i, (vreg){ 0 }, (vreg){ 0 }, &s);
+		uint32_t operand = o->ahead[i].operand;
+		emit_begin(&other, e->f, p, e->descs, e->at);
+		int64_t chunks = chunks_of(&other, operand, tiles);
+		vreg which = { 0 }, when = { 0 };
+		if (tiles > 1) {
+			vreg minus = sreg(e), w = sreg(e), least = sreg(e);
+			which = w;
+			EMIT(&other.at, smuli, R(minus), R(left), -1);
+			EMIT(&other.at, saddi, R(which), R(minus), chunks - 1); /* negative: not yet */
+			when = mreg(e->f, CLASS_P);
+			EMIT(&other.at, smini, R(least), R(which), 0);
+			EMIT(&other.at, peqi, R(when), R(least), 0);
+		}
+		start_chunk(&other, operand, which, when, &s);
+		other.at.pred = when;
 		for (uint32_t k = 0; k < s.n; k++)
-			frame_store(&n, SLOT_HANDED + s.queue[k], s.number[k]);
+			frame_store(&other, handed_row(p) + s.queue[k], s.number[k]);
+		other.at.pred = (vreg){ 0 };
+		e->at = other.at;
+		e->failed = e->failed ? e->failed : other.failed;
 	}
-	e->at = n.at;
-	e->failed = e->failed ? e->failed : n.failed;
 }
 
 /* ---- one tile ------------------------------------------------------------------------------------------------------------------ */
 
 /* Everything that the tile at hand reads; index lists first: gathers read them. */
-static void fetch_all(struct emit *e, struct plan *next)
+static void fetch_all(struct emit *e, const struct emit_options *o)
 {
 	for (int lists = 1; lists >= 0; lists--) {
 		struct started s[MAX_OPERANDS];
 		bool is[MAX_OPERANDS];
 		for (uint32_t i = 0; i < e->p->n_ops; i++) {
-			const struct operand *o = &e->p->operand[i];
-			is[i] = plan_fetches(e->p, i) && !o->handed && o->is_list == (lists == 1);
+			const struct operand *x = &e->p->operand[i];
+			is[i] = plan_fetches(e->p, i) && !x->handed && x->is_list == (lists == 1);
 			if (is[i])
 				start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s[i]);
 		}
 		uint64_t handed = lists ? 0 : handed_queues(e);
 		vreg number[MAX_QUEUES];
 		for (uint32_t q = 0; q < e->n_queues; q++)
-			number[q] = handed >> q & 1 ? frame_load(e, SLOT_HANDED + q) : (vreg){ 0 };
-		if (!lists)
-			fetch_for(e, next);
+			number[q] = handed >> q & 1 ? frame_load(e, handed_row(e->p) + q) : (vreg){ 0 };
+		if (!lists && o)
+			fetch_for_others(e, o, 1, (vreg){ 0 });
 		for (uint32_t i = 0; i < e->p->n_ops; i++)
 			if (is[i])
 				wait_started(e, &s[i]);
@@ -117,11 +144,11 @@ static void fetch_all(struct emit *e, struct plan *next)
 	}
 }
 
-static void one_tile(struct emit *e, struct plan *next)
+static void one_tile(struct emit *e, const struct emit_options *o)
 {
 	struct started s;
 	e->where = AT_FIRST;
-	fetch_all(e, next);
+	fetch_all(e, o);
 	run_kernel(e, KERNEL_WHOLE);
 	if (!stores(e))
 		return;
@@ -329,7 +356,7 @@ static void start_frame(struct emit *e)
 	uint64_t handed = handed_queues(e), fetched = fetch_queues(e), stored = stores(e) ? store_queues(e) : 0;
 	for (uint32_t q = 0; q < e->n_queues; q++) {
 		if (fetched >> q & 1)
-			frame_store(e, SLOT_FETCHED + q, handed >> q & 1 ? frame_load(e, SLOT_HANDED + q) : (vreg){ 0 });
+			frame_store(e, SLOT_FETCHED + q, handed >> q & 1 ? frame_load(e, handed_row(e->p) + q) : (vreg){ 0 });
 		for (uint32_t half = 0; half < 2 && stored >> q & 1; half++)
 			frame_store(e, SLOT_STORED + half * MAX_QUEUES + q, (vreg){ 0 });
 	}
@@ -351,20 +378,21 @@ static void fetch_first_tile(struct emit *e)
 			prepare_transfer(e, i);
 }
 
-/* Starts the next tile's transfers, or the next stage's in the last tile, and waits for those of the tile at hand. */
-static void fetch_tile(struct emit *e, const vreg *steps, struct plan *next)
+/* Starts the next tile's transfers and waits for those of the tile at hand. */
+static void fetch_tile(struct emit *e, const vreg *steps, const struct emit_options *o, int64_t tiles)
 {
 	uint64_t queues = fetch_queues(e);
-	vreg number[MAX_QUEUES];
+	vreg number[MAX_QUEUES], left = { 0 };
 	for (uint32_t q = 0; q < e->n_queues; q++)
 		if (queues >> q & 1)
 			number[q] = frame_load(e, SLOT_FETCHED + q);
 	prefetch(e, steps);
-	if (next) {
-		struct mcursor outer = e->at;
-		e->at = mloop(&outer, steps[0]);
-		fetch_for(e, next);
-		e->at = outer;
+	if (o->n_ahead) {
+		vreg now = frame_load(e, SLOT_LEFT);
+		left = sreg(e);
+		EMIT(&e->at, saddi, R(left), R(now), -1);
+		frame_store(e, SLOT_LEFT, left);
+		fetch_for_others(e, o, tiles, left);
 	}
 	for (uint32_t q = 0; q < e->n_queues; q++)
 		if (queues >> q & 1)
@@ -390,7 +418,7 @@ static void compute_tile(struct emit *e, bool partial)
 	e->at = around;
 }
 
-static void many_tiles(struct emit *e, bool prefetches, struct plan *next)
+static void many_tiles(struct emit *e, bool prefetches, const struct emit_options *o)
 {
 	const struct plan *p = e->p;
 	int64_t tiles = 1;
@@ -404,13 +432,15 @@ static void many_tiles(struct emit *e, bool prefetches, struct plan *next)
 	if (prefetches)
 		fetch_first_tile(e);
 	else
-		fetch_for(e, next);
+		fetch_for_others(e, o, 1, (vreg){ 0 });
+	if (prefetches && o->n_ahead)
+		frame_store(e, SLOT_LEFT, m_const(&e->at, tiles));
 	struct mcursor outer = e->at;
 	e->at = mloop(&outer, m_const(&outer, tiles));
 	e->where = AT_NOW;
 	next_tile(e, steps);
 	if (prefetches)
-		fetch_tile(e, steps, next);
+		fetch_tile(e, steps, o, tiles);
 	else
 		fetch_all(e, NULL);
 	compute_tile(e, partial);
@@ -423,14 +453,18 @@ static void many_tiles(struct emit *e, bool prefetches, struct plan *next)
 	wait_for_results(e);
 }
 
-const char *emit_stage(struct mfn *f, struct plan *p, struct plan *next, struct descriptors *descs, uint32_t prov, uint32_t unroll)
+const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, const struct emit_options *o)
 {
 	struct emit e;
 	emit_begin(&e, f, p, descs, (struct mcursor){ .f = f, .seq = &f->top, .prov = prov });
-	e.unroll = unroll;
+	e.unroll = o->unroll;
 	if (p->n_loops)
-		many_tiles(&e, plan_prefetches(p), next);
+		many_tiles(&e, plan_prefetches(p), o);
 	else
-		one_tile(&e, next);
+		one_tile(&e, o);
+	if (o->flush)
+		start_flush(&e, o->flush);
+	for (uint32_t i = 0; i < o->n_waits; i++)
+		wait_flush(&e, o->waits[i]);
 	return e.failed;
 }

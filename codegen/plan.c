@@ -267,7 +267,7 @@ uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o)
 	return parts;
 }
 
-static double dma_cycles(const struct plan *p, const struct operand *o)
+double plan_transfer_cycles(const struct plan *p, const struct operand *o)
 {
 	double engine, dram;
 	if (o->constant || o->direct)
@@ -392,12 +392,12 @@ static double matrix_work(const struct plan *p)
 static double total_cost(struct plan *p)
 {
 	const struct operand *out = &p->operand[p->n_ops];
-	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : dma_cycles(p, out) + p->chip->dram_latency;
+	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) + p->chip->dram_latency;
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		const struct operand *o = &p->operand[i];
-		double each = dma_cycles(p, o);
+		double each = plan_transfer_cycles(p, o);
 		dma += each * fetches(p, o);
 		if (i == p->n_ops || each <= 0)
 			continue;
@@ -472,73 +472,6 @@ static bool lay_out(struct plan *p, uint64_t base)
 	return at <= p->sram_limit;
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------------------------------- */
-
-/* Grows up or down. */
-struct stack { uint64_t at; bool down; };
-
-static uint64_t take(struct stack *s, uint64_t bytes)
-{
-	uint64_t at = s->down ? s->at - bytes : s->at;
-	s->at = s->down ? at : at + bytes;
-	return at;
-}
-
-static bool first_is_early(const struct plan *p, uint32_t i)
-{
-	return p->operand[i].early && plan_fetches(p, i) && (p->n_loops == 0 || plan_prefetches(p));
-}
-
-static void settle_early(struct plan *p, struct stack *s, uint64_t busy, uint64_t busy_end)
-{
-	for (uint32_t i = 0; i < p->n_ops; i++) {
-		struct operand *o = &p->operand[i];
-		o->handed = false;
-		if (!first_is_early(p, i))
-			continue;
-		o->sram = take(s, o->place_bytes);
-		o->handed = o->sram >= busy_end || o->sram + o->place_bytes <= busy;
-	}
-}
-
-static void settle_others(struct plan *p, struct stack *s)
-{
-	for (uint32_t i = 0; i <= p->n_ops; i++) {
-		struct operand *o = &p->operand[i];
-		bool have = i < p->n_ops && first_is_early(p, i);
-		o->place_step = (int64_t)o->place_bytes;
-		if (o->direct)
-			o->sram = o->home;
-		else if (have && o->places > 1)
-			o->place_step = (int64_t)take(s, o->place_bytes) - (int64_t)o->sram;
-		else if (!have) /* a constant is one element that a vector load reads with strides of 0 */
-			o->sram = take(s, o->places * o->place_bytes);
-	}
-	p->partial_sram = take(s, whole_lines(p->partial_bytes));
-}
-
-/* What operations touch: one buffer for each operand, one for a tensor that several work on in place. */
-static void number_buffers(struct plan *p)
-{
-	for (uint32_t i = 0; i <= p->n_ops; i++) {
-		struct operand *o = &p->operand[i];
-		o->mem = i + 2;
-		for (uint32_t k = 0; k < i && o->direct; k++)
-			if (p->operand[k].direct && p->operand[k].storage == o->storage)
-				o->mem = p->operand[k].mem;
-	}
-}
-
-void plan_settle(struct plan *p, uint64_t base, uint64_t limit, bool from_above, uint64_t busy, uint64_t busy_end)
-{
-	struct stack s = { from_above ? limit : base, from_above };
-	settle_early(p, &s, busy, busy_end);
-	settle_others(p, &s);
-	number_buffers(p);
-	p->sram_base = from_above ? s.at : base;
-	p->sram_top = from_above ? limit : s.at;
-}
-
 bool plan_fetches(const struct plan *p, uint32_t i)
 {
 	if (p->operand[i].constant || p->operand[i].direct)
@@ -561,10 +494,26 @@ bool plan_prefetches(const struct plan *p)
 
 /* ---- legal tiles -------------------------------------------------------------------------------------------------------- */
 
+/* A result's index with several terms is one stretch in the image only when the tile leaves out nothing between: holes would be stored as well. Their
+ * number of entries. */
+static int64_t holes_in_result(const struct plan *p)
+{
+	const struct operand *out = &p->operand[p->n_ops];
+	int64_t holes = 0;
+	for (uint32_t i = 0; i < out->n_comps && !out->direct; i++) {
+		int64_t points = 1;
+		for (uint32_t k = 0; k < out->comp[i].n; k++)
+			points *= p->tile[out->comp[i].term[k].dim];
+		if (out->comp[i].n > 1 && points < out->comp[i].len)
+			holes += out->comp[i].len - points;
+	}
+	return holes;
+}
+
 static bool tile_is_legal(struct plan *p, uint64_t base)
 {
 	order_loops(p);
-	if (!lay_out(p, base))
+	if (!lay_out(p, base) || holes_in_result(p))
 		return false;
 	if (p->path == PATH_VECTOR)
 		return true;
@@ -624,7 +573,7 @@ static double excess(struct plan *p, uint64_t base)
 	order_loops(p);
 	if (!lay_out(p, base) && p->sram_top <= p->sram_limit)
 		return 1e30; /* an image beyond all sizes */
-	double over = p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0;
+	double over = (p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0) + (double)holes_in_result(p);
 	if (p->path == PATH_MATRIX) {
 		p->acc_rows = rows_needed(p);
 		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;

@@ -42,8 +42,9 @@ struct operand {
 	uint32_t places;           /* 2 where the next tile's image is fetched, or the last one's stored, while this one is at work */
 	uint64_t place_bytes;      /* of a place */
 	int64_t place_step;        /* from the first place to the other; results: positive */
-	bool early;                /* complete before the stage in front of this one begins: its first image may be fetched during that stage */
-	bool handed;               /* and is */
+	bool early;                /* complete before a stage in front of this one begins: its first image may be fetched during that stage */
+	bool apart;                /* so its first image lies apart from its other one */
+	bool pending, handed;      /* not decided yet; it is fetched ahead */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -76,10 +77,11 @@ struct plan {
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
-	uint64_t sram_base, sram_top, sram_limit; /* in use: [base, top); as far as it may go */
+	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
+	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool whole_sums;           /* reductions are not tiled */
-	double idle_before;        /* cycles in which DRAM rests while the stage before is at work */
+	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
 	double dram_idle;          /* the same of this stage */
 	double cost;               /* predicted cycles */
 };
@@ -113,9 +115,8 @@ bool plan_fetches(const struct plan *p, uint32_t operand);
 bool plan_prefetches(const struct plan *p);
 /* Into how many parts, for queues of their own, an operand's transfer is worth cutting. */
 uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
-/* SRAM addresses within [base, limit), from its lower end or its upper one, the first images of early operands outermost. Those of them that stay
- * outside of [busy, busy_end) are marked as handed. */
-void plan_settle(struct plan *p, uint64_t base, uint64_t limit, bool from_above, uint64_t busy, uint64_t busy_end);
+/* Cycles of one transfer of an operand's image without DRAM's latency; 0: there is none. */
+double plan_transfer_cycles(const struct plan *p, const struct operand *o);
 
 /* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
 enum { MOST_NEIGHBOURS = 4 };
@@ -123,8 +124,16 @@ struct window { int dim; int64_t n; double each; };
 bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w); /* false: the stage is none */
 double plan_instructions(uint8_t expr_op);
 
-/* emit_stage.c: machine code of a planned stage; next: the stage behind it, whose handed operands it starts to fetch, or NULL. */
+/* emit_stage.c: machine code of a planned stage; ahead: operands of later stages whose first images it starts to fetch. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
-const char *emit_stage(struct mfn *f, struct plan *p, struct plan *next, struct descriptors *descs, uint32_t prov, uint32_t unroll);
+struct fetch_ahead { struct plan *plan; uint32_t operand; };
+struct flush { uint64_t sram, dram, bytes; uint32_t slot; }; /* a whole tensor from SRAM to DRAM; its number in the frame */
+struct emit_options {
+	uint32_t unroll, n_ahead, n_waits;
+	const struct fetch_ahead *ahead;
+	const struct flush *flush;  /* started when the stage is done; NULL: none */
+	const uint32_t *waits;      /* then waited for: slots of flushes */
+};
+const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, const struct emit_options *o);
 
 #endif

@@ -219,6 +219,11 @@ static void fill_side(struct tg_dma_desc *d, uint32_t at, const struct side *s, 
 	d->dst_stride[at] = out ? dram : sram;
 }
 
+static uint32_t part_queue(const struct transfer *t, uint32_t part)
+{
+	return t->queue + (t->first + part) % t->n_queues;
+}
+
 /* Outer sides beyond what a descriptor holds become loops: unguarded ones, since clamps of a loop would move. */
 static void choose_loops(struct emit *e, struct transfer *t, uint32_t most)
 {
@@ -242,7 +247,7 @@ static void choose_loops(struct emit *e, struct transfer *t, uint32_t most)
 static void choose_parts(struct emit *e, const struct operand *o, struct transfer *t)
 {
 	uint32_t want = plan_transfer_parts(e->p, o);
-	want = want < e->n_queues ? want : e->n_queues;
+	want = want < t->n_queues ? want : t->n_queues;
 	t->n_parts = 1;
 	if (t->extra || t->desc[0].kind != TG_DMA_COPY)
 		return;
@@ -445,15 +450,13 @@ static vreg part_of(struct emit *e, vreg base, int64_t bytes)
 	return r;
 }
 
-void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, struct started *s)
+static void start_at(struct emit *e, uint32_t operand, vreg sram, vreg dram, vreg when, struct started *s)
 {
 	const struct operand *o = &e->p->operand[operand];
 	struct transfer *t = describe(e, operand);
 	bool out = operand == e->p->n_ops;
 	vreg desc[2] = { { 0 }, { 0 } };
 	place_descs(e, operand, desc);
-	vreg dram = dram_base(e, o), sram = sreg(e);
-	EMIT(&e->at, saddi, R(sram), R(place), (int64_t)o->sram);
 	struct around a;
 	open_loops(e, t, &a);
 	int64_t starts = 1;
@@ -466,7 +469,7 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 		vreg sram_part = part_of(e, sram, i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0);
 		vreg dram_part = part_of(e, dram, i ? from * cut->dram * elem_bytes(o->dtype) : 0);
 		s->number[i] = sreg(e);
-		s->queue[i] = (t->queue + i) % e->n_queues;
+		s->queue[i] = part_queue(t, i);
 		e->at.pred = when;
 		EMIT(&e->at, dma_start, R(s->number[i]), s->queue[i], R(desc[i + 1 == t->n_parts ? t->n_descs - 1 : 0]), out ? R(sram_part) : R(dram_part),
 		     out ? R(dram_part) : R(sram_part));
@@ -477,13 +480,81 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	close_loops(e, o, t, &a, sram, dram);
 }
 
+void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, struct started *s)
+{
+	const struct operand *o = &e->p->operand[operand];
+	vreg dram = dram_base(e, o), sram = sreg(e);
+	EMIT(&e->at, saddi, R(sram), R(place), (int64_t)o->sram);
+	start_at(e, operand, sram, dram, when, s);
+}
+
+enum { MIN_CHUNK_BYTES = 4096 }; /* rows may be cut as far as that */
+
+bool cut_transfer(struct emit *e, uint32_t operand, int64_t chunks)
+{
+	struct transfer *t = describe(e, operand);
+	int64_t bytes = elem_bytes(e->p->operand[operand].sram_dtype);
+	uint32_t n = t->n_sides;
+	if (t->extra || t->made || t->n_parts > 1)
+		return chunks == 1;
+	for (uint32_t i = 0; i < n && chunks > 1; i++) {
+		struct side *s = &t->side[i];
+		if (s->guarded || s->size % chunks || (s->sram == 1 && s->dram == 1 && s->size / chunks * bytes < MIN_CHUNK_BYTES))
+			continue;
+		s->size /= chunks;
+		t->chunk_sram = s->size * s->sram;
+		t->chunk_dram = s->size * s->dram;
+		t->desc[0].size[4 - n + i] = t->desc[0].hi[4 - n + i] = s->size;
+		return true;
+	}
+	return chunks == 1;
+}
+
+void start_chunk(struct emit *e, uint32_t operand, vreg which, vreg when, struct started *s)
+{
+	const struct operand *o = &e->p->operand[operand];
+	const struct transfer *t = describe(e, operand);
+	vreg dram = dram_base(e, o), sram = m_const(&e->at, (int64_t)o->sram), moved = sreg(e), to = sreg(e), from = sreg(e);
+	EMIT(&e->at, smuli, R(moved), R(which), t->chunk_sram * elem_bytes(o->sram_dtype));
+	EMIT(&e->at, sadd, R(to), R(sram), R(moved));
+	vreg far = sreg(e);
+	EMIT(&e->at, smuli, R(far), R(which), t->chunk_dram * elem_bytes(o->dtype));
+	EMIT(&e->at, sadd, R(from), R(dram), R(far));
+	start_at(e, operand, to, from, when, s);
+}
+
 uint64_t transfer_queues(struct emit *e, uint32_t operand)
 {
 	struct transfer *t = describe(e, operand);
 	uint64_t queues = 0;
 	for (uint32_t i = 0; i < t->n_parts; i++)
-		queues |= UINT64_C(1) << (t->queue + i) % e->n_queues;
+		queues |= UINT64_C(1) << part_queue(t, i);
 	return queues;
+}
+
+static uint32_t flush_queue(const struct emit *e)
+{
+	return e->n_queues - 1;
+}
+
+void start_flush(struct emit *e, const struct flush *w)
+{
+	struct tg_dma_desc d = { .kind = TG_DMA_COPY, .src_type = TG_DMA_8, .dst_type = TG_DMA_8 };
+	for (int i = 0; i < 4; i++)
+		d.size[i] = d.hi[i] = 1;
+	d.size[3] = d.hi[3] = (int64_t)w->bytes;
+	d.src_stride[3] = d.dst_stride[3] = 1;
+	vreg desc = m_const(&e->at, desc_dram(e, (uint32_t)e->descs->list.n)), number = sreg(e);
+	*TG_PUSH(e->f->arena, &e->descs->list) = d;
+	vreg sram = m_const(&e->at, (int64_t)w->sram), dram = m_const(&e->at, TG_DRAM_BASE + (int64_t)w->dram);
+	EMIT(&e->at, dma_start, R(number), flush_queue(e), R(desc), R(sram), R(dram));
+	frame_store(e, SLOT_FLUSHED + w->slot, number);
+}
+
+void wait_flush(struct emit *e, uint32_t slot)
+{
+	vreg number = frame_load(e, SLOT_FLUSHED + slot);
+	EMIT(&e->at, dma_wait, flush_queue(e), R(number));
 }
 
 void wait_started(struct emit *e, const struct started *s)
@@ -528,11 +599,16 @@ void emit_begin(struct emit *e, struct mfn *f, struct plan *p, struct descriptor
 	e->transfer = tg_alloc_n(f->arena, p->n_ops + 1, sizeof *e->transfer);
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		e->tiled[p->loop_order[i]] = true;
-	uint32_t queue = 0;
-	for (uint32_t i = 0; i <= p->n_ops; i++) { /* in turn: what is cut into parts has queues of its own while there are some */
+	/* What is fetched ahead has queues of its own: a queue completes its transfers in order. */
+	uint32_t n = e->n_queues, ahead = n > 1 ? n / 4 + (n < 4) : 0, own = n - ahead, next[2] = { 0, 0 };
+	for (uint32_t i = 0; i <= p->n_ops; i++) { /* in turn: what is cut into parts has a queue for each while there are some */
 		if (i < p->n_ops && !plan_fetches(e->p, i))
 			continue;
-		e->transfer[i].queue = queue;
-		queue = (queue + describe(e, i)->n_parts) % e->n_queues;
+		struct transfer *t = &e->transfer[i];
+		bool handed = p->operand[i].apart && ahead; /* handed or not: whoever starts it must find the same queues */
+		t->n_queues = handed ? ahead : own;
+		t->queue = handed ? own : 0;
+		t->first = next[handed];
+		next[handed] = (next[handed] + describe(e, i)->n_parts) % t->n_queues;
 	}
 }
