@@ -16,6 +16,7 @@
 
 enum { HIGHEST_SHARE = 5, SHARES = 8 }; /* a plan may use so much of SRAM, and more only where that is much cheaper */
 #define MUCH_CHEAPER 1.02
+#define COUNTED_ON 0.75 /* of predicted idle time: too early costs room, too late costs time */
 
 static uint64_t whole_lines(uint64_t bytes)
 {
@@ -328,7 +329,7 @@ static void set_starts(const struct driver *dr, uint32_t now, struct wanted *w, 
 	for (uint32_t i = n; i-- > 0;) {
 		double before = 0;
 		for (uint32_t k = now; k < w[i].stage; k++)
-			before += plan_at(dr->ahead, k)->idle;
+			before += plan_at(dr->ahead, k)->idle * COUNTED_ON;
 		w[i].start = (before < next ? before : next) - w[i].cycles;
 		next = w[i].start;
 	}

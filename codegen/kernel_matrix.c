@@ -484,7 +484,8 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	kernel_splice(k->at.seq, f.before.seq);
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
 	kernel_splice(in.seq, body);
-	k->at.seq->last->acc_reuse = (uint32_t)(x->halves ? m_blocks * (k_blocks + 1) : m_blocks);
+	bool one_result = x->mode == KERNEL_WHOLE && n_blocks == 1; /* what is read is not written again */
+	k->at.seq->last->acc_reuse = (uint32_t)(x->halves || one_result ? m_blocks * (k_blocks + 1) : m_blocks);
 }
 
 /* Long epilogues need more registers than the multiplies leave. */

@@ -334,7 +334,8 @@ static double vector_work(const struct plan *p)
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
 	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */
 		each = alu * c->latency.alu * CHAIN_SHARE;
-	double ramps = p->stage->n_reds ? ceil(results / REDUCED_TOGETHER) : 1; /* every few results have a loop over what they reduce */
+	/* Every few results have a loop over what they reduce; where that is one block there is one loop over all results. */
+	double ramps = blocks > results ? ceil(results / REDUCED_TOGETHER) : 1;
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
 
