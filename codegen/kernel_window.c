@@ -126,6 +126,12 @@ static int64_t trips_of(const struct plan *p, int dim, int64_t n)
 	return trips;
 }
 
+/* The maximum of a min(max(x, lo), hi), which is one instruction. */
+static bool clamps(const struct tg_stage *s, uint32_t i)
+{
+	return s->nodes[i].op == TG_X_max && i + 1 < s->n_nodes && s->nodes[s->n_nodes - 1].op == TG_X_min && s->nodes[s->n_nodes - 1].a.id == i + 1;
+}
+
 /* Instructions of one result, about, but for its loads. */
 static double instructions(const struct plan *p, int64_t taps)
 {
@@ -133,7 +139,7 @@ static double instructions(const struct plan *p, int64_t taps)
 	double in_body = 0, behind = 0;
 	uint32_t n = s->reds[0].value.id;
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		bool loads = s->nodes[i].op == TG_X_arg || s->nodes[i].op == TG_X_const || s->nodes[i].op == TG_X_acc;
+		bool loads = s->nodes[i].op == TG_X_arg || s->nodes[i].op == TG_X_const || s->nodes[i].op == TG_X_acc || clamps(s, i);
 		*(i < n ? &in_body : &behind) += loads ? 0 : plan_instructions(s->nodes[i].op);
 	}
 	bool fused = s->nodes[n - 1].op == TG_X_mul && s->nodes[n - 1].dtype == TG_f32 && s->reds[0].combine == TG_SUM;
