@@ -17,6 +17,7 @@ struct driver {
 	struct tg_op **ops;      /* of the module's body, in order */
 	bool *host;              /* by op: evaluated by the host part */
 	const char **reason;     /* by op: why */
+	bool *plain;             /* by op: what takes many registers has failed */
 	uint32_t *storage;       /* by value: the value whose DRAM place it has */
 	bool *shared;            /* by storage: more than one value */
 	bool *pinned, *laid;     /* by storage: layout */
@@ -27,6 +28,9 @@ struct driver {
 	const struct tg_op **given; /* by value: the code that the module has for its stage, or NULL */
 	struct stage_code **selected; /* by op, when code is to be written into the module */
 	vreg *reg;               /* by value: scratch of mach_read */
+	uint32_t *flushed;       /* by op: the storage that it writes last, lives in SRAM and is an output: copied to DRAM behind it; 0: none */
+	uint32_t *last_use;      /* by storage: op */
+	struct ahead *ahead;     /* plans (ahead.h) */
 	struct mcode code;
 	struct descriptors descs;
 	uint64_t dram_top;
@@ -35,12 +39,12 @@ struct driver {
 /* Machine code of one stage before scheduling. */
 struct stage_code {
 	struct mfn *f;
-	uint32_t window, n_descs, n_buffers;
+	uint32_t window, n_descs, n_buffers, n_births;
 	uint32_t spare, n_regs; /* n_regs: registers before pipelines add their own */
 	bool pipelines; /* innermost loops are overlapped with themselves */
-	uint64_t sram_top;
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */
+	struct tg_birth *births;        /* SRAM whose contents begin with the stage; without the word */
 };
 /* mach_ir.c: a stage's code as a mach.code behind it, and back (of a verified module). reg: room by value. */
 void mach_write(struct tg_module *m, struct tg_arena *scratch, struct tg_op *stage, const struct stage_code *c);

@@ -89,13 +89,9 @@ static vreg splat_operand(struct kernel *k, const struct operand *o)
 	return kernel_vector(k, (uint32_t)tg_const_i64(o->constant, 0));
 }
 
-vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
+static vreg load(struct kernel *k, uint32_t operand, const struct point *pt)
 {
 	const struct operand *o = &k->p->operand[operand];
-	if (o->constant) {
-		vreg v = splat_operand(k, o);
-		return o->dtype == TG_bool ? kernel_as_mask(k, v) : v;
-	}
 	int64_t imm;
 	vreg base, v = vec(k);
 	kernel_address(k, operand, pt, &imm, &base);
@@ -105,6 +101,36 @@ vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
 	memit(&k->at, load_op(o->sram_dtype),
 	      (const int64_t[]){ R(v), R(base), imm, R(kernel_scalar(k, rows)), 0, R(kernel_extent(k, pt->rows, pt->lanes)), 0, 0, lanes, 0 }, 10);
 	k->at.mem = MEM_NONE;
+	return v;
+}
+
+/* A load that the body has made before, or that is made in front of its loop. */
+static vreg load_once(struct kernel *k, uint32_t operand, const struct point *pt)
+{
+	struct load_memo *m = k->memo;
+	struct loaded one = { operand, 0, pt->rows, pt->lanes, { 0 } };
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		one.offset += pt->delta[d] * k->dim[d].step[operand];
+	for (size_t i = 0; i < m->list.n; i++) {
+		const struct loaded *l = &m->list.at[i];
+		if (l->operand == operand && l->offset == one.offset && l->rows == one.rows && l->lanes == one.lanes)
+			return l->reg;
+	}
+	struct mcursor inside = k->at;
+	bool steady = m->steady >> operand & 1;
+	if (steady)
+		k->at = *m->outside;
+	one.reg = load(k, operand, pt);
+	if (steady)
+		k->at = inside;
+	*TG_PUSH(k->f->arena, &m->list) = one;
+	return one.reg;
+}
+
+vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
+{
+	const struct operand *o = &k->p->operand[operand];
+	vreg v = o->constant ? splat_operand(k, o) : k->memo ? load_once(k, operand, pt) : load(k, operand, pt);
 	return o->dtype == TG_bool ? kernel_as_mask(k, v) : v;
 }
 
@@ -377,8 +403,8 @@ vreg kernel_identity(struct kernel *k, uint8_t combine, enum tg_dtype t)
 	}
 }
 
-void kernel_combine(struct kernel *k, vreg acc, uint8_t combine, enum tg_dtype t, vreg v)
+void kernel_combine(struct kernel *k, vreg to, vreg acc, uint8_t combine, enum tg_dtype t, vreg v)
 {
 	static const enum tg_expr_op ops[TG_N_COMBINES] = { [TG_SUM] = TG_X_add, [TG_PROD] = TG_X_mul, [TG_MAX] = TG_X_max, [TG_MIN] = TG_X_min };
-	memit(&k->at, direct(ops[combine], t), (const int64_t[]){ R(acc), R(acc), R(v) }, 3);
+	memit(&k->at, direct(ops[combine], t), (const int64_t[]){ R(to), R(acc), R(v) }, 3);
 }

@@ -1,6 +1,7 @@
 /* mach_ir.c: machine code as ops of the module, and back: the mach dialect of the IR.
  *
- *   mach.code(%4) {window = 256, pipelines = 1, top = 12288} @[0] {
+ *   mach.code(%4) {window = 256, pipelines = 1} @[0] {
+ *   mach.birth() {sram = 4096, bytes = 1024} @[0]                                 SRAM whose contents begin here
  *   mach.buffer() {name = "in0", sram = 4096, bytes = 512} @[0]
  *   mach.dma() {kind = 0, size = [1, 1, 1, 512], ...} @[0]                        a DMA descriptor: the fields of isa/desc_keys.def
  *   %5: sreg, %6: sreg, %7: vreg = mach.regs() @[0]
@@ -114,6 +115,13 @@ static void put_buffer(struct writer *w, const struct tg_sram_buffer *b)
 	at[TG_AT(mach_buffer, bytes)].i = (int64_t)b->bytes;
 }
 
+static void put_birth(struct writer *w, const struct tg_birth *b)
+{
+	union tg_attr *at = put(w, TG_MACH_birth, NULL, 0, 0)->attrs;
+	at[TG_AT(mach_birth, sram)].i = (int64_t)b->sram;
+	at[TG_AT(mach_birth, bytes)].i = (int64_t)b->bytes;
+}
+
 /* The op that declares the registers; reg[0] stays none. */
 static tg_val *put_regs(struct writer *w, struct tg_arena *scratch, const struct mfn *f, uint32_t n)
 {
@@ -194,8 +202,9 @@ void mach_write(struct tg_module *m, struct tg_arena *scratch, struct tg_op *sta
 	code->attrs[TG_AT(mach_code, window)].i = c->window;
 	code->attrs[TG_AT(mach_code, pipelines)].i = c->pipelines;
 	code->attrs[TG_AT(mach_code, spare)].i = c->spare;
-	code->attrs[TG_AT(mach_code, top)].i = (int64_t)c->sram_top;
 	w.at = tg_region_new(m, code);
+	for (uint32_t i = 0; i < c->n_births; i++)
+		put_birth(&w, &c->births[i]);
 	for (uint32_t i = 0; i < c->n_buffers; i++)
 		put_buffer(&w, &c->buffers[i]);
 	for (uint32_t i = 0; i < c->n_descs; i++)
@@ -229,6 +238,14 @@ static void take_buffer(struct reader *r, const struct tg_op *op)
 	b.bytes = (uint64_t)op->attrs[TG_AT(mach_buffer, bytes)].i;
 	c->buffers = tg_grow(r->a, c->buffers, c->n_buffers * sizeof b, (c->n_buffers + 1) * sizeof b);
 	c->buffers[c->n_buffers++] = b;
+}
+
+static void take_birth(struct reader *r, const struct tg_op *op)
+{
+	struct stage_code *c = r->c;
+	struct tg_birth b = { .sram = (uint64_t)op->attrs[TG_AT(mach_birth, sram)].i, .bytes = (uint64_t)op->attrs[TG_AT(mach_birth, bytes)].i };
+	c->births = tg_grow(r->a, c->births, c->n_births * sizeof b, (c->n_births + 1) * sizeof b);
+	c->births[c->n_births++] = b;
 }
 
 static void take_regs(struct reader *r, const struct tg_module *m, const struct tg_op *op)
@@ -269,6 +286,8 @@ static void take_op(struct reader *r, const struct tg_module *m, const struct tg
 	r->at.prov = op->prov.id;
 	if (op->code == TG_MACH_buffer)
 		take_buffer(r, op);
+	else if (op->code == TG_MACH_birth)
+		take_birth(r, op);
 	else if (op->code == TG_MACH_regs)
 		take_regs(r, m, op);
 	else if (op->code == TG_FIRST_INSN + DESC_ROW)
@@ -311,7 +330,6 @@ void mach_read(struct tg_arena *a, const struct tg_chip *chip, const struct tg_m
 	c->window = (uint32_t)code->attrs[TG_AT(mach_code, window)].i;
 	c->pipelines = code->attrs[TG_AT(mach_code, pipelines)].i != 0;
 	c->spare = (uint32_t)code->attrs[TG_AT(mach_code, spare)].i;
-	c->sram_top = (uint64_t)code->attrs[TG_AT(mach_code, top)].i;
 	struct reader r = { .a = a, .c = c, .reg = reg, .at = { .f = c->f, .seq = &c->f->top } };
 	take_tree(&r, m, code);
 }

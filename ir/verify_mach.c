@@ -53,7 +53,7 @@ static bool check_place(struct mach_verifier *v, const struct tg_op *op)
 	bool in_code = parent && is_mach(v, parent), inner = is_mach(v, op) && op->code != TG_MACH_code;
 	if (in_code != inner)
 		return BAD(v, op, in_code ? "stands in machine code" : "stands outside mach.code");
-	bool head = op->code == TG_MACH_regs || op->code == TG_MACH_buffer;
+	bool head = op->code == TG_MACH_regs || op->code == TG_MACH_buffer || op->code == TG_MACH_birth;
 	return !head || parent->code == TG_MACH_code || BAD(v, op, "stands in a loop, expected it in mach.code itself");
 }
 

@@ -37,6 +37,7 @@ const struct tg_value *gen_value(const struct gen *g, tg_val v);
 void gen_know(struct gen *g, tg_val v, struct known k);
 enum tg_dtype gen_some_type(struct gen *g);
 tg_val gen_make_tensor(struct gen *g, enum tg_dtype t, const struct tg_shape *s);
+tg_val gen_make_data(struct gen *g, enum tg_dtype t, const struct tg_shape *s); /* a constant */
 int64_t gen_some_extent(struct gen *g);
 int64_t gen_points(const struct gen *g);
 bool gen_add_dim(struct gen *g, enum tg_dim_kind kind, int64_t extent);
