@@ -344,6 +344,8 @@ static void fetch_for_others(struct driver *dr, uint32_t now)
 	set_starts(dr, now, w, n);
 	for (uint32_t i = 0; i < n && w[i].start < idle && sp->n_ahead < MAX_AHEAD; i++) {
 		struct operand *o = &w[i].plan->operand[w[i].operand];
+		if (sp->idle <= 0 && w[i].stage > now + 1)
+			break; /* it would hold room and gain nothing: DRAM is busy with this stage */
 		if (!extend(dr, o, now, w[i].stage))
 			break; /* nothing overtakes it */
 		o->pending = false;

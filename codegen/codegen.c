@@ -119,38 +119,47 @@ static const char *given_stage(struct driver *dr, uint32_t i_op, const struct tg
 	return why;
 }
 
+/* Code that fits the registers: less unrolling, then no pipelines, then less looking ahead, until they suffice. NULL or the reason. */
+static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct stage_code *c)
+{
+	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
+	uint32_t copies = unroll, spare = 0; /* registers that pipelines leave to the allocator */
+	bool pipelines = !dr->options->no_pipelines;
+	const char *why = NULL;
+	while (select_stage(dr, sp, copies, c, &why)) {
+		if (schedule(c, window, pipelines, spare))
+			return NULL;
+		if (pipelines && spare < MAX_SPARE) {
+			spare++;
+		} else if (copies > 1) {
+			spare = 0;
+			copies /= 2;
+		} else if (pipelines) {
+			pipelines = false;
+			copies = unroll;
+		} else if (window > 1) {
+			window = window > 4 ? window / 4 : 1;
+		} else {
+			return "its body needs more registers than the chip has";
+		}
+	}
+	return why;
+}
+
 static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 {
 	const struct tg_op *op = dr->ops[i_op];
 	if (dr->given[op->out[0].id])
 		return given_stage(dr, i_op, dr->given[op->out[0].id]);
 	struct stage_plan *sp = ahead_plan(dr, s);
-	const char *why = sp->why;
-	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-	bool pipelines = !dr->options->no_pipelines;
-	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
-	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
-		struct stage_code c;
-		if (!select_stage(dr, sp, unroll, &c, &why))
-			break;
-		if (schedule(&c, window, pipelines, spare))
-			return emit_code(dr, i_op, &c);
-		if (pipelines && spare < MAX_SPARE) {
-			spare++;
-		} else if (unroll > 1) {
-			spare = 0;
-			unroll /= 2;
-		} else if (pipelines) {
-			pipelines = false;
-			unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-		}
-		else if (window > 1)
-			window = window > 4 ? window / 4 : 1;
-		else
-			why = "its body needs more registers than the chip has";
-	}
+	struct stage_code c, joined;
+	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
 	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
-	return why;
+	if (why)
+		return why;
+	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
+	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
+	return emit_code(dr, i_op, better ? &joined : &c);
 }
 
 /* ---- the host part ----------------------------------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 
 enum { MAX_QUEUES = 8, MAX_TRANSFER_PARTS = 8 }; /* of a chip's queues so many are used; a transfer is cut into so many */
 enum { MAX_FLUSHES = 8 }; /* copies of tensors to DRAM that may be under way */
-enum { HANDED_ROWS = 8 }; /* a stage may fetch for so many stages behind it, less one */
+enum { HANDED_ROWS = 15 }; /* a stage may fetch for so many stages behind it, less one */
 enum { FRAME_MEM = 1 };
 _Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
 /* Rows of the frame, each of so many slots of 8 bytes. */
@@ -26,19 +26,20 @@ enum tile_at { AT_FIRST, AT_NOW, AT_NEXT };
 /* One dimension of a transfer. */
 struct side { int64_t size, sram, dram; const struct comp *comp; uint32_t limit_dim; bool guarded; };
 /* An operand's transfer: its sides, outermost first. The first `extra` are loops around the start, the others a descriptor's. It may be cut into
- * parts along one side, each in a queue of its own; the last part may be shorter and then has a descriptor of its own. */
+ * parts along one side, each in a queue of its own; the last part may be shorter and then has a descriptor of its own. Along a side with edges every part
+ * has one, as the edges lie elsewhere in each. */
 struct transfer {
 	bool known, dynamic;        /* described; the descriptor is changed for every tile */
 	struct side side[MAX_COMPS];
 	uint32_t n_sides, extra, n_parts, n_descs, cut;
 	int64_t cut_size;           /* entries of side `cut` in all parts but the last */
 	int64_t chunk_sram, chunk_dram; /* elements from one chunk to the next */
-	struct tg_dma_desc desc[2];
+	struct tg_dma_desc desc[MAX_TRANSFER_PARTS];
 	int64_t lo[4], hi[4], move[4][MAX_DIMS];
 	bool moves[4];
 	bool made, copied;          /* descriptors are in DRAM; copies that may be changed are in SRAM */
-	uint32_t number[2];         /* of the descriptors */
-	uint64_t copy[2];           /* SRAM */
+	uint32_t number[MAX_TRANSFER_PARTS]; /* of the descriptors */
+	uint64_t copy[MAX_TRANSFER_PARTS]; /* SRAM */
 	uint32_t queue, n_queues, first; /* the queues it may use, and which of them the first part does */
 };
 /* The transfers just started: numbers by part. */

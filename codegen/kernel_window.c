@@ -37,11 +37,17 @@ static bool suits(const struct plan *p, int64_t *taps)
 	return true;
 }
 
-/* Moves with something that the flat loop walks? Lanes are outside of it. */
+/* Does the flat loop walk it? Lanes are outside of it. */
+static bool walked(const struct plan *p, uint32_t d)
+{
+	return p->role[d] == ROLE_PARALLEL && (int)d != p->lane && !(p->pixels && (int)d == p->pixel_dim);
+}
+
+/* Moves with something that the flat loop walks? */
 static bool moves(const struct plan *p, uint32_t operand)
 {
 	for (uint32_t d = 0; d < p->n_dims; d++)
-		if (p->role[d] == ROLE_PARALLEL && (int)d != p->lane && p->tile[d] > 1 && p->operand[operand].step[d])
+		if (walked(p, d) && p->tile[d] > 1 && p->operand[operand].step[d])
 			return true;
 	return false;
 }
@@ -115,9 +121,15 @@ static int64_t trips_of(const struct plan *p, int dim, int64_t n)
 {
 	int64_t trips = 1;
 	for (uint32_t d = 0; d < p->n_dims; d++)
-		if (p->role[d] == ROLE_PARALLEL && (int)d != p->lane)
+		if (walked(p, d))
 			trips *= ceil_div(p->tile[d], (int)d == dim ? n : (int)d == p->row ? p->chip->sublanes : 1);
 	return trips;
+}
+
+/* The maximum of a min(max(x, lo), hi), which is one instruction. */
+static bool clamps(const struct tg_stage *s, uint32_t i)
+{
+	return s->nodes[i].op == TG_X_max && i + 1 < s->n_nodes && s->nodes[s->n_nodes - 1].op == TG_X_min && s->nodes[s->n_nodes - 1].a.id == i + 1;
 }
 
 /* Instructions of one result, about, but for its loads. */
@@ -127,7 +139,7 @@ static double instructions(const struct plan *p, int64_t taps)
 	double in_body = 0, behind = 0;
 	uint32_t n = s->reds[0].value.id;
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		bool loads = s->nodes[i].op == TG_X_arg || s->nodes[i].op == TG_X_const || s->nodes[i].op == TG_X_acc;
+		bool loads = s->nodes[i].op == TG_X_arg || s->nodes[i].op == TG_X_const || s->nodes[i].op == TG_X_acc || clamps(s, i);
 		*(i < n ? &in_body : &behind) += loads ? 0 : plan_instructions(s->nodes[i].op);
 	}
 	bool fused = s->nodes[n - 1].op == TG_X_mul && s->nodes[n - 1].dtype == TG_f32 && s->reds[0].combine == TG_SUM;
@@ -143,7 +155,7 @@ bool window_choose(const struct plan *p, int64_t most_neighbours, struct window 
 	double alu = instructions(p, taps);
 	bool have = false;
 	for (int d = NO_DIM; d < (int)p->n_dims; d++) {
-		if (d == p->lane || d == p->row || (d != NO_DIM && p->role[d] != ROLE_PARALLEL))
+		if (d != NO_DIM && (d == p->row || !walked(p, (uint32_t)d)))
 			continue;
 		for (int64_t n = d == NO_DIM ? 1 : 2; n <= (d == NO_DIM ? 1 : most_neighbours < p->tile[d] ? most_neighbours : p->tile[d]); n++) {
 			double loads = 0, most = alu * (double)n / c->n_alu, scalar = (14 + 2.0 * (double)n) / c->n_scalar;
@@ -305,6 +317,10 @@ static void all_rows(struct kernel *k, const struct window *w, uint32_t lanes)
 void kernel_window_path(struct kernel *k, const struct window *w)
 {
 	uint32_t lanes = k->f->chip->lanes;
+	if (k->p->pixels) { /* the last dimension */
+		k->dim[k->lane].n *= k->p->pixels;
+		kernel_remove_dim(k, (uint32_t)k->p->pixel_dim);
+	}
 	int64_t n = k->dim[k->lane].n, full = n / lanes, tail = n % lanes;
 	struct mcursor outer = k->at;
 	if (full > 1)

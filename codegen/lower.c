@@ -379,13 +379,45 @@ static vreg eval_node(struct kernel *k, const struct tg_node *n, const struct po
 	return lower_math(k, n, in);
 }
 
+static uint32_t users(const struct tg_stage *s, tg_expr e)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < s->n_nodes; i++)
+		n += s->nodes[i].a.id == e.id || s->nodes[i].b.id == e.id || s->nodes[i].c.id == e.id;
+	for (uint32_t i = 0; i < s->n_reds; i++)
+		n += s->reds[i].value.id == e.id;
+	return n + (s->outs[0].value.id == e.id);
+}
+
+/* min(max(x, lo), hi), and nobody else reads the maximum: one operation, defined as just that. */
+static const struct tg_node *clamped(const struct tg_stage *s, const struct tg_node *n)
+{
+	const struct tg_node *max = n->op == TG_X_min && n->dtype == TG_f32 ? &s->nodes[n->a.id - 1] : NULL;
+	return max && max->op == TG_X_max && users(s, n->a) == 1 ? max : NULL;
+}
+
+static bool is_inner(const struct tg_stage *s, uint32_t i)
+{
+	if (s->nodes[i].op != TG_X_max)
+		return false;
+	for (uint32_t k = i + 1; k < s->n_nodes; k++)
+		if (clamped(s, &s->nodes[k]) == &s->nodes[i])
+			return true;
+	return false;
+}
+
 void kernel_eval(struct kernel *k, const bool *wanted, const struct point *pt, vreg acc, vreg *of)
 {
 	const struct tg_stage *s = k->p->stage;
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (!wanted[i])
+		if (!wanted[i] || is_inner(s, i))
 			continue;
-		const struct tg_node *n = &s->nodes[i];
+		const struct tg_node *n = &s->nodes[i], *max = clamped(s, n);
+		if (max) {
+			of[i] = vec(k);
+			EMIT(&k->at, vclamp_f32, R(of[i]), R(of[max->a.id - 1]), R(of[max->b.id - 1]), R(of[n->b.id - 1]));
+			continue;
+		}
 		vreg in[3] = { n->a.id ? of[n->a.id - 1] : (vreg){ 0 }, n->b.id ? of[n->b.id - 1] : (vreg){ 0 }, n->c.id ? of[n->c.id - 1] : (vreg){ 0 } };
 		of[i] = eval_node(k, n, pt, acc, in);
 	}

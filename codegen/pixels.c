@@ -162,3 +162,37 @@ bool plan_repeat_columns(struct plan *t)
 	}
 	return true;
 }
+
+/* The vector path's form of it: the lanes hold the channels of n neighbours along d, as they lie in memory; what depends on the channels only is repeated. A
+ * window moves by one neighbour from one to the next, or the lanes would not find their elements side by side (steps_fit). */
+bool plan_side_by_side(struct plan *t, uint32_t d, int64_t n)
+{
+	if (t->n_dims == MAX_DIMS || t->pinned[d] || t->role[d] != ROLE_PARALLEL || t->extent[d] % n || asks_where(t->stage))
+		return false;
+	for (uint32_t i = 0; i <= t->n_ops; i++) {
+		uint32_t uses;
+		struct comp *x = only(&t->operand[i], d, &uses);
+		if (uses > 1 || (x && (x->gather >= 0 || (x->n > 1 && x->n == MAX_DIMS) || t->operand[i].n_comps == MAX_COMPS || (x->n == 1 && x->guarded))))
+			return false;
+	}
+	t->pixels = n;
+	t->pixel_dim = (int)new_dim(t, ROLE_PARALLEL, n);
+	for (uint32_t i = 0; i <= t->n_ops; i++) {
+		uint32_t uses;
+		struct comp *x = only(&t->operand[i], d, &uses);
+		if (!x)
+			continue;
+		if (x->n == 1) {
+			split_operand(&t->operand[i], d, (uint32_t)t->pixel_dim, n);
+			continue;
+		}
+		for (uint32_t k = 0; k < x->n; k++)
+			if (x->term[k].dim == d) {
+				x->term[x->n++] = (struct term){ (uint32_t)t->pixel_dim, x->term[k].coef };
+				x->term[k].coef *= n;
+				break;
+			}
+	}
+	t->extent[d] /= n;
+	return plan_repeat_columns(t);
+}

@@ -306,12 +306,18 @@ double plan_instructions(uint8_t op)
 	}
 }
 
+static int64_t lane_blocks(const struct plan *p)
+{
+	return ceil_div(p->tile[p->lane] * (p->pixels ? p->pixels : 1), p->chip->lanes);
+}
+
 static double vector_work(const struct plan *p)
 {
 	double blocks = 1, results = 1, loads = 0, alu = 0;
 	const struct tg_chip *c = p->chip;
 	for (uint32_t d = 0; d < p->n_dims; d++) {
-		double n = (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+		bool beside = p->pixels && (int)d == p->pixel_dim;
+		double n = (double)((int)d == p->lane ? lane_blocks(p) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : beside ? 1 : p->tile[d]);
 		blocks *= n;
 		results *= is_reduction(p, d) ? 1 : n;
 	}
@@ -322,12 +328,14 @@ static double vector_work(const struct plan *p)
 	}
 	struct window w;
 	if (window_choose(p, MOST_NEIGHBOURS, &w)) {
-		double loops = p->lane == NO_DIM ? 1 : (double)ceil_div(p->tile[p->lane], c->lanes);
+		double loops = p->lane == NO_DIM ? 1 : (double)lane_blocks(p);
 		return results * w.each + loops * WINDOW_RAMP;
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
 	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */
 		each = alu * c->latency.alu * CHAIN_SHARE;
+	if (blocks > results && results < REDUCED_TOGETHER && each < c->latency.alu) /* too few to hide that each sum waits for the one before */
+		each = c->latency.alu;
 	/* Every few results have a loop over what they reduce; where that is one block there is one loop over all results. */
 	double ramps = blocks > results ? ceil(results / REDUCED_TOGETHER) : 1;
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
@@ -410,9 +418,10 @@ static double total_cost(struct plan *p)
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
 	if (p->n_loops && !plan_prefetches(p))
 		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
-	double beside = p->n_loops ? dma - first - early - last : 0;
-	p->dram_idle = busy - beside > 0 ? busy - beside : 0;
-	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + (busy > beside ? busy : beside);
+	double beside = p->n_loops ? dma - first - early - last : 0, tail = busy / n_tiles; /* nothing is left to fetch during the last tile */
+	double work = busy > beside + tail ? busy : beside + tail;
+	p->dram_idle = work > beside ? work - beside : 0;
+	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + work;
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */
@@ -516,8 +525,9 @@ static bool tile_is_legal(struct plan *p, uint64_t base)
 	order_loops(p);
 	if (!lay_out(p, base) || holes_in_result(p))
 		return false;
+	struct window w;
 	if (p->path == PATH_VECTOR)
-		return true;
+		return !p->pixels || window_choose(p, MOST_NEIGHBOURS, &w);
 	p->acc_rows = rows_needed(p);
 	if (p->acc_rows > p->chip->acc_rows)
 		return false;
@@ -707,6 +717,35 @@ static bool lanes_fit(struct plan *p)
 	return place_all(p) && steps_fit(p);
 }
 
+/* Few channels leave lanes unused: those of neighbours lie beside them, where a window's loop takes it. */
+static void neighbours_in_lanes(const struct plan *p, int lane, uint64_t base, struct plan *best, bool *have)
+{
+	struct plan leader = { 0 };
+	bool found = false;
+	if (p->plain || lane == NO_DIM || p->extent[lane] % p->chip->lanes == 0 || p->stage->n_reds != 1)
+		return;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		for (int64_t n = 2; n <= MOST_PIXELS && (int)d != lane; n++) {
+			struct plan t = *p;
+			t.path = PATH_VECTOR;
+			t.lane = lane;
+			if (!plan_side_by_side(&t, d, n))
+				continue;
+			for (int row = NO_DIM; row < (int)p->n_dims; row++) {
+				struct plan one = t;
+				struct window w;
+				one.row = row;
+				if (row == lane || (row != NO_DIM && p->role[row] != ROLE_PARALLEL) || !lanes_fit(&one) || !window_choose(&one, MOST_NEIGHBOURS, &w))
+					continue;
+				one.n_loops = 0;
+				one.cost = total_cost(&one);
+				consider(&one, &leader, &found);
+			}
+		}
+	if (found && search_tile(&leader, base))
+		consider(&leader, best, have);
+}
+
 static void vector_candidates(const struct plan *p, uint64_t base, struct plan *best, bool *have)
 {
 	struct plan *t = &(struct plan){ 0 };
@@ -735,6 +774,8 @@ static void vector_candidates(const struct plan *p, uint64_t base, struct plan *
 	}
 	if (search_tile(&leader, base))
 		consider(&leader, best, have);
+	if (found)
+		neighbours_in_lanes(p, leader.lane, base, best, have);
 }
 
 /* What an operand's elements are when they meet the others: its own type, or what the stage rounds it to. */

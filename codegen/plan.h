@@ -70,7 +70,7 @@ struct plan {
 	bool transposed;           /* weights lie with K in lanes */
 	enum tg_array_type array;
 	bool plain;                /* asked for: nothing that takes many registers */
-	int64_t pixels;            /* matrix path: neighbours whose columns lie side by side in the array (pixels.c); 0: none */
+	int64_t pixels;            /* neighbours whose columns lie side by side in the array, or whose channels do in the lanes (pixels.c); 0: none */
 	int pixel_dim, pixel_tap;  /* which neighbour; the contracted dimension that spans their windows */
 	int64_t pixel_step;        /* entries of it from one neighbour's window to the next one's */
 	int64_t tile[MAX_DIMS];
@@ -80,6 +80,8 @@ struct plan {
 	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
 	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
+	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
+	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
 	double dram_idle;          /* the same of this stage */
@@ -100,6 +102,7 @@ static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->ro
 /* pixels.c. t: lhs and rhs are known, roles are not. Makes n neighbours along d share the array; false when the stage is not of that kind. */
 enum { MOST_PIXEL_WEIGHTS = 1 << 20, MOST_PIXELS = 8 };
 bool plan_pixels(struct plan *t, uint32_t d, int64_t n);
+bool plan_side_by_side(struct plan *t, uint32_t d, int64_t n); /* the same for the lanes of the vector path, which are known */
 bool plan_repeat_columns(struct plan *t); /* the lane is known */
 
 /* pack.c. Entries of a dimension; elements of the moving factor and of the weights from one to the next. */

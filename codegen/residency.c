@@ -4,7 +4,7 @@
  * by lifetime), within a share of SRAM, so that tiles keep room; what finds none stays in DRAM. */
 #include "driver.h"
 
-enum { ALIGN = 64, SHARE = 2 }; /* residents have at most 1 / SHARE of SRAM */
+enum { ALIGN = 64, SHARE = 9, SHARE_OF = 16 }; /* residents have at most SHARE / SHARE_OF of SRAM: most of what is left must hold tiles */
 
 struct resident { uint64_t at, bytes; uint32_t last; };
 
@@ -88,7 +88,7 @@ void driver_reside(struct driver *dr)
 	uint32_t *last = tg_alloc_n(dr->a, n_values, sizeof *last), n = 0;
 	bool *outside = tg_alloc_n(dr->a, n_values, sizeof *outside), *tried = tg_alloc_n(dr->a, n_values, sizeof *tried);
 	struct resident *list = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *list);
-	uint64_t capacity = dr->options->no_residency ? 0 : dr->chip->sram_bytes / SHARE;
+	uint64_t capacity = dr->options->no_residency ? 0 : dr->chip->sram_bytes / SHARE_OF * SHARE;
 	dr->home = tg_alloc_n(dr->a, n_values, sizeof *dr->home);
 	dr->limit = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->limit);
 	mark_outsiders(dr, outside);

@@ -255,7 +255,7 @@ static void choose_parts(struct emit *e, const struct operand *o, struct transfe
 		const struct side *s = &t->side[i];
 		bool row = s->dram == 1 && s->sram == 1;
 		int64_t most = s->size < want ? s->size : want;
-		if (s->guarded || row || most <= t->n_parts)
+		if ((s->guarded && t->dynamic) || row || most <= t->n_parts)
 			continue;
 		t->cut = i;
 		t->cut_size = ceil_div(s->size, most);
@@ -300,6 +300,20 @@ static const struct comp *gathered(struct emit *e, const struct operand *o)
 	return gather;
 }
 
+/* A descriptor for each part along a side with edges: what of the tensor lies in it. */
+static void cut_edges(struct transfer *t, uint32_t at, int64_t last)
+{
+	const struct tg_dma_desc whole = t->desc[0];
+	t->n_descs = t->n_parts;
+	for (uint32_t i = 0; i < t->n_parts; i++) {
+		int64_t from = i * t->cut_size, size = i + 1 == t->n_parts ? last : t->cut_size;
+		t->desc[i] = whole;
+		t->desc[i].size[at] = size;
+		t->desc[i].lo[at] = narrow_clamp(whole.lo[at] - from, size);
+		t->desc[i].hi[at] = narrow_clamp(whole.hi[at] - from, size);
+	}
+}
+
 static struct transfer *describe(struct emit *e, uint32_t operand)
 {
 	struct transfer *t = &e->transfer[operand];
@@ -327,6 +341,10 @@ static struct transfer *describe(struct emit *e, uint32_t operand)
 	if (t->n_parts > 1) {
 		uint32_t at = 4 - n + t->cut;
 		int64_t last = t->side[t->cut].size - (t->n_parts - 1) * t->cut_size;
+		if (t->side[t->cut].guarded) {
+			cut_edges(t, at, last);
+			return t;
+		}
 		t->desc[1] = *d;
 		d->size[at] = d->hi[at] = t->cut_size;
 		t->desc[1].size[at] = t->desc[1].hi[at] = last;
@@ -455,7 +473,7 @@ static void start_at(struct emit *e, uint32_t operand, vreg sram, vreg dram, vre
 	const struct operand *o = &e->p->operand[operand];
 	struct transfer *t = describe(e, operand);
 	bool out = operand == e->p->n_ops;
-	vreg desc[2] = { { 0 }, { 0 } };
+	vreg desc[MAX_TRANSFER_PARTS] = { { 0 } };
 	place_descs(e, operand, desc);
 	struct around a;
 	open_loops(e, t, &a);
@@ -471,7 +489,7 @@ static void start_at(struct emit *e, uint32_t operand, vreg sram, vreg dram, vre
 		s->number[i] = sreg(e);
 		s->queue[i] = part_queue(t, i);
 		e->at.pred = when;
-		EMIT(&e->at, dma_start, R(s->number[i]), s->queue[i], R(desc[i + 1 == t->n_parts ? t->n_descs - 1 : 0]), out ? R(sram_part) : R(dram_part),
+		EMIT(&e->at, dma_start, R(s->number[i]), s->queue[i], R(desc[t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0]), out ? R(sram_part) : R(dram_part),
 		     out ? R(dram_part) : R(sram_part));
 		if (starts > MOST_UNRETIRED)
 			EMIT(&e->at, dma_wait, s->queue[i], R(s->number[i]));
