@@ -15,8 +15,8 @@ static inline bool tg_has(tg_val v) { return v.id != 0; }
 
 /* ---- op tables ----------------------------------------------------------------------------------------------- */
 
-/* T_REGION: has regions; T_SCALAR, T_PREDICATE: its operand is such a register. */
-enum tg_trait { T_ELEMENTWISE = 1, T_COMPARE = 2, T_SHAPE = 4, T_REGION = 8, T_SCALAR = 16, T_PREDICATE = 32 };
+/* T_REGION: has regions; T_SCALAR, T_PREDICATE: its operand is such a register; T_CONSTANT: its result is its first attribute. */
+enum tg_trait { T_ELEMENTWISE = 1, T_COMPARE = 2, T_SHAPE = 4, T_REGION = 8, T_SCALAR = 16, T_PREDICATE = 32, T_CONSTANT = 64 };
 enum tg_dialect { TG_GRAPH, TG_TILE, TG_MACH, TG_N_DIALECTS };
 enum tg_op_code {
 	TG_OP_none,
