@@ -2,11 +2,11 @@
  *
  * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
  * and the run starts over, because layouts depend on who runs what. A round marks every such stage; each marks at least one, so it ends. */
-#include "driver.h"
+#include "ahead.h"
 
 #include <string.h>
 
-enum { SRAM_RESERVED = 4096, DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
+enum { DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -15,30 +15,69 @@ static const struct tg_stage *stage_of(const struct tg_op *op)
 
 /* ---- one stage ------------------------------------------------------------------------------------------------------------- */
 
+static void add_buffer(struct stage_code *c, const char *name, uint64_t sram, uint64_t bytes)
+{
+	if (bytes)
+		c->buffers[c->n_buffers++] = (struct tg_sram_buffer){ name, sram, bytes, 0, 0 };
+}
+
+/* SRAM whose contents begin with the stage; what lies side by side is one. */
+static void add_birth(struct stage_code *c, uint64_t sram, uint64_t bytes)
+{
+	struct tg_birth *last = c->n_births ? &c->births[c->n_births - 1] : NULL;
+	if (last && last->sram + last->bytes == sram)
+		last->bytes += bytes;
+	else if (last && sram + bytes == last->sram)
+		*last = (struct tg_birth){ .sram = sram, .bytes = bytes + last->bytes };
+	else if (bytes)
+		c->births[c->n_births++] = (struct tg_birth){ .sram = sram, .bytes = bytes };
+}
+
+/* Buffers and births of a stage's images; those that were fetched ahead are born in the stage that fetches them. */
+static void list_memory(struct driver *dr, const struct stage_plan *sp, struct stage_code *c)
+{
+	const struct plan *p = &sp->plan;
+	uint32_t most = 2 * (p->n_ops + 2) + sp->n_ahead;
+	c->buffers = tg_alloc_n(dr->a, most, sizeof *c->buffers);
+	c->births = tg_alloc_n(dr->a, most, sizeof *c->births);
+	add_birth(c, LASTING_BYTES, SRAM_RESERVED - LASTING_BYTES);
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		const struct operand *o = &p->operand[i];
+		const char *name = tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i);
+		for (uint32_t k = 0; !o->direct && k < o->places; k++) { /* what is worked on where it lives has no buffer here */
+			uint64_t at = o->sram + k * (uint64_t)o->place_step;
+			add_buffer(c, name, at, o->place_bytes);
+			if (!o->handed || k)
+				add_birth(c, at, o->place_bytes);
+		}
+	}
+	add_birth(c, p->partial_sram, p->partial_bytes);
+	for (uint32_t i = 0; i < sp->n_ahead; i++) {
+		const struct operand *o = &sp->ahead[i].plan->operand[sp->ahead[i].operand];
+		add_buffer(c, tg_asprintf(dr->a, "ahead%u", i), o->sram, o->place_bytes);
+		add_birth(c, o->sram, o->place_bytes);
+	}
+}
+
 /* A plan's machine code; NULL and *why when there is none. */
-static bool select_stage(struct driver *dr, const struct tg_op *op, struct plan *p, uint32_t unroll, struct stage_code *c, const char **why)
+static bool select_stage(struct driver *dr, struct stage_plan *sp, uint32_t unroll, struct stage_code *c, const char **why)
 {
 	struct descriptors descs = { .dram = dr->descs.dram + dr->descs.list.n * TG_DMA_DESC_BYTES };
-	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f), .sram_top = p->sram_top, .n_buffers = p->n_ops + 1 };
+	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f) };
 	mfn_init(c->f, dr->a, dr->chip);
-	*why = emit_stage(c->f, p, &descs, op->prov.id, 0, &(struct emit_options){ .unroll = unroll });
+	*why = emit_stage(c->f, &sp->plan, &descs, sp->plan.op->prov.id, &(struct emit_options){ .unroll = unroll, .n_ahead = sp->n_ahead, .ahead = sp->ahead,
+			  .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
 	if (*why)
 		return false;
 	c->descs = descs.list.at;
 	c->n_descs = (uint32_t)descs.list.n;
-	c->buffers = tg_alloc_n(dr->a, c->n_buffers, sizeof *c->buffers);
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < c->n_buffers; i++) {
-		const struct operand *o = &p->operand[i];
-		if (!o->direct) /* what is worked on where it lives has no buffer here */
-			c->buffers[n++] = (struct tg_sram_buffer){ tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i), o->sram, o->places * o->place_bytes, 0, 0 };
-	}
-	c->n_buffers = n;
+	list_memory(dr, sp, c);
 	return true;
 }
 
 static bool schedule(struct stage_code *c, uint32_t window, bool pipelines, uint32_t spare)
 {
+	c->n_regs = (uint32_t)c->f->classes.n;
 	c->window = window;
 	c->pipelines = pipelines;
 	c->spare = spare;
@@ -46,17 +85,16 @@ static bool schedule(struct stage_code *c, uint32_t window, bool pipelines, uint
 	return mach_allocate(c->f);
 }
 
-static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_code *c)
+static const char *emit_code(struct driver *dr, uint32_t i_op, const struct stage_code *c)
 {
 	uint32_t word = (uint32_t)dr->code.words.n;
 	for (uint32_t i = 0; i < c->n_descs; i++)
 		*TG_PUSH(dr->a, &dr->descs.list) = c->descs[i];
-	*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = 0, .bytes = c->sram_top };
+	for (uint32_t i = 0; i < c->n_births; i++)
+		*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = c->births[i].sram, .bytes = c->births[i].bytes };
 	if (dr->options->write_code) {
-		struct tg_buf text;
-		tg_buf_init(&text, dr->a);
-		mach_print(&text, c);
-		op->attrs[TG_AT(tile_stage, code)].s = tg_strndup(dr->m->arena, text.at, text.n);
+		dr->selected[i_op] = tg_alloc(dr->a, sizeof *c);
+		*dr->selected[i_op] = *c;
 	}
 	if (!mach_emit(dr->d, c->f, &dr->code, false))
 		return "its code does not encode";
@@ -69,52 +107,59 @@ static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_c
 	return NULL;
 }
 
-/* The stage's code was written in the module: by an earlier run, or by hand. */
-static const char *given_stage(struct driver *dr, struct tg_op *op, const char *text)
+/* The stage's code stands in the module: from an earlier run, or by hand. */
+static const char *given_stage(struct driver *dr, uint32_t i_op, const struct tg_op *code)
 {
 	struct stage_code c;
-	const char *why = mach_parse(dr->a, dr->chip, text, op->prov.id, &c);
-	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare))
-		why = "its code needs more registers than the chip has";
+	mach_read(dr->a, dr->chip, dr->m, code, dr->reg, &c);
+	const char *why = schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare) ? emit_code(dr, i_op, &c)
+												       : "it needs more registers than the chip has";
 	if (why)
-		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
-	else if ((why = emit_code(dr, op, &c)))
-		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
+		tg_error(dr->d, tg_op_loc(dr->m, code), "mach.code: %s", why);
 	return why;
 }
 
-static const char *chip_stage(struct driver *dr, struct tg_op *op, uint64_t limit)
+/* Code that fits the registers: less unrolling, then no pipelines, then less looking ahead, until they suffice. NULL or the reason. */
+static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct stage_code *c)
 {
-	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why;
-	if (given && *given)
-		return given_stage(dr, op, given);
-	struct plan *p = tg_alloc(dr->a, sizeof *p);
-	why = plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
-	why = why ? why : plan_choose(p, SRAM_RESERVED, limit);
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
+	uint32_t copies = unroll, spare = 0; /* registers that pipelines leave to the allocator */
 	bool pipelines = !dr->options->no_pipelines;
-	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
-	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
-		struct stage_code c;
-		if (!select_stage(dr, op, p, unroll, &c, &why))
-			break;
-		if (schedule(&c, window, pipelines, spare))
-			return emit_code(dr, op, &c);
+	const char *why = NULL;
+	while (select_stage(dr, sp, copies, c, &why)) {
+		if (schedule(c, window, pipelines, spare))
+			return NULL;
 		if (pipelines && spare < MAX_SPARE) {
 			spare++;
-		} else if (unroll > 1) {
+		} else if (copies > 1) {
 			spare = 0;
-			unroll /= 2;
+			copies /= 2;
 		} else if (pipelines) {
 			pipelines = false;
-			unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-		}
-		else if (window > 1)
+			copies = unroll;
+		} else if (window > 1) {
 			window = window > 4 ? window / 4 : 1;
-		else
-			why = "its body needs more registers than the chip has";
+		} else {
+			return "its body needs more registers than the chip has";
+		}
 	}
 	return why;
+}
+
+static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
+{
+	const struct tg_op *op = dr->ops[i_op];
+	if (dr->given[op->out[0].id])
+		return given_stage(dr, i_op, dr->given[op->out[0].id]);
+	struct stage_plan *sp = ahead_plan(dr, s);
+	struct stage_code c, joined;
+	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
+	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
+	if (why)
+		return why;
+	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
+	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
+	return emit_code(dr, i_op, better ? &joined : &c);
 }
 
 /* ---- the host part ----------------------------------------------------------------------------------------------------------- */
@@ -194,6 +239,7 @@ static void mark_dram(struct driver *dr)
 static bool generate(struct driver *dr)
 {
 	bool open = false, complete = true;
+	uint32_t s = 0;
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		struct tg_op *op = dr->ops[i];
 		if (op->code != TG_TILE_stage)
@@ -208,9 +254,14 @@ static bool generate(struct driver *dr)
 		if (!open)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
-		const char *why = chip_stage(dr, op, dr->limit[i]);
+		bool plain = dr->plain[i];
+		const char *why = chip_stage(dr, i, s++);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
+		if (why && dr->plain[i] != plain) {
+			complete = false;
+			continue;
+		}
 		if (why) {
 			dr->host[i] = true;
 			dr->reason[i] = why;
@@ -255,23 +306,38 @@ static void provenance(struct driver *dr)
 	}
 }
 
+/* The module's ops; the code of its stages apart from them. Code that is to be written anew goes. */
 static void collect_ops(struct driver *dr)
 {
 	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
 		dr->n_ops++;
 	dr->ops = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->ops);
-	uint32_t i = 0;
-	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
-		dr->ops[i++] = op;
+	dr->n_ops = 0;
+	for (struct tg_op *op = dr->m->body.first, *next; op; op = next) {
+		next = op->next;
+		if (op->code != TG_MACH_code)
+			dr->ops[dr->n_ops++] = op;
+		else if (dr->options->write_code)
+			tg_op_remove(op);
+		else
+			dr->given[op->in[0].id] = op;
+	}
+}
+
+static void write_code(struct driver *dr)
+{
+	if (!dr->m->insns)
+		dr->m->insns = tg_mach_table(dr->m->arena);
+	for (uint32_t i = 0; i < dr->n_ops; i++)
+		if (dr->selected[i])
+			mach_write(dr->m, dr->a, dr->ops[i], dr->selected[i]);
 }
 
 static bool one_round(struct driver *dr, bool *complete)
 {
 	tg_exe_init(dr->x, dr->a, dr->chip);
 	dr->code = (struct mcode){ 0 };
-	for (uint32_t i = 0; i < dr->n_ops && dr->options->write_code; i++)
-		if (dr->ops[i]->code == TG_TILE_stage)
-			dr->ops[i]->attrs[TG_AT(tile_stage, code)].s = "";
+	memset(dr->selected, 0, dr->n_ops * sizeof *dr->selected);
 	dr->descs = (struct descriptors){ 0 };
 	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
 	mark_dram(dr);
@@ -280,6 +346,7 @@ static bool one_round(struct driver *dr, bool *complete)
 	if (!driver_place(dr))
 		return false;
 	dr->descs.dram = dr->dram_top;
+	ahead_begin(dr);
 	*complete = generate(dr);
 	return true;
 }
@@ -290,7 +357,7 @@ static void mark_at_once(struct driver *dr)
 	struct plan *p = tg_alloc(dr->a, sizeof *p);
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		struct tg_op *op = dr->ops[i];
-		if (op->code != TG_TILE_stage || dr->host[i] || *op->attrs[TG_AT(tile_stage, code)].s)
+		if (op->code != TG_TILE_stage || dr->host[i] || dr->given[op->out[0].id])
 			continue;
 		const char *why = plan_describe(p, dr->m, op, dr->chip, NULL);
 		if (!why)
@@ -318,8 +385,13 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 {
 	struct driver dr = { .d = d, .a = a, .m = m, .chip = chip, .options = o, .x = out };
 	size_t n = m->values.n;
+	tg_ungroup(m); /* every stage has loops of its own */
+	dr.given = tg_alloc_n(a, n, sizeof *dr.given);
+	dr.reg = tg_alloc_n(a, n, sizeof *dr.reg);
 	collect_ops(&dr);
+	dr.selected = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.selected);
 	dr.host = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.host);
+	dr.plain = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.plain);
 	dr.reason = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.reason);
 	dr.storage = tg_alloc_n(a, n, sizeof *dr.storage);
 	dr.shared = tg_alloc_n(a, n, sizeof *dr.shared);
@@ -335,6 +407,8 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 			return false;
 	if (!driver_segments(&dr))
 		return false;
+	if (o->write_code && !d->n_errors)
+		write_code(&dr);
 	descriptor_segment(&dr);
 	bindings(&dr);
 	provenance(&dr);

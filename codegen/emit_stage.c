@@ -1,395 +1,28 @@
-/* emit_stage.c: the loop over tiles, its transfers, and the kernel inside.
+/* emit_stage.c: the loop over tiles, and the kernel inside.
  *
  * A stage of one tile fetches, computes, stores. A stage of several walks them in one flat loop; the images that move with the tile have two places:
  *
  *   start fetching the first tile
- *   for every tile:  wait for its images;  start fetching what the next one needs anew into the other place
+ *   for every tile:  start fetching what the next tile needs anew into the other place;  wait for this tile's images
  *                    wait until the result before the last one has left;  compute;  start storing the result
  *   wait for the last results
  *
- * The tile's start, the places in use and the numbers of the transfers lie in a frame in SRAM: the kernel has the registers. Reduction tiles are the
- * innermost ones: the first sets the partial sums up, the last finishes and stores.
+ * What the first tile needs may have been fetched while stages before were at work, and a stage does the same for those behind it (ahead.c): DRAM does not
+ * rest between stages. The numbers of such transfers lie in the frame's rows SLOT_HANDED.
+ *
+ * Reduction tiles are the innermost ones: the first sets the partial sums up, the last finishes and stores.
  *
  * The last tile of a parallel dimension starts at extent - tile: it overlaps its neighbour instead of being smaller, so tiles have one shape and the
  * overlap is written twice with the same bytes. The last tile of a reduction reaches beyond the end; there DMA fills, and the vector path masks. */
-#include "kernel.h"
+#include "emit.h"
 
-#include <assert.h>
-#include <stddef.h>
 #include <string.h>
 
-/* A descriptor that is changed at run time: its copy in SRAM, made once. */
-struct patched { bool used; uint64_t sram; };
-/* Where the tile's start is found: at the first tile it is 0, else in one of two rows of the frame. */
-enum tile_at { AT_FIRST, AT_NOW, AT_NEXT };
-struct emit {
-	struct mfn *f;
-	struct plan *p;
-	struct descriptors *descs;
-	struct mcursor at;
-	uint64_t frame;       /* SRAM; see frame_slot */
-	uint64_t desc_sram;   /* SRAM: descriptors that are changed at run time */
-	uint32_t n_dynamic;
-	bool tiled[MAX_DIMS];
-	enum tile_at where;
-	bool made[MAX_OPERANDS + 1]; /* by operand: it has its descriptor */
-	uint32_t desc_number[MAX_OPERANDS + 1];
-	struct patched patched[MAX_OPERANDS + 1];
-	uint32_t unroll, queue;
-	const char *failed;
-};
-/* One dimension of a transfer. */
-struct side { int64_t size, sram, dram; const struct comp *comp; uint32_t limit_dim; bool guarded; };
-
-enum { FRAME_MEM = 1, MOST_UNRETIRED = 32 /* transfers of one operand that are not waited for one by one */ };
-_Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
-/* Rows of the frame, each of so many slots of 8 bytes. */
-enum { SLOT_NOW = 0, SLOT_NEXT = MAX_DIMS, SLOT_PLACE = 2 * MAX_DIMS, SLOT_NEXT_PLACE = SLOT_PLACE + MAX_OPERANDS + 1,
-       SLOT_NUMBER = SLOT_NEXT_PLACE + MAX_OPERANDS + 1, SLOT_STORED = SLOT_NUMBER + MAX_OPERANDS + 1, N_SLOTS = SLOT_STORED + 2 };
-
-static int64_t frame_slot(const struct emit *e, uint32_t slot)
-{
-	return (int64_t)(e->frame + 8 * slot);
-}
+enum { MAX_CHUNKS = 16 }; /* of a transfer for another stage */
 
 static vreg sreg(struct emit *e)
 {
 	return mreg(e->f, CLASS_S);
-}
-
-static vreg frame_load(struct emit *e, uint32_t slot)
-{
-	vreg r = sreg(e);
-	e->at.mem = FRAME_MEM;
-	EMIT(&e->at, sld64, R(r), 0, frame_slot(e, slot));
-	e->at.mem = MEM_NONE;
-	return r;
-}
-
-static void frame_store(struct emit *e, uint32_t slot, vreg v)
-{
-	e->at.mem = FRAME_MEM;
-	EMIT(&e->at, sst64, R(v), 0, frame_slot(e, slot));
-	e->at.mem = MEM_NONE;
-}
-
-/* Start of the tile in dimension d. */
-static vreg coordinate(struct emit *e, uint32_t d)
-{
-	if (!e->tiled[d] || e->where == AT_FIRST)
-		return (vreg){ 0 };
-	return frame_load(e, (e->where == AT_NEXT ? SLOT_NEXT : SLOT_NOW) + d);
-}
-
-/* base + sum over tiled dimensions of coordinate * coef[d] */
-static vreg affine(struct emit *e, int64_t base, const int64_t *coef)
-{
-	vreg r = sreg(e);
-	EMIT(&e->at, smov, R(r), base);
-	for (uint32_t d = 0; d < e->p->n_dims; d++) {
-		if (!coef[d] || !e->tiled[d])
-			continue;
-		vreg at = coordinate(e, d), part = sreg(e), sum = sreg(e);
-		if (!at.id)
-			continue;
-		EMIT(&e->at, smuli, R(part), R(at), coef[d]);
-		EMIT(&e->at, sadd, R(sum), R(r), R(part));
-		r = sum;
-	}
-	return r;
-}
-
-/* Index of the image's first entry at tile start 0, and how it moves with the tile. */
-static int64_t origin(const struct plan *p, const struct comp *c, int64_t *move)
-{
-	int64_t at = c->offset;
-	memset(move, 0, MAX_DIMS * sizeof *move);
-	for (uint32_t i = 0; c->gather < 0 && i < c->n; i++) {
-		move[c->term[i].dim] += c->term[i].coef;
-		if (c->n > 1 && c->term[i].coef < 0)
-			at += c->term[i].coef * (p->tile[c->term[i].dim] - 1);
-	}
-	return at;
-}
-
-/* Address, in DRAM or where the tensor lives, of the image's first entry. */
-static vreg dram_base(struct emit *e, const struct operand *o)
-{
-	int64_t base = o->base, coef[MAX_DIMS] = { 0 }, bytes = elem_bytes(o->dtype);
-	for (uint32_t i = 0; i < o->n_comps; i++) {
-		int64_t move[MAX_DIMS];
-		if (o->comp[i].gather >= 0)
-			continue;
-		base += origin(e->p, &o->comp[i], move) * o->comp[i].stride;
-		for (uint32_t d = 0; d < e->p->n_dims; d++)
-			coef[d] += move[d] * o->comp[i].stride * bytes;
-	}
-	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
-}
-
-/* Bytes from where a tensor that is worked on in place has its first tile to where it has this one. */
-static vreg tile_offset(struct emit *e, const struct operand *o)
-{
-	int64_t coef[MAX_DIMS] = { 0 }, bytes = elem_bytes(o->dtype);
-	bool moves = false;
-	for (uint32_t i = 0; i < o->n_comps; i++)
-		for (uint32_t k = 0; k < o->comp[i].n; k++) {
-			coef[o->comp[i].term[k].dim] += o->comp[i].term[k].coef * o->comp[i].stride * bytes;
-			moves |= e->tiled[o->comp[i].term[k].dim];
-		}
-	return moves ? affine(e, 0, coef) : (vreg){ 0 };
-}
-
-/* ---- the dimensions of a transfer ------------------------------------------------------------------------------------------- */
-
-static bool ragged(const struct plan *p, uint32_t d)
-{
-	return is_reduction(p, d) && p->extent[d] % p->tile[d] != 0;
-}
-
-static uint32_t transfer_sides(struct emit *e, const struct operand *o, struct side *s)
-{
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < o->n_comps; i++) {
-		const struct comp *c = &o->comp[i];
-		if (c->gather >= 0)
-			continue;
-		struct side one = { c->len, c->sram_stride, c->stride, c, UINT32_MAX, c->guarded };
-		if (c->n == 1) {
-			one.dram *= c->term[0].coef;
-			if (ragged(e->p, c->term[0].dim)) {
-				one.limit_dim = c->term[0].dim;
-				one.guarded = true;
-			}
-		}
-		for (uint32_t k = 0; c->n > 1 && k < c->n; k++)
-			one.guarded |= ragged(e->p, c->term[k].dim); /* the last tile's window may reach past the tensor */
-		s[n++] = one;
-	}
-	/* outermost (largest stride in DRAM) first */
-	for (uint32_t i = 1; i < n; i++)
-		for (uint32_t k = i; k > 0; k--) {
-			int64_t a = s[k - 1].dram < 0 ? -s[k - 1].dram : s[k - 1].dram, b = s[k].dram < 0 ? -s[k].dram : s[k].dram;
-			if (a >= b)
-				break;
-			struct side t = s[k];
-			s[k] = s[k - 1];
-			s[k - 1] = t;
-		}
-	return n;
-}
-
-static uint32_t merge_sides(struct side *s, uint32_t n)
-{
-	for (uint32_t i = 0; i + 1 < n;) {
-		struct side *a = &s[i], *b = &s[i + 1];
-		bool one = !a->guarded && !b->guarded && a->dram == b->size * b->dram && a->sram == b->size * b->sram;
-		bool unit = (a->size == 1 && !a->guarded) || (b->size == 1 && !b->guarded);
-		if (!one && !unit) {
-			i++;
-			continue;
-		}
-		if (unit && !(b->size == 1 && !b->guarded))
-			*a = *b;
-		else if (!unit)
-			*a = (struct side){ a->size * b->size, b->sram, b->dram, NULL, UINT32_MAX, false };
-		memmove(b, b + 1, (n - i - 2) * sizeof *b);
-		n--;
-		i = i ? i - 1 : 0;
-	}
-	return n;
-}
-
-/* Valid entries of a guarded side are [lo, hi) minus the tile's movement. */
-static bool clamp_of(const struct emit *e, const struct side *s, int64_t *lo, int64_t *hi, int64_t *move)
-{
-	const struct comp *c = s->comp;
-	int64_t at = origin(e->p, c, move);
-	*lo = 0;
-	*hi = INT64_MAX / 4;
-	if (c->n == 1) {
-		int64_t k = c->term[0].coef, m = k < 0 ? -k : k;
-		memset(move, 0, MAX_DIMS * sizeof *move);
-		move[c->term[0].dim] = 1;
-		if (c->guarded) {
-			/* k > 0: 0 <= at + k (t + i) < size */
-			int64_t first = k > 0 ? -at : at - c->size + 1, end = k > 0 ? c->size - at : at + 1;
-			*lo = first <= 0 ? -(-first / m) : ceil_div(first, m);
-			*hi = end <= 0 ? -(-end / m) : ceil_div(end, m);
-		}
-		if (!c->guarded)
-			*lo = INT64_MIN / 4; /* no lower bound, whatever the movement */
-		if (s->limit_dim != UINT32_MAX && e->p->extent[s->limit_dim] < *hi)
-			*hi = e->p->extent[s->limit_dim];
-	} else {
-		*lo = -at;
-		*hi = c->size - at;
-	}
-	for (uint32_t d = 0; d < e->p->n_dims; d++)
-		if (move[d] && e->tiled[d])
-			return true;
-	return false;
-}
-
-static int64_t narrow_clamp(int64_t v, int64_t size)
-{
-	return v < 0 ? 0 : v > size ? size : v;
-}
-
-/* ---- descriptors ------------------------------------------------------------------------------------------------------------------ */
-
-static void set_types(const struct operand *o, bool out, struct tg_dma_desc *d)
-{
-	static const uint8_t plain[] = { [1] = TG_DMA_8, [2] = TG_DMA_16, [4] = TG_DMA_32, [8] = TG_DMA_64 };
-	bool widened = o->dtype != o->sram_dtype;
-	uint8_t dram = widened ? TG_DMA_i64 : plain[elem_bytes(o->dtype)], sram = widened ? TG_DMA_i32 : plain[elem_bytes(o->sram_dtype)];
-	d->src_type = out ? sram : dram;
-	d->dst_type = out ? dram : sram;
-}
-
-/* A register with the descriptor's address: in DRAM when it never changes, else a copy in SRAM whose clamps are set here for the tile at hand. */
-static vreg place_descriptor(struct emit *e, uint32_t operand, struct tg_dma_desc *d, const struct side *s, uint32_t n)
-{
-	bool dynamic = false;
-	struct patched *own = &e->patched[operand];
-	int64_t lo[4], hi[4], move[4][MAX_DIMS];
-	bool moves[4] = { false };
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t at = 4 - n + i;
-		if (!s[i].guarded)
-			continue;
-		moves[i] = clamp_of(e, &s[i], &lo[i], &hi[i], move[i]);
-		dynamic |= moves[i];
-		d->lo[at] = narrow_clamp(lo[i], d->size[at]);
-		d->hi[at] = narrow_clamp(hi[i], d->size[at]);
-	}
-	if (!e->made[operand]) {
-		e->desc_number[operand] = (uint32_t)e->descs->list.n;
-		*TG_PUSH(e->f->arena, &e->descs->list) = *d;
-		e->made[operand] = true;
-	}
-	int64_t dram = TG_DRAM_BASE + (int64_t)(e->descs->dram + e->desc_number[operand] * (uint64_t)TG_DMA_DESC_BYTES);
-	vreg in_dram = sreg(e);
-	EMIT(&e->at, smov, R(in_dram), dram);
-	if (!dynamic)
-		return in_dram;
-	vreg in_sram = sreg(e);
-	if (!own->used) { /* copy it once */
-		struct tg_dma_desc copy = { .kind = TG_DMA_COPY, .src_type = TG_DMA_64, .dst_type = TG_DMA_64 };
-		for (int i = 0; i < 4; i++)
-			copy.size[i] = copy.hi[i] = 1;
-		copy.size[3] = copy.hi[3] = TG_DMA_DESC_BYTES / 8;
-		copy.src_stride[3] = copy.dst_stride[3] = 8;
-		int64_t copier_at = TG_DRAM_BASE + (int64_t)(e->descs->dram + e->descs->list.n * (uint64_t)TG_DMA_DESC_BYTES);
-		*TG_PUSH(e->f->arena, &e->descs->list) = copy;
-		*own = (struct patched){ true, e->desc_sram + (uint64_t)e->n_dynamic++ * TG_DMA_DESC_BYTES };
-		vreg copier = sreg(e), number = sreg(e);
-		EMIT(&e->at, smov, R(copier), copier_at);
-		EMIT(&e->at, smov, R(in_sram), (int64_t)own->sram);
-		EMIT(&e->at, dma_start, R(number), 0, R(copier), R(in_dram), R(in_sram));
-		EMIT(&e->at, dma_wait, 0, R(number));
-	} else {
-		EMIT(&e->at, smov, R(in_sram), (int64_t)own->sram);
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t at = 4 - n + i;
-		int64_t minus[MAX_DIMS];
-		if (!s[i].guarded || !moves[i])
-			continue;
-		for (uint32_t k = 0; k < MAX_DIMS; k++)
-			minus[k] = -move[i][k];
-		vreg low = affine(e, lo[i] < -(INT64_C(1) << 40) ? -(INT64_C(1) << 40) : lo[i], minus);
-		vreg high = affine(e, hi[i] > INT64_C(1) << 40 ? INT64_C(1) << 40 : hi[i], minus);
-		e->at.mem = MEM_ALL;
-		EMIT(&e->at, sst64, R(low), R(in_sram), (int64_t)(offsetof(struct tg_dma_desc, lo) + 8 * at));
-		EMIT(&e->at, sst64, R(high), R(in_sram), (int64_t)(offsetof(struct tg_dma_desc, hi) + 8 * at));
-		e->at.mem = MEM_NONE;
-	}
-	return in_sram;
-}
-
-static void fill_side(struct tg_dma_desc *d, uint32_t at, const struct side *s, bool out, const struct operand *o)
-{
-	int64_t sram = s->sram * elem_bytes(o->sram_dtype), dram = s->dram * elem_bytes(o->dtype);
-	d->size[at] = d->hi[at] = s->size;
-	d->src_stride[at] = out ? sram : dram;
-	d->dst_stride[at] = out ? dram : sram;
-}
-
-/* ---- transfers ----------------------------------------------------------------------------------------------------------------------- */
-
-static uint32_t queue_of(const struct emit *e, uint32_t operand)
-{
-	return (e->queue + operand) % e->f->chip->dma_queues;
-}
-
-/* Starts an operand's transfer for the tile at hand, where `when` is true; `place`: bytes from the operand's first place. Its number.
- * Outer sides beyond what one descriptor holds become loops around the start. */
-static vreg start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when)
-{
-	const struct operand *o = &e->p->operand[operand];
-	bool out = operand == e->p->n_ops;
-	struct side s[MAX_COMPS];
-	struct tg_dma_desc d = { .kind = TG_DMA_COPY, .outside = out ? TG_DMA_SKIP : TG_DMA_FILL_OUTSIDE, .fill_bits = o->fill_bits };
-	const struct comp *gather = NULL;
-	for (uint32_t i = 0; i < o->n_comps; i++)
-		if (o->comp[i].gather >= 0) {
-			e->failed = gather ? "two gathered indices in one operand" : e->failed;
-			gather = &o->comp[i];
-		}
-	uint32_t n = merge_sides(s, transfer_sides(e, o, s)), most = gather ? 3 : 4, extra = n > most ? n - most : 0;
-	for (uint32_t i = 0; i < 4; i++)
-		d.size[i] = d.hi[i] = 1;
-	set_types(o, out, &d);
-	/* Loops are made of unguarded sides: their clamps would move. */
-	for (uint32_t i = 0; i < extra; i++) {
-		uint32_t k = i;
-		while (k < n && s[k].guarded)
-			k++;
-		if (k == n) {
-			e->failed = "more guarded dimensions than a transfer has";
-			return (vreg){ 0 };
-		}
-		struct side t = s[k];
-		memmove(&s[i + 1], &s[i], (k - i) * sizeof t);
-		s[i] = t;
-	}
-	for (uint32_t i = extra; i < n; i++)
-		fill_side(&d, 4 - n + i, &s[i], out, o);
-	if (gather) {
-		const struct operand *list = &e->p->operand[gather->gather];
-		d.kind = TG_DMA_GATHER;
-		d.size[0] = d.hi[0] = gather->len;
-		d.src_stride[0] = gather->stride * elem_bytes(o->dtype);
-		d.dst_stride[0] = gather->sram_stride * elem_bytes(o->sram_dtype);
-		d.list_addr = (uint32_t)list->sram;
-		d.list_bound = (uint32_t)gather->size;
-	}
-	vreg desc = place_descriptor(e, operand, &d, s + extra, n - extra), dram = dram_base(e, o), sram = sreg(e), number = sreg(e);
-	EMIT(&e->at, saddi, R(sram), R(place), (int64_t)o->sram);
-	uint32_t q = queue_of(e, operand);
-	struct mcursor outer[MAX_COMPS];
-	for (uint32_t i = 0; i < extra; i++) {
-		outer[i] = e->at;
-		e->at = mloop(&outer[i], m_const(&outer[i], s[i].size));
-	}
-	e->at.pred = when;
-	EMIT(&e->at, dma_start, R(number), q, R(desc), out ? R(sram) : R(dram), out ? R(dram) : R(sram));
-	int64_t starts = 1;
-	for (uint32_t i = 0; i < extra; i++)
-		starts *= s[i].size;
-	if (starts > MOST_UNRETIRED)
-		EMIT(&e->at, dma_wait, q, R(number));
-	e->at.pred = (vreg){ 0 };
-	for (uint32_t i = extra; i-- > 0;) {
-		int64_t back = i + 1 < extra ? s[i + 1].size : 0;
-		int64_t ds = (s[i].sram - back * (i + 1 < extra ? s[i + 1].sram : 0)) * elem_bytes(o->sram_dtype);
-		int64_t dd = (s[i].dram - back * (i + 1 < extra ? s[i + 1].dram : 0)) * elem_bytes(o->dtype);
-		EMIT(&e->at, saddi, R(sram), R(sram), ds);
-		EMIT(&e->at, saddi, R(dram), R(dram), dd);
-		e->at = outer[i];
-	}
-	return number;
 }
 
 static bool moved_by(const struct operand *o, uint32_t d)
@@ -401,32 +34,9 @@ static bool moved_by(const struct operand *o, uint32_t d)
 	return false;
 }
 
-static bool is_read(const struct plan *p, uint32_t operand)
+static bool stores(const struct emit *e)
 {
-	if (p->operand[operand].is_list)
-		return true;
-	for (uint32_t i = 0; i < p->stage->n_nodes; i++)
-		if (p->stage->nodes[i].op == TG_X_arg && (uint32_t)p->stage->nodes[i].k == operand)
-			return true;
-	return false;
-}
-
-/* ---- tiles ----------------------------------------------------------------------------------------------------------------------------- */
-
-static void set_fill(struct plan *p)
-{
-	for (uint32_t i = 0; i < p->n_ops; i++) {
-		struct operand *o = &p->operand[i];
-		uint64_t bits = p->stage->ins[i].guarded ? p->stage->ins[i].fill : 0;
-		double v;
-		uint8_t raw[8] = { 0 };
-		memcpy(&v, &bits, sizeof v);
-		if (tg_is_float(tg_compute_type(o->dtype)))
-			tg_put_f64(o->sram_dtype, raw, 0, p->stage->ins[i].guarded ? v : 0);
-		else
-			tg_put_i64(o->sram_dtype, raw, 0, (int64_t)bits);
-		memcpy(&o->fill_bits, raw, sizeof raw);
-	}
+	return !e->p->operand[e->p->n_ops].direct;
 }
 
 static void run_kernel(struct emit *e, enum kernel_mode mode)
@@ -449,38 +59,104 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 	e->failed = e->failed ? e->failed : k.failed;
 }
 
-static bool is_fetched(const struct emit *e, uint32_t i)
+/* ---- what a stage fetches for later ones ------------------------------------------------------------------------------------ */
+
+static uint32_t handed_row(const struct plan *p)
 {
-	return !e->p->operand[i].constant && !e->p->operand[i].direct && is_read(e->p, i);
+	return SLOT_HANDED + p->ordinal % HANDED_ROWS * MAX_QUEUES;
 }
 
-static void wait_for(struct emit *e, uint32_t operand, vreg number)
+/* Queues of the images that a stage before has started to fetch. */
+static uint64_t handed_queues(struct emit *e)
 {
-	EMIT(&e->at, dma_wait, queue_of(e, operand), R(number));
+	uint64_t queues = 0;
+	for (uint32_t i = 0; i < e->p->n_ops; i++)
+		if (e->p->operand[i].handed)
+			queues |= transfer_queues(e, i);
+	return queues;
 }
 
-/* Everything that the tile at hand reads; index lists first: gathers read them. */
-static void fetch_all(struct emit *e)
+/* The most pieces, at most one a tile, that a transfer can be cut into. */
+static int64_t chunks_of(struct emit *e, uint32_t operand, int64_t tiles)
 {
-	for (int lists = 1; lists >= 0; lists--) {
-		vreg number[MAX_OPERANDS];
-		for (uint32_t i = 0; i < e->p->n_ops; i++)
-			if (is_fetched(e, i) && e->p->operand[i].is_list == (lists == 1))
-				number[i] = start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 });
-		for (uint32_t i = 0; i < e->p->n_ops; i++)
-			if (is_fetched(e, i) && e->p->operand[i].is_list == (lists == 1))
-				wait_for(e, i, number[i]);
+	int64_t n = tiles < MAX_CHUNKS ? tiles : MAX_CHUNKS;
+	while (n > 1 && !cut_transfer(e, operand, n))
+		n--;
+	return n;
+}
+
+/* Starts what stages behind this one need first, spread over this one's tiles: a piece in each of the last ones. left: tiles that follow. */
+static void fetch_for_others(struct emit *e, const struct emit_options *o, int64_t tiles, vreg left)
+{
+	for (uint32_t i = 0; i < o->n_ahead; i++) {
+		struct plan *p = o->ahead[i].plan;
+		struct emit other;
+		struct started s;
+		uint32_t operand = o->ahead[i].operand;
+		emit_begin(&other, e->f, p, e->descs, e->at);
+		int64_t chunks = chunks_of(&other, operand, tiles);
+		vreg which = { 0 }, when = { 0 };
+		if (tiles > 1) {
+			vreg minus = sreg(e), w = sreg(e), least = sreg(e);
+			which = w;
+			EMIT(&other.at, smuli, R(minus), R(left), -1);
+			EMIT(&other.at, saddi, R(which), R(minus), chunks - 1); /* negative: not yet */
+			when = mreg(e->f, CLASS_P);
+			EMIT(&other.at, smini, R(least), R(which), 0);
+			EMIT(&other.at, peqi, R(when), R(least), 0);
+		}
+		start_chunk(&other, operand, which, when, &s);
+		other.at.pred = when;
+		for (uint32_t k = 0; k < s.n; k++)
+			frame_store(&other, handed_row(p) + s.queue[k], s.number[k]);
+		other.at.pred = (vreg){ 0 };
+		e->at = other.at;
+		e->failed = e->failed ? e->failed : other.failed;
 	}
 }
 
-static void one_tile(struct emit *e)
+/* ---- one tile ------------------------------------------------------------------------------------------------------------------ */
+
+/* Everything that the tile at hand reads; index lists first: gathers read them. */
+static void fetch_all(struct emit *e, const struct emit_options *o)
 {
-	e->where = AT_FIRST;
-	fetch_all(e);
-	run_kernel(e, KERNEL_WHOLE);
-	if (!e->p->operand[e->p->n_ops].direct)
-		wait_for(e, e->p->n_ops, start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }));
+	for (int lists = 1; lists >= 0; lists--) {
+		struct started s[MAX_OPERANDS];
+		bool is[MAX_OPERANDS];
+		for (uint32_t i = 0; i < e->p->n_ops; i++) {
+			const struct operand *x = &e->p->operand[i];
+			is[i] = plan_fetches(e->p, i) && !x->handed && x->is_list == (lists == 1);
+			if (is[i])
+				start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s[i]);
+		}
+		uint64_t handed = lists ? 0 : handed_queues(e);
+		vreg number[MAX_QUEUES];
+		for (uint32_t q = 0; q < e->n_queues; q++)
+			number[q] = handed >> q & 1 ? frame_load(e, handed_row(e->p) + q) : (vreg){ 0 };
+		if (!lists && o)
+			fetch_for_others(e, o, 1, (vreg){ 0 });
+		for (uint32_t i = 0; i < e->p->n_ops; i++)
+			if (is[i])
+				wait_started(e, &s[i]);
+		for (uint32_t q = 0; q < e->n_queues; q++)
+			if (handed >> q & 1)
+				EMIT(&e->at, dma_wait, q, R(number[q]));
+	}
 }
+
+static void one_tile(struct emit *e, const struct emit_options *o)
+{
+	struct started s;
+	e->where = AT_FIRST;
+	fetch_all(e, o);
+	run_kernel(e, KERNEL_WHOLE);
+	if (!stores(e))
+		return;
+	start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
+	wait_started(e, &s);
+}
+
+/* ---- many tiles ---------------------------------------------------------------------------------------------------------------- */
 
 static int64_t last_start(const struct plan *p, uint32_t d)
 {
@@ -533,11 +209,11 @@ static vreg is_one(struct emit *e, vreg v)
 	return p;
 }
 
-static vreg other_place(struct emit *e, uint32_t slot, uint64_t bytes)
+static vreg other_place(struct emit *e, uint32_t slot, int64_t step)
 {
 	vreg now = frame_load(e, slot), minus = sreg(e), other = sreg(e);
 	EMIT(&e->at, smuli, R(minus), R(now), -1);
-	EMIT(&e->at, saddi, R(other), R(minus), (int64_t)bytes);
+	EMIT(&e->at, saddi, R(other), R(minus), step);
 	return other;
 }
 
@@ -548,14 +224,17 @@ static void prefetch(struct emit *e, const vreg *steps)
 	for (uint32_t i = 0; i < e->p->n_ops; i++) {
 		const struct operand *o = &e->p->operand[i];
 		int l = innermost_loop(e->p, o);
-		if (!is_fetched(e, i) || l == NO_DIM)
+		if (!plan_fetches(e->p, i) || l == NO_DIM)
 			continue;
-		vreg none = sreg(e), need = sreg(e), place = other_place(e, SLOT_PLACE + i, o->place_bytes), old = frame_load(e, SLOT_PLACE + i);
+		struct started s;
+		vreg none = sreg(e), need = sreg(e), place = other_place(e, SLOT_PLACE + i, o->place_step), old = frame_load(e, SLOT_PLACE + i);
 		EMIT(&e->at, sxor, R(none), R(steps[0]), R(m_const(&e->at, 1)));
 		EMIT(&e->at, smul, R(need), R(steps[l + 1]), R(none));
-		vreg when = is_one(e, need), number = start_transfer(e, i, place, when), step = sreg(e), moved = sreg(e), next = sreg(e);
+		vreg step = sreg(e), moved = sreg(e), next = sreg(e);
+		start_transfer(e, i, place, is_one(e, need), &s);
 		e->at.pred = is_one(e, need);
-		frame_store(e, SLOT_NUMBER + i, number);
+		for (uint32_t k = 0; k < s.n; k++)
+			frame_store(e, SLOT_FETCHED + s.queue[k], s.number[k]);
 		e->at.pred = (vreg){ 0 };
 		EMIT(&e->at, ssub, R(step), R(place), R(old));
 		EMIT(&e->at, smul, R(moved), R(step), R(need));
@@ -590,10 +269,15 @@ static struct mcursor open_when(struct emit *e, bool first)
 	return outer;
 }
 
+static uint64_t store_queues(struct emit *e)
+{
+	return transfer_queues(e, e->p->n_ops);
+}
+
 static void wait_for_results(struct emit *e)
 {
-	for (uint32_t half = 0; half < 2; half++)
-		wait_for(e, e->p->n_ops, frame_load(e, SLOT_STORED + half));
+	for (uint32_t half = 0; half < 2 && stores(e); half++)
+		wait_slots(e, store_queues(e), SLOT_STORED + half * MAX_QUEUES);
 }
 
 static bool results_overlap(const struct plan *p)
@@ -604,50 +288,137 @@ static bool results_overlap(const struct plan *p)
 	return false;
 }
 
+/* Bytes from the row of numbers of the first place to that of the place at hand: a result's numbers go where the next one in its place will look. */
+static vreg half_row(struct emit *e)
+{
+	vreg place = frame_load(e, SLOT_PLACE + e->p->n_ops), half = sreg(e), row = sreg(e);
+	EMIT(&e->at, smini, R(half), R(place), 1);
+	EMIT(&e->at, smuli, R(row), R(half), 8 * MAX_QUEUES);
+	return row;
+}
+
 static void store_result(struct emit *e)
 {
 	uint32_t out = e->p->n_ops;
-	if (e->p->operand[out].direct)
+	struct started s;
+	if (!stores(e))
 		return;
 	if (results_overlap(e->p)) /* the same bytes again, but not at the same time */
 		wait_for_results(e);
-	vreg place = frame_load(e, SLOT_PLACE + out), number = start_transfer(e, out, place, (vreg){ 0 }), half = sreg(e), slot = sreg(e);
-	/* its number goes where the next result in the same place will look */
-	EMIT(&e->at, smini, R(half), R(place), 1);
-	EMIT(&e->at, smuli, R(slot), R(half), 8);
+	start_transfer(e, out, frame_load(e, SLOT_PLACE + out), (vreg){ 0 }, &s);
+	vreg row = half_row(e);
 	e->at.mem = FRAME_MEM;
-	EMIT(&e->at, sst64, R(number), R(slot), frame_slot(e, SLOT_STORED));
+	for (uint32_t i = 0; i < s.n; i++)
+		EMIT(&e->at, sst64, R(s.number[i]), R(row), 8 * (SLOT_STORED + s.queue[i]));
 	e->at.mem = MEM_NONE;
 	if (e->p->operand[out].places > 1)
-		frame_store(e, SLOT_PLACE + out, other_place(e, SLOT_PLACE + out, e->p->operand[out].place_bytes));
+		frame_store(e, SLOT_PLACE + out, other_place(e, SLOT_PLACE + out, e->p->operand[out].place_step));
 }
 
 static void wait_for_place(struct emit *e)
 {
-	if (e->p->operand[e->p->n_ops].direct)
+	if (!stores(e))
 		return;
-	vreg place = frame_load(e, SLOT_PLACE + e->p->n_ops), half = sreg(e), slot = sreg(e), number = sreg(e);
-	EMIT(&e->at, smini, R(half), R(place), 1);
-	EMIT(&e->at, smuli, R(slot), R(half), 8);
-	e->at.mem = FRAME_MEM;
-	EMIT(&e->at, sld64, R(number), R(slot), frame_slot(e, SLOT_STORED));
-	e->at.mem = MEM_NONE;
-	wait_for(e, e->p->n_ops, number);
+	uint64_t queues = store_queues(e);
+	vreg row = half_row(e);
+	for (uint32_t q = 0; q < e->n_queues; q++) {
+		if (!(queues >> q & 1))
+			continue;
+		vreg number = sreg(e);
+		e->at.mem = FRAME_MEM;
+		EMIT(&e->at, sld64, R(number), R(row), 8 * (SLOT_STORED + q));
+		e->at.mem = MEM_NONE;
+		EMIT(&e->at, dma_wait, q, R(number));
+	}
+}
+
+/* Queues on which this stage's images arrive. */
+static uint64_t fetch_queues(struct emit *e)
+{
+	uint64_t queues = 0;
+	for (uint32_t i = 0; i < e->p->n_ops; i++)
+		if (plan_fetches(e->p, i))
+			queues |= transfer_queues(e, i);
+	return queues;
 }
 
 static void start_frame(struct emit *e)
 {
 	for (uint32_t l = 0; l < e->p->n_loops; l++)
 		frame_store(e, SLOT_NOW + (uint32_t)e->p->loop_order[l], (vreg){ 0 });
-	for (uint32_t i = 0; i <= e->p->n_ops; i++) {
+	frame_store(e, SLOT_PLACE + e->p->n_ops, (vreg){ 0 });
+	for (uint32_t i = 0; i < e->p->n_ops; i++) {
+		if (e->p->operand[i].places < 2)
+			continue;
 		frame_store(e, SLOT_PLACE + i, (vreg){ 0 });
 		frame_store(e, SLOT_NEXT_PLACE + i, (vreg){ 0 });
 	}
-	frame_store(e, SLOT_STORED, (vreg){ 0 });
-	frame_store(e, SLOT_STORED + 1, (vreg){ 0 });
+	uint64_t handed = handed_queues(e), fetched = fetch_queues(e), stored = stores(e) ? store_queues(e) : 0;
+	for (uint32_t q = 0; q < e->n_queues; q++) {
+		if (fetched >> q & 1)
+			frame_store(e, SLOT_FETCHED + q, handed >> q & 1 ? frame_load(e, handed_row(e->p) + q) : (vreg){ 0 });
+		for (uint32_t half = 0; half < 2 && stored >> q & 1; half++)
+			frame_store(e, SLOT_STORED + half * MAX_QUEUES + q, (vreg){ 0 });
+	}
 }
 
-static void many_tiles(struct emit *e, bool prefetches)
+static void fetch_first_tile(struct emit *e)
+{
+	e->where = AT_FIRST;
+	for (uint32_t i = 0; i < e->p->n_ops; i++) {
+		struct started s;
+		if (!plan_fetches(e->p, i) || e->p->operand[i].handed)
+			continue;
+		start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s);
+		for (uint32_t k = 0; k < s.n; k++)
+			frame_store(e, SLOT_FETCHED + s.queue[k], s.number[k]);
+	}
+	for (uint32_t i = 0; i < e->p->n_ops; i++)
+		if (plan_fetches(e->p, i) && innermost_loop(e->p, &e->p->operand[i]) != NO_DIM)
+			prepare_transfer(e, i);
+}
+
+/* Starts the next tile's transfers and waits for those of the tile at hand. */
+static void fetch_tile(struct emit *e, const vreg *steps, const struct emit_options *o, int64_t tiles)
+{
+	uint64_t queues = fetch_queues(e);
+	vreg number[MAX_QUEUES], left = { 0 };
+	for (uint32_t q = 0; q < e->n_queues; q++)
+		if (queues >> q & 1)
+			number[q] = frame_load(e, SLOT_FETCHED + q);
+	prefetch(e, steps);
+	if (o->n_ahead) {
+		vreg now = frame_load(e, SLOT_LEFT);
+		left = sreg(e);
+		EMIT(&e->at, saddi, R(left), R(now), -1);
+		frame_store(e, SLOT_LEFT, left);
+		fetch_for_others(e, o, tiles, left);
+	}
+	for (uint32_t q = 0; q < e->n_queues; q++)
+		if (queues >> q & 1)
+			EMIT(&e->at, dma_wait, q, R(number[q]));
+}
+
+static void compute_tile(struct emit *e, bool partial)
+{
+	if (!partial) {
+		wait_for_place(e);
+		run_kernel(e, KERNEL_WHOLE);
+		store_result(e);
+		return;
+	}
+	struct mcursor around = open_when(e, true);
+	run_kernel(e, KERNEL_INIT);
+	e->at = around;
+	run_kernel(e, KERNEL_ACCUMULATE);
+	around = open_when(e, false);
+	wait_for_place(e);
+	run_kernel(e, KERNEL_FINISH);
+	store_result(e);
+	e->at = around;
+}
+
+static void many_tiles(struct emit *e, bool prefetches, const struct emit_options *o)
 {
 	const struct plan *p = e->p;
 	int64_t tiles = 1;
@@ -658,39 +429,21 @@ static void many_tiles(struct emit *e, bool prefetches)
 		partial |= is_reduction(p, (uint32_t)p->loop_order[l]);
 	}
 	start_frame(e);
-	e->where = AT_FIRST;
-	for (uint32_t i = 0; prefetches && i < p->n_ops; i++)
-		if (is_fetched(e, i))
-			frame_store(e, SLOT_NUMBER + i, start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }));
+	if (prefetches)
+		fetch_first_tile(e);
+	else
+		fetch_for_others(e, o, 1, (vreg){ 0 });
+	if (prefetches && o->n_ahead)
+		frame_store(e, SLOT_LEFT, m_const(&e->at, tiles));
 	struct mcursor outer = e->at;
 	e->at = mloop(&outer, m_const(&outer, tiles));
 	e->where = AT_NOW;
-	if (prefetches)
-		for (uint32_t i = 0; i < p->n_ops; i++)
-			if (is_fetched(e, i))
-				wait_for(e, i, frame_load(e, SLOT_NUMBER + i));
 	next_tile(e, steps);
 	if (prefetches)
-		prefetch(e, steps);
+		fetch_tile(e, steps, o, tiles);
 	else
-		fetch_all(e);
-	if (partial) {
-		struct mcursor around = open_when(e, true);
-		run_kernel(e, KERNEL_INIT);
-		e->at = around;
-	}
-	if (!partial)
-		wait_for_place(e);
-	run_kernel(e, partial ? KERNEL_ACCUMULATE : KERNEL_WHOLE);
-	if (partial) {
-		struct mcursor around = open_when(e, false);
-		wait_for_place(e);
-		run_kernel(e, KERNEL_FINISH);
-		store_result(e);
-		e->at = around;
-	} else {
-		store_result(e);
-	}
+		fetch_all(e, NULL);
+	compute_tile(e, partial);
 	for (uint32_t l = 0; l < p->n_loops; l++)
 		frame_store(e, SLOT_NOW + (uint32_t)p->loop_order[l], frame_load(e, SLOT_NEXT + (uint32_t)p->loop_order[l]));
 	for (uint32_t i = 0; i < p->n_ops; i++)
@@ -700,25 +453,18 @@ static void many_tiles(struct emit *e, bool prefetches)
 	wait_for_results(e);
 }
 
-/* Index lists steer later transfers: their stages fetch tile by tile. */
-bool plan_prefetches(const struct plan *p)
+const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, const struct emit_options *o)
 {
-	for (uint32_t i = 0; i < p->n_ops; i++)
-		if (p->operand[i].is_list)
-			return false;
-	return p->n_loops > 0;
-}
-
-const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, uint64_t frame_sram, const struct emit_options *o)
-{
-	struct emit e = { .f = f, .p = p, .descs = descs, .frame = frame_sram, .desc_sram = frame_sram + 8 * N_SLOTS, .unroll = o->unroll };
-	e.at = (struct mcursor){ .f = f, .seq = &f->top, .prov = prov };
-	set_fill(p);
-	for (uint32_t i = 0; i < p->n_loops; i++)
-		e.tiled[p->loop_order[i]] = true;
+	struct emit e;
+	emit_begin(&e, f, p, descs, (struct mcursor){ .f = f, .seq = &f->top, .prov = prov });
+	e.unroll = o->unroll;
 	if (p->n_loops)
-		many_tiles(&e, plan_prefetches(p));
+		many_tiles(&e, plan_prefetches(p), o);
 	else
-		one_tile(&e);
+		one_tile(&e, o);
+	if (o->flush)
+		start_flush(&e, o->flush);
+	for (uint32_t i = 0; i < o->n_waits; i++)
+		wait_flush(&e, o->waits[i]);
 	return e.failed;
 }

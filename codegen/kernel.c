@@ -24,6 +24,21 @@ vreg kernel_extent(struct kernel *k, uint32_t rows, uint32_t lanes)
 	return kernel_scalar(k, r | l << 16);
 }
 
+vreg kernel_extent_near(struct kernel *k, uint32_t rows, uint32_t lanes)
+{
+	int64_t r = rows == k->f->chip->sublanes ? 0 : rows, l = lanes == k->f->chip->lanes ? 0 : lanes, v = r | l << 16;
+	bool known = v == 0;
+	for (size_t i = 0; i < k->scalars.n; i++)
+		known |= k->scalars.at[i].value == v;
+	if (known)
+		return kernel_scalar(k, v);
+	vreg e = mreg(k->f, CLASS_S), was = k->at.pred;
+	k->at.pred = (vreg){ 0 };
+	EMIT(&k->at, smov, R(e), v);
+	k->at.pred = was;
+	return e;
+}
+
 vreg kernel_vector(struct kernel *k, uint32_t bits)
 {
 	for (size_t i = 0; i < k->vectors.n; i++)
@@ -140,7 +155,7 @@ void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcurso
 		}
 }
 
-static void splice(struct mseq *to, struct mseq *from)
+void kernel_splice(struct mseq *to, struct mseq *from)
 {
 	if (!from->first)
 		return;
@@ -153,8 +168,8 @@ static void splice(struct mseq *to, struct mseq *from)
 
 void kernel_end(struct kernel *k, struct mcursor *at)
 {
-	splice(at->seq, k->pre.seq);
-	splice(at->seq, k->at.seq);
+	kernel_splice(at->seq, k->pre.seq);
+	kernel_splice(at->seq, k->at.seq);
 }
 
 void kernel_advance(struct kernel *k, const struct kdim *d, int64_t by)
@@ -177,7 +192,7 @@ static bool continues(const struct kernel *k, const struct kdim *inner, const st
 	return true;
 }
 
-static void remove_dim(struct kernel *k, uint32_t d)
+void kernel_remove_dim(struct kernel *k, uint32_t d)
 {
 	for (uint32_t i = d; i + 1 < k->n_dims; i++) {
 		k->dim[i] = k->dim[i + 1];
@@ -199,7 +214,7 @@ int kernel_fold(struct kernel *k, int into, uint64_t operands)
 			continue;
 		k->dim[into].n *= k->dim[d].n;
 		k->dim[into].plan_dim = NO_DIM;
-		remove_dim(k, d);
+		kernel_remove_dim(k, d);
 		into -= into > (int)d;
 		d = UINT32_MAX; /* from the start */
 	}

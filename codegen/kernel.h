@@ -21,6 +21,9 @@ struct point {
 	uint32_t rows, lanes;
 };
 struct constant { int64_t value; vreg reg; };
+/* Loads of a body, each made once; those of operands that its loop does not move are made in front of it. */
+struct loaded { uint32_t operand; int64_t offset; uint32_t rows, lanes; vreg reg; };
+struct load_memo { uint64_t steady; struct mcursor *outside; TG_VEC(struct loaded) list; };
 struct kernel {
 	struct mfn *f;
 	struct plan *p;
@@ -35,6 +38,7 @@ struct kernel {
 	bool indexed[MAX_DIMS];
 	TG_VEC(struct constant) scalars, vectors;
 	uint32_t unroll;
+	struct load_memo *memo;   /* NULL: every load is its own */
 	vreg store_pred;          /* stores happen where it is true */
 	vreg lane_numbers, row_numbers;
 	uint32_t body_nodes, post_nodes;
@@ -45,14 +49,17 @@ struct kernel {
 /* kernel.c */
 void kernel_begin(struct kernel *k, struct mfn *f, struct plan *p, struct mcursor *at, const vreg *coordinates, const vreg *places,
 		  uint32_t unroll); /* coordinates: of the tile; places: bytes from each operand's first place */
+void kernel_splice(struct mseq *to, struct mseq *from); /* appends */
 void kernel_end(struct kernel *k, struct mcursor *at); /* splices constants and code into `at` */
 vreg kernel_scalar(struct kernel *k, int64_t v);        /* a scalar register that holds v throughout */
 vreg kernel_extent(struct kernel *k, uint32_t rows, uint32_t lanes);
+vreg kernel_extent_near(struct kernel *k, uint32_t rows, uint32_t lanes); /* made where it is used, unless a register holds it anyway */
 vreg kernel_vector(struct kernel *k, uint32_t bits);
 void kernel_advance(struct kernel *k, const struct kdim *d, int64_t by); /* all pointers */
 void kernel_advance_index(struct kernel *k, uint32_t dim, int64_t by);
 /* Folds every dimension that all live operands walk as a continuation of dimension `into`. Returns its new number. */
 int kernel_fold(struct kernel *k, int into, uint64_t operands);
+void kernel_remove_dim(struct kernel *k, uint32_t d);
 void kernel_address(struct kernel *k, uint32_t operand, const struct point *pt, int64_t *imm, vreg *base);
 
 /* A nest of blocked loops around a leaf. Level i walks dim[level[i].dim] in blocks; the last level's blocks come `unroll` at a time. */
@@ -69,13 +76,14 @@ void kernel_eval(struct kernel *k, const bool *wanted, const struct point *pt, v
 vreg kernel_as_mask(struct kernel *k, vreg v);                     /* v != 0 */
 vreg kernel_from_mask(struct kernel *k, vreg m, uint32_t one);    /* m ? one : 0 */
 vreg kernel_identity(struct kernel *k, uint8_t combine, enum tg_dtype t);
-void kernel_combine(struct kernel *k, vreg acc, uint8_t combine, enum tg_dtype t, vreg v); /* acc = acc combine v */
+void kernel_combine(struct kernel *k, vreg to, vreg acc, uint8_t combine, enum tg_dtype t, vreg v); /* to = acc combine v */
 /* lower_math.c: functions built from several operations; zero register and k->failed when unknown */
 vreg lower_math(struct kernel *k, const struct tg_node *n, const vreg *in);
 
-/* kernel_vector.c, kernel_matrix.c */
+/* kernel_vector.c, kernel_window.c, kernel_matrix.c */
 enum kernel_mode { KERNEL_WHOLE, KERNEL_INIT, KERNEL_ACCUMULATE, KERNEL_FINISH };
 void kernel_vector_path(struct kernel *k, enum kernel_mode mode);
+void kernel_window_path(struct kernel *k, const struct window *w);
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode);
 
 #endif

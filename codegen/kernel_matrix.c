@@ -9,62 +9,11 @@
  * The three parts keep walkers of their own; overlapped, the pushes of the next block and the finishing of the last results run under the multiplies. Results
  * alternate between two halves of the accumulators where there is room. When reduction tiles share accumulators, INIT sets them to +0 by multiplying
  * with an empty array, ACCUMULATE adds, FINISH reads. */
-#include "walker.h"
+#include "matrix.h"
 
 #include <assert.h>
 
-enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
-enum { MAX_GROUPS = 16, MAX_BODY_OPS = 700, MAX_PARTS = 6, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2 };
-
-/* How the rows are cut: an iteration takes `points`; `split` is the dimension whose blocks follow each other, the last one overlapping. */
-struct cut {
-	uint32_t n_points;
-	struct point pts[MAX_GROUPS];
-	int split;             /* kernel dimension, NO_DIM: all rows in one iteration */
-	int64_t block, steps;  /* entries of `split` an iteration covers; iterations along it */
-	int64_t overlap;       /* entries that the last one shares with its neighbour */
-	int lines;             /* the dimension beside the rows that an iteration spans, or NO_DIM */
-	double cost;
-};
-struct matrix {
-	enum kernel_mode mode;
-	int contract;
-	int packed;              /* a second contracted dimension whose entries lie side by side in the lanes, or NO_DIM */
-	vreg part[MAX_PARTS];    /* masks: lanes of entry i + 1 */
-	struct cut cut;
-	int64_t acc_tile;        /* accumulator rows of the tile */
-	bool halves;             /* column blocks alternate between two halves of the accumulators */
-	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
-	uint32_t cols;           /* columns of the blocks at work */
-	vreg zero;
-};
-/* A level of the flat loop. */
-struct level_of { int dim; int64_t block, count; enum role role; };
-
-static uint32_t sublanes(const struct kernel *k)
-{
-	return k->f->chip->sublanes;
-}
-
-static enum tg_opcode typed(enum tg_opcode f32, enum tg_array_type t)
-{
-	return (enum tg_opcode)((int)f32 + (int)t); /* isa.def lists pushes and multiplies in the order of enum tg_array_type */
-}
-
-static enum tg_opcode load_of(enum tg_dtype t)
-{
-	return t == TG_f16 ? TG_I_vld_f16 : t == TG_bf16 ? TG_I_vld_bf16 : t == TG_i8 ? TG_I_vld_i8 : t == TG_u8 ? TG_I_vld_u8 : TG_I_vld_f32;
-}
-
-static uint64_t bit(int i)
-{
-	return i < 0 ? 0 : UINT64_C(1) << i;
-}
-
-static int64_t step_bytes(const struct kernel *k, int dim, uint32_t operand)
-{
-	return k->dim[dim].step[operand] * (int64_t)elem_bytes(k->p->operand[operand].sram_dtype);
-}
+enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8 };
 
 /* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
 
@@ -164,7 +113,7 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
-			if (k->dim[d].role == ROLE_K && (int)d != x->contract && (int)d != x->packed)
+			if (k->dim[d].role == ROLE_K && (int)d != x->contract && !is_packed(x, (int)d))
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
 	}
 	l[n++] = (struct level_of){ k->lane, k->f->chip->array_cols, column_blocks, ROLE_N };
@@ -174,15 +123,8 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	return n;
 }
 
-struct flat {
-	struct level_of level[MAX_DIMS];
-	uint32_t n;
-	struct mcursor before;  /* code in front of the loop */
-	vreg column_start;      /* unused levels aside, where the operands' pointers stand */
-};
-
 /* A register that follows the levels whose role is in `roles`, as an operand's address does. */
-static struct follower *follow_address(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint32_t operand, const struct cut *c)
+struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint32_t operand, const struct cut *c)
 {
 	struct follower *r = walker_follow(k, w, &f->before, k->ptr[operand], 0);
 	for (uint32_t i = 0; r && i < f->n; i++) {
@@ -218,7 +160,7 @@ static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, co
 }
 
 /* Levels of a walker: all; `as_one` joins those of a role into a single one, which then only counts. */
-static void make_levels(struct kernel *k, struct walker *w, const struct flat *f, const struct matrix *x, int as_one, int *level)
+void matrix_levels(struct kernel *k, struct walker *w, const struct flat *f, const struct matrix *x, int as_one, int *level)
 {
 	int64_t joined = 1;
 	for (uint32_t i = 0; i < f->n; i++) {
@@ -245,39 +187,10 @@ static vreg equals(struct kernel *k, vreg a, int64_t v)
 	return p;
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------------------------ */
-
-static bool rhs_is_data(const struct kernel *k)
-{
-	return k->p->rhs >= 0 && !k->p->operand[k->p->rhs].constant;
-}
-
-static enum tg_array_type weight_type(const struct kernel *k)
-{
-	enum tg_array_type t = k->p->array;
-	if (t != TG_ARRAY_i8 && t != TG_ARRAY_u8)
-		return t;
-	return k->p->rhs >= 0 && k->p->operand[k->p->rhs].dtype == TG_u8 ? TG_ARRAY_u8 : TG_ARRAY_i8;
-}
-
-static vreg constant_weight(struct kernel *k)
-{
-	if (k->p->rhs >= 0)
-		return kernel_load(k, (uint32_t)k->p->rhs, &(struct point){ 0 });
-	const struct tg_stage *s = k->p->stage;
-	const struct tg_node *v = &s->nodes[s->reds[0].value.id - 1];
-	const struct tg_node *c = &s->nodes[(s->nodes[v->a.id - 1].op == TG_X_const ? v->a.id : v->b.id) - 1];
-	double d;
-	float f;
-	uint32_t bits;
-	__builtin_memcpy(&d, &c->bits, sizeof d);
-	f = (float)d;
-	__builtin_memcpy(&bits, &f, sizeof bits);
-	return kernel_vector(k, c->dtype == TG_f32 ? bits : (uint32_t)c->bits);
-}
+/* ---- blocks of contracted dimensions ------------------------------------------------------------------------------------------------------ */
 
 /* An extent that is `tail` in the last contracted block and `full` in the others. */
-static vreg switched(struct kernel *k, vreg last, int64_t full, int64_t tail)
+vreg matrix_switched(struct kernel *k, vreg last, int64_t full, int64_t tail)
 {
 	vreg e = mreg(k->f, CLASS_S), was = k->at.pred;
 	k->at.pred = (vreg){ 0 };
@@ -288,21 +201,21 @@ static vreg switched(struct kernel *k, vreg last, int64_t full, int64_t tail)
 	return e;
 }
 
-static int64_t extent_bits(const struct kernel *k, uint32_t rows, uint32_t lanes)
+int64_t matrix_extent(const struct kernel *k, uint32_t rows, uint32_t lanes)
 {
 	return (rows == sublanes(k) ? 0 : (int64_t)rows) | (lanes == k->f->chip->lanes ? 0 : (int64_t)lanes << 16);
 }
 
 /* Rows of the contracted dimension in a full block and in the last one. */
-static void block_rows(const struct kernel *k, const struct matrix *x, uint32_t *full, uint32_t *tail)
+void matrix_block_rows(const struct kernel *k, const struct matrix *x, uint32_t *full, uint32_t *tail)
 {
-	int64_t n = k->dim[x->contract].n * (x->packed == NO_DIM ? 1 : k->dim[x->packed].n), rows = k->f->chip->array_rows;
+	int64_t n = k->dim[x->contract].n * x->parts, rows = k->f->chip->array_rows;
 	*full = (uint32_t)(n < rows ? n : rows);
 	*tail = (uint32_t)(n % *full ? n % *full : *full);
 }
 
 /* Level of the innermost contracted blocks. */
-static int contract_level(const struct flat *f, const int *level, const struct matrix *x)
+int matrix_contract_level(const struct flat *f, const int *level, const struct matrix *x)
 {
 	for (uint32_t i = 0; i < f->n; i++)
 		if (f->level[i].dim == x->contract && f->level[i].role == ROLE_K)
@@ -322,84 +235,6 @@ static int only_level(const struct flat *f, const int *level, enum role role)
 		only = level[i];
 	}
 	return only;
-}
-
-struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; };
-
-/* Registers of weights one after another; group g holds array rows (transposed: columns) from g * S on. */
-static int64_t push_groups(struct kernel *k, struct matrix *x, struct push *u)
-{
-	int64_t row = u->o ? step_bytes(k, u->transposed ? k->lane : x->contract, (uint32_t)k->p->rhs) : 0, moved = 0;
-	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));
-	for (uint32_t g = 0; g * sublanes(k) < u->along; g++) {
-		uint32_t at = g * sublanes(k), rows = u->along - at < sublanes(k) ? u->along - at : sublanes(k);
-		vreg extent = kernel_extent(k, rows, u->transposed ? u->full : u->cols), v = u->fixed;
-		k->at.pred = u->start;
-		if (u->full != u->tail && u->transposed) /* lanes run along the contracted dimension */
-			extent = rows == sublanes(k) ? u->part : switched(k, u->short_block, extent_bits(k, rows, u->full), extent_bits(k, rows, u->tail));
-		else if (u->full != u->tail && at < u->tail && at + rows > u->tail)
-			extent = switched(k, u->short_block, extent_bits(k, rows, u->cols), extent_bits(k, u->tail - at, u->cols));
-		else if (u->full != u->tail && at >= u->tail)
-			k->at.pred = u->not_last;
-		bool more = at + sublanes(k) < u->along;
-		if (u->o) {
-			v = mreg(k->f, CLASS_V);
-			k->at.mem = u->o->mem;
-			memit(&k->at, load_of(u->o->sram_dtype),
-			      (const int64_t[]){ R(v), R(u->from), moved, R(kernel_scalar(k, row)), 0, R(extent), 0, 0, 1, 0 }, 10)->fresh = true;
-			k->at.mem = MEM_NONE;
-			if (more && (moved + row * sublanes(k) >= 8192 || moved + row * sublanes(k) < -8192)) {
-				vreg next = mreg(k->f, CLASS_S), was = k->at.pred;
-				k->at.pred = (vreg){ 0 };
-				EMIT(&k->at, saddi, R(next), R(u->from), moved + row * sublanes(k));
-				k->at.pred = was;
-				u->from = next;
-				moved = 0;
-			} else {
-				moved += row * sublanes(k);
-			}
-		}
-		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), 0, u->transposed }, 7);
-	}
-	return moved;
-}
-
-static void push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
-{
-	int level[MAX_DIMS];
-	int64_t m_total = 1;
-	make_levels(k, w, f, x, ROLE_M, level);
-	for (uint32_t i = 0; i < f->n; i++)
-		m_total *= f->level[i].role == ROLE_M ? f->level[i].count : 1;
-	struct push u = { .o = rhs_is_data(k) ? &k->p->operand[k->p->rhs] : NULL, .cols = x->cols };
-	u.transposed = u.o && k->p->transposed;
-	block_rows(k, x, &u.full, &u.tail);
-	u.along = u.transposed ? x->cols : u.full;
-	if (m_total > 1) /* level 0 counts the iterations of a block */
-		u.start = walker_at_first(w, &k->at, 0);
-	if (u.o) {
-		struct follower *r = follow_address(k, w, f, level, (uint32_t)k->p->rhs, NULL);
-		u.from = r ? r->reg : (vreg){ 0 };
-	} else {
-		u.fixed = constant_weight(k);
-	}
-	if (u.full != u.tail) {
-		vreg not_last = mreg(k->f, CLASS_P);
-		u.short_block = walker_at_last(w, &k->at, contract_level(f, level, x));
-		EMIT(&k->at, pxor, R(not_last), R(u.short_block), 0);
-		u.not_last = not_last;
-		if (u.start.id) {
-			u.not_last = mreg(k->f, CLASS_P);
-			EMIT(&k->at, pand, R(u.not_last), R(not_last), R(u.start));
-		}
-		if (u.transposed)
-			u.part = switched(k, u.short_block, extent_bits(k, sublanes(k), u.full), extent_bits(k, sublanes(k), u.tail));
-	}
-	push_groups(k, x, &u);
-	k->at.pred = u.start;
-	EMIT(&k->at, swap, 0);
-	k->at.pred = (vreg){ 0 };
-	walker_advance(w, &k->at);
 }
 
 /* ---- rows through the array ------------------------------------------------------------------------------------------------------------- */
@@ -457,34 +292,36 @@ static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
 		return kernel_extent(k, rows, s->full);
 	vreg *e = &s->extent_of[rows != sublanes(k)]; /* rows of a partial group are the same everywhere */
 	if (!e->id)
-		*e = switched(k, s->short_block, extent_bits(k, rows, s->full), extent_bits(k, rows, s->tail));
+		*e = matrix_switched(k, s->short_block, matrix_extent(k, rows, s->full), matrix_extent(k, rows, s->tail));
 	return *e;
 }
 
-/* A group of rows of which each entry of the packed dimension goes to the lanes behind those of the entry before it. */
-static vreg load_parts(struct kernel *k, struct matrix *x, const struct stream *s, const struct point *pt, vreg stride)
+/* All groups of rows, part by part from the last one down (pack.c): addresses and extents of a part serve every group. */
+static void load_parts(struct kernel *k, struct matrix *x, const struct stream *s, vreg *v, vreg stride)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
-	int64_t lanes = k->dim[x->contract].n, step = step_bytes(k, x->packed, (uint32_t)k->p->lhs), back = lanes * elem_bytes(o->sram_dtype), here = moving_delta(k, pt);
-	vreg v = mreg(k->f, CLASS_V), group = s->from;
-	if (here) {
-		group = mreg(k->f, CLASS_S);
-		EMIT(&k->at, saddi, R(group), R(s->from), here);
-	}
-	for (int64_t i = 0; i < k->dim[x->packed].n; i++) {
-		int64_t imm = i * (step - back);
-		vreg base = group, extent = kernel_extent(k, pt->rows, (uint32_t)(lanes * (i + 1)));
-		if (imm < -8192 || imm >= 8192) {
-			base = mreg(k->f, CLASS_S);
-			EMIT(&k->at, saddi, R(base), R(group), imm);
-			imm = 0;
+	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0;
+	vreg base = s->from;
+	for (uint32_t g = 0; g < x->cut.n_points; g++)
+		v[g] = mreg(k->f, CLASS_V);
+	for (int64_t i = x->parts; i-- > 0;) {
+		int64_t part = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
+		vreg mask = x->masked && i ? x->part[i - 1] : (vreg){ 0 }, extent = { 0 };
+		for (uint32_t g = 0; g < x->cut.n_points; g++) {
+			int64_t at = part + moving_delta(k, &x->cut.pts[g]);
+			if (at - near < -8192 || at - near >= 8192) {
+				base = mreg(k->f, CLASS_S);
+				EMIT(&k->at, saddi, R(base), R(s->from), at);
+				near = at;
+			}
+			if (g == 0 || x->cut.pts[g].rows != x->cut.pts[g - 1].rows)
+				extent = kernel_extent_near(k, x->cut.pts[g].rows, (uint32_t)(lanes * (i + 1)));
+			k->at.mem = o->mem;
+			memit(&k->at, load_of(o->sram_dtype),
+			      (const int64_t[]){ R(v[g]), R(base), at - near, R(stride), 0, R(extent), R(mask), i == x->parts - 1 ? 0 : KEEP, 1, 0 }, 10);
+			k->at.mem = MEM_NONE;
 		}
-		k->at.mem = o->mem;
-		memit(&k->at, load_of(o->sram_dtype),
-		      (const int64_t[]){ R(v), R(base), imm, R(stride), 0, R(extent), i ? R(x->part[i - 1]) : 0, i ? KEEP : 0, 1, 0 }, 10);
-		k->at.mem = MEM_NONE;
 	}
-	return v;
 }
 
 static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
@@ -492,13 +329,16 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	enum tg_opcode mul = typed(TG_I_mul_f32, k->p->array);
 	vreg stride = kernel_scalar(k, k->row == NO_DIM ? 0 : step_bytes(k, k->row, (uint32_t)k->p->lhs));
+	vreg parts[MAX_GROUPS];
+	if (x->mode != KERNEL_INIT && x->n_packed)
+		load_parts(k, x, s, parts, stride);
 	for (uint32_t i = 0; i < x->cut.n_points; i++) {
 		const struct point *pt = &x->cut.pts[i];
 		vreg v = x->zero;
 		if (x->mode != KERNEL_INIT && o->constant) {
 			v = kernel_load(k, (uint32_t)k->p->lhs, pt);
-		} else if (x->mode != KERNEL_INIT && x->packed != NO_DIM) {
-			v = load_parts(k, x, s, pt, stride);
+		} else if (x->mode != KERNEL_INIT && x->n_packed) {
+			v = parts[i];
 		} else if (x->mode != KERNEL_INIT) {
 			int64_t here = moving_delta(k, pt), next = i + 1 < x->cut.n_points ? moving_delta(k, &x->cut.pts[i + 1]) - here : 0;
 			vreg extent = stream_extent(k, s, pt->rows), by = kernel_scalar(k, next);
@@ -515,17 +355,17 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 {
 	int level[MAX_DIMS];
 	struct stream s = { .add = x->mode != KERNEL_INIT };
-	make_levels(k, w, f, x, -1, level);
+	matrix_levels(k, w, f, x, -1, level);
 	s.acc = accumulator(k, x, f, w, level);
 	if (x->mode != KERNEL_INIT) {
 		int64_t blocks = 1;
-		block_rows(k, x, &s.full, &s.tail);
+		matrix_block_rows(k, x, &s.full, &s.tail);
 		if (!k->p->operand[k->p->lhs].constant) {
-			struct follower *r = follow_address(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
+			struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
 			if (!r)
 				return;
 			s.from = r->reg;
-			r->moved = x->packed == NO_DIM && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
+			r->moved = x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
 		if (x->mode == KERNEL_WHOLE) {
 			int only = only_level(f, level, ROLE_K);
@@ -540,7 +380,7 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			}
 		}
 		if (s.full != s.tail)
-			s.short_block = walker_at_last(w, &k->at, contract_level(f, level, x));
+			s.short_block = walker_at_last(w, &k->at, matrix_contract_level(f, level, x));
 	}
 	multiply_groups(k, x, &s);
 	walker_advance(w, &k->at);
@@ -555,7 +395,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	int level[MAX_DIMS];
 	int64_t blocks;
 	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 };
-	make_levels(k, w, f, x, ROLE_K, level);
+	matrix_levels(k, w, f, x, ROLE_K, level);
 	vreg acc = accumulator(k, x, f, w, level);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		stand[i] = k->ptr[i];
@@ -564,7 +404,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 			used |= k->in_post[n] && s->nodes[n].op == TG_X_arg && (uint32_t)s->nodes[n].k == i;
 		if (!used || !k->live[i] || p->operand[i].constant)
 			continue;
-		struct follower *r = follow_address(k, w, f, level, i, &x->cut);
+		struct follower *r = matrix_follow(k, w, f, level, i, &x->cut);
 		k->ptr[i] = r ? r->reg : k->ptr[i];
 	}
 	for (uint32_t d = 0; d < k->n_dims; d++) {
@@ -613,17 +453,6 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 
 /* ---- the flat loop --------------------------------------------------------------------------------------------------------------------------- */
 
-static void append(struct mseq *to, struct mseq *from)
-{
-	if (!from->first)
-		return;
-	if (to->last)
-		to->last->next = from->first;
-	else
-		to->first = from->first;
-	to->last = from->last;
-}
-
 /* One flat loop over all blocks of `cols` columns, `count` of them, from where the pointers stand. */
 static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
@@ -642,7 +471,7 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
 	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ)
-		push_part(k, x, &f, &push);
+		matrix_push_part(k, x, &f, &push);
 	if (x->mode != KERNEL_FINISH && x->phase != PHASE_READ)
 		multiply_part(k, x, &f, &stream);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_FINISH) && x->phase != PHASE_MULTIPLY)
@@ -652,10 +481,11 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	walker_begin(&read, &f.before);
 	struct mseq *body = k->at.seq;
 	k->at = outer;
-	append(k->at.seq, f.before.seq);
+	kernel_splice(k->at.seq, f.before.seq);
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
-	append(in.seq, body);
-	k->at.seq->last->acc_reuse = (uint32_t)(x->halves ? m_blocks * (k_blocks + 1) : m_blocks);
+	kernel_splice(in.seq, body);
+	bool one_result = x->mode == KERNEL_WHOLE && n_blocks == 1; /* what is read is not written again */
+	k->at.seq->last->acc_reuse = (uint32_t)(x->halves || one_result ? m_blocks * (k_blocks + 1) : m_blocks);
 }
 
 /* Long epilogues need more registers than the multiplies leave. */
@@ -671,20 +501,21 @@ static bool long_epilogue(const struct kernel *k)
 }
 
 /* Few results at a time overlap better than many. Their accumulator rows stay the same where the rows of the tile are one row of whole groups. */
-static struct cut finer(const struct kernel *k, const struct matrix *x)
+static struct cut finer(const struct kernel *k, const struct matrix *x, int64_t each)
 {
 	struct cut fine = { .lines = NO_DIM };
 	for (uint32_t d = 0; d < k->n_dims; d++)
 		if (k->dim[d].role == ROLE_M && (int)d != k->row)
 			return x->cut;
 	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
-	if (x->cut.overlap || groups <= FINE_GROUPS || groups % FINE_GROUPS || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, FINE_GROUPS * (int64_t)sublanes(k), FINE_GROUPS) < 0)
+	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each) < 0)
 		return x->cut;
-	add_lines(k, &fine, FINE_GROUPS, 1);
+	add_lines(k, &fine, each, 1);
 	return fine;
 }
 
-/* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those. */
+/* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those; or, when asked to join the two, few
+ * results at a time beside the multiplies. */
 static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
 	int64_t others = 1, hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
@@ -696,13 +527,21 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 		flat_loop(k, x, cols, count);
 		return;
 	}
+	k->p->long_epilogue = true;
+	if (k->p->join_epilogue) {
+		struct cut coarse = x->cut;
+		x->cut = finer(k, x, JOINED_GROUPS);
+		flat_loop(k, x, cols, count);
+		x->cut = coarse;
+		return;
+	}
 	while (done < count) {
 		int64_t n = count - done < hold / others ? count - done : hold / others;
 		x->phase = PHASE_MULTIPLY;
 		flat_loop(k, x, cols, n);
 		x->phase = PHASE_READ;
 		struct cut coarse = x->cut;
-		x->cut = finer(k, x);
+		x->cut = finer(k, x, FINE_GROUPS);
 		flat_loop(k, x, cols, n);
 		x->cut = coarse;
 		done += n;
@@ -715,7 +554,7 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 
 static void fold(struct kernel *k, struct matrix *x)
 {
-	x->contract = kernel_fold(k, k->p->contract, bit(k->p->lhs) | bit(k->p->rhs)); /* contracted dimensions concern the two factors only */
+	x->contract = kernel_fold(k, x->contract, bit(k->p->lhs) | bit(k->p->rhs)); /* contracted dimensions concern the two factors only */
 	k->row = kernel_fold(k, k->row, ~bit(k->p->rhs));
 	x->contract = NO_DIM; /* folding has renumbered it */
 	for (uint32_t d = 0; d < k->n_dims; d++)
@@ -723,26 +562,11 @@ static void fold(struct kernel *k, struct matrix *x)
 			x->contract = (int)d;
 }
 
-/* Few channels: entries of a second contracted dimension (kernel taps) share the lanes, where the weights' rows follow each other and the moving
- * operand has masks enough. */
-static void pack(struct kernel *k, struct matrix *x)
+static void part_masks(struct kernel *k, struct matrix *x)
 {
-	uint32_t rhs = rhs_is_data(k) ? (uint32_t)k->p->rhs : 0;
-	x->packed = NO_DIM;
-	if (k->p->operand[k->p->lhs].constant || k->dim[x->contract].step[k->p->lhs] != 1)
-		return;
-	for (uint32_t d = 0; d < k->n_dims; d++) {
-		const struct kdim *q = &k->dim[d], *c = &k->dim[x->contract];
-		if (q->role != ROLE_K || (int)d == x->contract || q->n < 2 || q->n > MAX_PARTS + 1 || q->n >= k->f->chip->n_mregs || q->n * c->n > k->f->chip->array_rows ||
-		    (rhs_is_data(k) && q->step[rhs] != c->n * c->step[rhs])) /* one weight for all has no rows */
-			continue;
-		x->packed = (int)d;
-	}
-	if (x->packed == NO_DIM)
-		return;
+	int64_t lanes = k->dim[x->contract].n;
 	vreg below = mreg(k->f, CLASS_M); /* one register for all: they are made one after the other */
-	for (int64_t i = 1; i < k->dim[x->packed].n; i++) {
-		int64_t lanes = k->dim[x->contract].n;
+	for (int64_t i = 1; i < x->parts; i++) {
 		x->part[i - 1] = mreg(k->f, CLASS_M);
 		vreg wide = kernel_extent(k, sublanes(k), (uint32_t)(lanes * (i + 1))), narrow = kernel_extent(k, sublanes(k), (uint32_t)(lanes * i));
 		EMIT(&k->pre, mext, R(x->part[i - 1]), R(wide));
@@ -751,12 +575,60 @@ static void pack(struct kernel *k, struct matrix *x)
 	}
 }
 
+static void pack(struct kernel *k, struct matrix *x)
+{
+	const struct plan *p = k->p;
+	uint32_t rhs = rhs_is_data(k) ? (uint32_t)p->rhs : MAX_OPERANDS, n = 0;
+	struct pack_dim d[MAX_DIMS];
+	int dim[MAX_DIMS], chosen[MAX_PACKED];
+	if (p->operand[p->lhs].constant || k->dim[x->contract].step[p->lhs] != 1)
+		return;
+	for (uint32_t i = 0; i < k->n_dims; i++)
+		if (k->dim[i].role == ROLE_K && (int)i != x->contract) {
+			dim[n] = (int)i;
+			d[n++] = (struct pack_dim){ k->dim[i].n, k->dim[i].step[p->lhs], k->dim[i].step[rhs] };
+		}
+	x->n_packed = plan_pack(p, d, n, k->dim[x->contract].n, k->dim[x->contract].step[rhs], chosen);
+	for (uint32_t i = 0; i < x->n_packed; i++) {
+		x->packed[i] = dim[chosen[i]];
+		x->parts *= k->dim[x->packed[i]].n;
+	}
+	x->masked = x->n_packed && p->operand[p->lhs].direct;
+	if (x->masked)
+		part_masks(k, x);
+}
+
+/* The columns of neighbours follow each other in all operands but the weights, whose addresses the pushes work out. */
+static void join_pixels(struct kernel *k, struct matrix *x)
+{
+	const struct plan *p = k->p;
+	if (!p->pixels)
+		return;
+	x->pixel_cols = k->dim[k->lane].n;
+	k->dim[k->lane].n *= p->pixels;
+	k->dim[k->lane].plan_dim = NO_DIM;
+	k->dim[k->lane].step[p->rhs] = 0;
+	x->contract -= x->contract > p->pixel_dim;
+	kernel_remove_dim(k, (uint32_t)p->pixel_dim);
+}
+
+/* Which columns neighbours have in a block differs from block to block: each has a loop of its own. */
+static void pixel_columns(struct kernel *k, struct matrix *x)
+{
+	int64_t n = k->dim[k->lane].n, most = k->f->chip->array_cols;
+	for (x->first_col = 0; x->first_col < n; x->first_col += most) {
+		int64_t cols = n - x->first_col < most ? n - x->first_col : most;
+		column_blocks(k, x, (uint32_t)cols, 1);
+		kernel_advance(k, &k->dim[k->lane], x->first_col + most < n ? cols : -x->first_col);
+	}
+}
+
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
-	struct matrix x = { .mode = mode };
+	struct matrix x = { .mode = mode, .contract = k->p->contract, .parts = 1 };
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
+	join_pixels(k, &x);
 	fold(k, &x);
-	x.packed = NO_DIM;
 	if (!cut_rows(k, &x)) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
@@ -766,6 +638,10 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	if (mode == KERNEL_INIT) {
 		x.zero = kernel_vector(k, 0);
 		EMIT(&k->at, swap, 0);
+	}
+	if (x.pixel_cols) {
+		pixel_columns(k, &x);
+		return;
 	}
 	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols;
 	if (full)

@@ -94,7 +94,7 @@ static void accumulate(struct kernel *k, const struct point *pt, vreg acc)
 	kernel_eval(k, k->in_body, pt, (vreg){ 0 }, of);
 	vreg value = of[r->value.id - 1];
 	value = reduces_bool(k) ? kernel_from_mask(k, value, 1) : value;
-	kernel_combine(k, acc, r->combine, red_type(k), masked(k, pt, value));
+	kernel_combine(k, acc, acc, r->combine, red_type(k), masked(k, pt, value));
 }
 
 /* Reduction points times parallel points in one basic block. */
@@ -198,7 +198,7 @@ static void parallel_leaf(struct kernel *k, struct point *pts, uint32_t n_pts, v
 	}
 	for (uint32_t i = 0; i < n_pts; i++) {
 		if (mode == KERNEL_ACCUMULATE || mode == KERNEL_FINISH)
-			kernel_combine(k, r.acc[i], red->combine, red_type(k), partial(k, &pts[i], false, (vreg){ 0 }));
+			kernel_combine(k, r.acc[i], r.acc[i], red->combine, red_type(k), partial(k, &pts[i], false, (vreg){ 0 }));
 		if (mode == KERNEL_ACCUMULATE)
 			partial(k, &pts[i], true, r.acc[i]);
 		else
@@ -218,6 +218,12 @@ static uint32_t copies(const struct kernel *k)
 void kernel_vector_path(struct kernel *k, enum kernel_mode mode)
 {
 	uint64_t all = ~UINT64_C(0);
+	struct window w;
+	int64_t most = k->unroll / 2 < MOST_NEIGHBOURS ? k->unroll / 2 : MOST_NEIGHBOURS; /* fewer where registers did not suffice */
+	if (mode == KERNEL_WHOLE && window_choose(k->p, most, &w)) {
+		kernel_window_path(k, &w);
+		return;
+	}
 	k->lane = kernel_fold(k, k->lane, all);
 	k->row = kernel_fold(k, k->row, all);
 	struct level levels[MAX_DIMS];

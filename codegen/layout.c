@@ -2,7 +2,8 @@
  *
  * Tensors that share storage (views, stages that write into a tensor) share a layout. Inputs, outputs, views' ends, index lists and whatever the host
  * evaluates are row-major. Everything else takes the order in which its first writer produces it: the columns of a matrix product innermost, else the
- * order of the writer's largest operand. Constants follow their first reader. */
+ * order of the writer's largest operand. Constants follow their first reader. A small tensor that is read again and again beside a large one then
+ * follows its readers instead, where they agree. */
 #include "driver.h"
 
 #include <string.h>
@@ -149,6 +150,114 @@ static void copy_layout(struct driver *dr, uint32_t storage, const uint8_t *layo
 			memcpy(dr->m->values.at[i].layout, layout, TG_MAX_RANK);
 }
 
+static bool is_ours(const struct driver *dr, uint32_t i)
+{
+	return dr->ops[i]->code == TG_TILE_stage && !dr->host[i] && stage_of(dr->ops[i])->n_dims <= MAX_DIMS_IN_STAGE;
+}
+
+static void lay_result(struct driver *dr, const struct tg_op *op, const int64_t *rank)
+{
+	uint32_t id = dr->storage[op->out[0].id];
+	if (dr->pinned[id] || dr->laid[id])
+		return;
+	struct tg_value *v = tg_value_of(dr->m, op->out[0]);
+	order_by(&stage_of(op)->outs[0].map, stage_of(op), rank, v);
+	uint8_t layout[TG_MAX_RANK];
+	memcpy(layout, v->layout, sizeof layout);
+	if (dr->shared[id])
+		copy_layout(dr, id, layout);
+	dr->laid[id] = true;
+}
+
+static void lay_forward(struct driver *dr)
+{
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const struct tg_op *op = dr->ops[i];
+		if (!is_ours(dr, i))
+			continue;
+		int64_t rank[MAX_DIMS_IN_STAGE];
+		dim_ranks(dr, op, rank);
+		lay_result(dr, op, rank);
+		lay_constants(dr, op, rank);
+	}
+}
+
+/* ---- what readers wish ------------------------------------------------------------------------------------------------------------- */
+
+enum { WISH_NONE, WISH_ONE, WISH_SEVERAL };
+struct wish { uint8_t state, layout[TG_MAX_RANK]; };
+enum { WISH_ROUNDS = 4 };
+enum { READ_AGAIN = 4 }; /* a reader counts that needs each element so many times */
+
+static int64_t points_of(const struct tg_stage *s)
+{
+	int64_t n = 1;
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		if (__builtin_mul_overflow(n, s->dims[d].extent, &n))
+			return INT64_MAX;
+	return n;
+}
+
+/* Ranks of the stage's dimensions as its result lies. */
+static void result_ranks(const struct driver *dr, const struct tg_op *op, int64_t *rank)
+{
+	const struct tg_stage *s = stage_of(op);
+	const struct tg_value *v = tg_value_get(dr->m, op->out[0]);
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		rank[d] = d;
+	for (uint32_t at = 0; at < v->shape.rank; at++)
+		for (uint32_t d = 0; d < s->n_dims; d++)
+			if (s->outs[0].map.index[v->layout[at]].coef[d])
+				rank[d] = 100 + (int64_t)at * 10;
+}
+
+/* A small tensor that a stage reads again and again beside a large one should lie as the large one does, not as whoever computes it happens to go; and
+ * what the one who computes it reads should then lie so too. */
+static void collect_wishes(const struct driver *dr, const bool *granted, struct wish *wish)
+{
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		const struct tg_op *op = dr->ops[i];
+		int64_t rank[MAX_DIMS_IN_STAGE], n;
+		uint32_t lhs, rhs;
+		if (!is_ours(dr, i))
+			continue;
+		const struct tg_stage *s = stage_of(op);
+		bool follows = granted[dr->storage[op->out[0].id]];
+		if (follows)
+			result_ranks(dr, op, rank);
+		else
+			dim_ranks(dr, op, rank);
+		for (uint32_t k = 0; k < s->n_ins; k++) {
+			struct tg_value v = *tg_value_get(dr->m, op->in[k]);
+			struct wish *w = &wish[dr->storage[op->in[k].id]];
+			if (product_factors(s, &lhs, &rhs) && (k == lhs || k == rhs)) /* laid for the array */
+				w->state = WISH_SEVERAL;
+			if (!tg_shape_count(&v.shape, &n) || n < 1 || (!follows && points_of(s) / n < READ_AGAIN))
+				continue;
+			order_by(&s->ins[k].map, s, rank, &v);
+			bool same = w->state == WISH_ONE && memcmp(w->layout, v.layout, v.shape.rank) == 0;
+			if (w->state == WISH_NONE)
+				memcpy(w->layout, v.layout, sizeof w->layout);
+			w->state = w->state == WISH_NONE || same ? WISH_ONE : WISH_SEVERAL;
+		}
+	}
+}
+
+/* Grants what is not fixed and is computed by a stage; false: nothing changes. */
+static bool grant_wishes(struct driver *dr, const struct wish *wish, bool *granted)
+{
+	bool any = false;
+	for (uint32_t v = 1; v < dr->m->values.n; v++) {
+		const struct tg_value *val = &dr->m->values.at[v];
+		if (dr->storage[v] != v || dr->pinned[v] || wish[v].state != WISH_ONE || tg_const_of(dr->m, (tg_val){ v }) ||
+		    memcmp(wish[v].layout, val->layout, val->shape.rank) == 0)
+			continue;
+		copy_layout(dr, v, wish[v].layout);
+		dr->pinned[v] = granted[v] = any = true;
+	}
+	return any;
+}
+
 void driver_layout(struct driver *dr)
 {
 	memset(dr->pinned, 0, dr->m->values.n * sizeof *dr->pinned);
@@ -156,22 +265,14 @@ void driver_layout(struct driver *dr)
 	for (uint32_t i = 1; i < dr->m->values.n; i++)
 		identity(&dr->m->values.at[i]);
 	pin_fixed(dr);
-	for (uint32_t i = 0; i < dr->n_ops; i++) {
-		const struct tg_op *op = dr->ops[i];
-		if (op->code != TG_TILE_stage || dr->host[i] || stage_of(op)->n_dims > MAX_DIMS_IN_STAGE)
-			continue;
-		int64_t rank[MAX_DIMS_IN_STAGE];
-		uint32_t id = dr->storage[op->out[0].id];
-		dim_ranks(dr, op, rank);
-		if (!dr->pinned[id] && !dr->laid[id]) {
-			struct tg_value *v = tg_value_of(dr->m, op->out[0]);
-			order_by(&stage_of(op)->outs[0].map, stage_of(op), rank, v);
-			uint8_t layout[TG_MAX_RANK];
-			memcpy(layout, v->layout, sizeof layout);
-			if (dr->shared[id])
-				copy_layout(dr, id, layout);
-			dr->laid[id] = true;
-		}
-		lay_constants(dr, op, rank);
+	lay_forward(dr);
+	bool *granted = tg_alloc_n(dr->a, dr->m->values.n, sizeof *granted);
+	for (int round = 0; round < WISH_ROUNDS; round++) {
+		struct wish *wish = tg_alloc_n(dr->a, dr->m->values.n, sizeof *wish);
+		collect_wishes(dr, granted, wish);
+		if (!grant_wishes(dr, wish, granted))
+			return;
+		memset(dr->laid, 0, dr->m->values.n * sizeof *dr->laid);
+		lay_forward(dr);
 	}
 }

@@ -89,13 +89,9 @@ static vreg splat_operand(struct kernel *k, const struct operand *o)
 	return kernel_vector(k, (uint32_t)tg_const_i64(o->constant, 0));
 }
 
-vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
+static vreg load(struct kernel *k, uint32_t operand, const struct point *pt)
 {
 	const struct operand *o = &k->p->operand[operand];
-	if (o->constant) {
-		vreg v = splat_operand(k, o);
-		return o->dtype == TG_bool ? kernel_as_mask(k, v) : v;
-	}
 	int64_t imm;
 	vreg base, v = vec(k);
 	kernel_address(k, operand, pt, &imm, &base);
@@ -105,6 +101,36 @@ vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
 	memit(&k->at, load_op(o->sram_dtype),
 	      (const int64_t[]){ R(v), R(base), imm, R(kernel_scalar(k, rows)), 0, R(kernel_extent(k, pt->rows, pt->lanes)), 0, 0, lanes, 0 }, 10);
 	k->at.mem = MEM_NONE;
+	return v;
+}
+
+/* A load that the body has made before, or that is made in front of its loop. */
+static vreg load_once(struct kernel *k, uint32_t operand, const struct point *pt)
+{
+	struct load_memo *m = k->memo;
+	struct loaded one = { operand, 0, pt->rows, pt->lanes, { 0 } };
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		one.offset += pt->delta[d] * k->dim[d].step[operand];
+	for (size_t i = 0; i < m->list.n; i++) {
+		const struct loaded *l = &m->list.at[i];
+		if (l->operand == operand && l->offset == one.offset && l->rows == one.rows && l->lanes == one.lanes)
+			return l->reg;
+	}
+	struct mcursor inside = k->at;
+	bool steady = m->steady >> operand & 1;
+	if (steady)
+		k->at = *m->outside;
+	one.reg = load(k, operand, pt);
+	if (steady)
+		k->at = inside;
+	*TG_PUSH(k->f->arena, &m->list) = one;
+	return one.reg;
+}
+
+vreg kernel_load(struct kernel *k, uint32_t operand, const struct point *pt)
+{
+	const struct operand *o = &k->p->operand[operand];
+	vreg v = o->constant ? splat_operand(k, o) : k->memo ? load_once(k, operand, pt) : load(k, operand, pt);
 	return o->dtype == TG_bool ? kernel_as_mask(k, v) : v;
 }
 
@@ -353,13 +379,45 @@ static vreg eval_node(struct kernel *k, const struct tg_node *n, const struct po
 	return lower_math(k, n, in);
 }
 
+static uint32_t users(const struct tg_stage *s, tg_expr e)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < s->n_nodes; i++)
+		n += s->nodes[i].a.id == e.id || s->nodes[i].b.id == e.id || s->nodes[i].c.id == e.id;
+	for (uint32_t i = 0; i < s->n_reds; i++)
+		n += s->reds[i].value.id == e.id;
+	return n + (s->outs[0].value.id == e.id);
+}
+
+/* min(max(x, lo), hi), and nobody else reads the maximum: one operation, defined as just that. */
+static const struct tg_node *clamped(const struct tg_stage *s, const struct tg_node *n)
+{
+	const struct tg_node *max = n->op == TG_X_min && n->dtype == TG_f32 ? &s->nodes[n->a.id - 1] : NULL;
+	return max && max->op == TG_X_max && users(s, n->a) == 1 ? max : NULL;
+}
+
+static bool is_inner(const struct tg_stage *s, uint32_t i)
+{
+	if (s->nodes[i].op != TG_X_max)
+		return false;
+	for (uint32_t k = i + 1; k < s->n_nodes; k++)
+		if (clamped(s, &s->nodes[k]) == &s->nodes[i])
+			return true;
+	return false;
+}
+
 void kernel_eval(struct kernel *k, const bool *wanted, const struct point *pt, vreg acc, vreg *of)
 {
 	const struct tg_stage *s = k->p->stage;
 	for (uint32_t i = 0; i < s->n_nodes; i++) {
-		if (!wanted[i])
+		if (!wanted[i] || is_inner(s, i))
 			continue;
-		const struct tg_node *n = &s->nodes[i];
+		const struct tg_node *n = &s->nodes[i], *max = clamped(s, n);
+		if (max) {
+			of[i] = vec(k);
+			EMIT(&k->at, vclamp_f32, R(of[i]), R(of[max->a.id - 1]), R(of[max->b.id - 1]), R(of[n->b.id - 1]));
+			continue;
+		}
 		vreg in[3] = { n->a.id ? of[n->a.id - 1] : (vreg){ 0 }, n->b.id ? of[n->b.id - 1] : (vreg){ 0 }, n->c.id ? of[n->c.id - 1] : (vreg){ 0 } };
 		of[i] = eval_node(k, n, pt, acc, in);
 	}
@@ -377,8 +435,8 @@ vreg kernel_identity(struct kernel *k, uint8_t combine, enum tg_dtype t)
 	}
 }
 
-void kernel_combine(struct kernel *k, vreg acc, uint8_t combine, enum tg_dtype t, vreg v)
+void kernel_combine(struct kernel *k, vreg to, vreg acc, uint8_t combine, enum tg_dtype t, vreg v)
 {
 	static const enum tg_expr_op ops[TG_N_COMBINES] = { [TG_SUM] = TG_X_add, [TG_PROD] = TG_X_mul, [TG_MAX] = TG_X_max, [TG_MIN] = TG_X_min };
-	memit(&k->at, direct(ops[combine], t), (const int64_t[]){ R(acc), R(acc), R(v) }, 3);
+	memit(&k->at, direct(ops[combine], t), (const int64_t[]){ R(to), R(acc), R(v) }, 3);
 }

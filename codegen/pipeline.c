@@ -9,7 +9,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8 };
+enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8, MAX_STAGGER = 2 };
 
 struct user { uint32_t item; struct user *next; };
 struct pipe {
@@ -19,6 +19,7 @@ struct pipe {
 	struct mnode *loop;
 	int64_t trips;
 	uint32_t least, interval;
+	uint32_t stagger;           /* which of the orders is tried: registers may suffice in another one */
 	int32_t *time, *last;       /* by item: where it stands; where it stood before it was thrown out */
 	struct edge **in;           /* by item: its incoming edges, `to` being where they come from */
 	int64_t *height;
@@ -239,7 +240,8 @@ static void throw_out(struct pipe *p, uint32_t i, int32_t t)
 /* Copies of one chain follow each other in the program: staggered over the interval they need registers one after the other, not all at once. */
 static int64_t urgency(const struct pipe *p, uint32_t i)
 {
-	return p->height[i] - (int64_t)i * p->interval / p->b.n;
+	static const int64_t halves[MAX_STAGGER + 1] = { 2, 1, 4 };
+	return p->height[i] - (int64_t)i * p->interval * halves[p->stagger] / 2 / p->b.n;
 }
 
 static bool place_all(struct pipe *p)
@@ -459,6 +461,31 @@ static bool crosses(const struct pipe *p, int64_t r)
 	return p->gone[r] / (int32_t)p->interval != p->born[r] / (int32_t)p->interval;
 }
 
+/* Names that take turns: a value that needs `least` of them gets a number that divides the copies of the body. */
+static uint32_t names_of(uint32_t copies, uint32_t least)
+{
+	while (copies % least)
+		least++;
+	return least;
+}
+
+/* More copies of the body than the longest life needs may let the others do with fewer names. */
+static uint32_t best_copies(const struct pipe *p)
+{
+	uint32_t best = p->copies, fewest = UINT32_MAX;
+	for (uint32_t copies = p->copies; copies <= MAX_COPIES && copies <= p->copies + 1; copies++) {
+		uint32_t names = 0;
+		for (size_t r = 1; r < p->n_regs; r++)
+			if (p->local[r] && p->gone[r] >= 0 && p->copies_of[r] > 1)
+				names += names_of(copies, p->copies_of[r]);
+		if (names < fewest) {
+			fewest = names;
+			best = copies;
+		}
+	}
+	return best;
+}
+
 /* Names that every local value needs, and whether the chip has the registers. */
 static bool expand_names(struct pipe *p, const uint32_t *outside)
 {
@@ -479,12 +506,13 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 	}
 	if (p->copies > MAX_COPIES)
 		return false;
+	p->copies = best_copies(p);
 	for (size_t r = 1; r < n; r++) {
 		enum vclass c = (enum vclass)p->b.f->classes.at[r];
 		if (p->gone[r] < 0 || !p->local[r])
 			continue;
 		if (p->copies_of[r] > 1)
-			need[c] += p->copies;
+			need[c] += names_of(p->copies, p->copies_of[r]);
 		else if (crosses(p, (int64_t)r))
 			need[c]++;
 		else
@@ -511,7 +539,7 @@ static void name_copies(struct pipe *p)
 		if (p->gone[r] < 0 || !p->local[r] || p->copies_of[r] == 1)
 			continue;
 		p->first_copy[r] = (uint32_t)f->classes.n;
-		for (uint32_t k = 0; k < p->copies; k++)
+		for (uint32_t k = 0; k < names_of(p->copies, p->copies_of[r]); k++)
 			mreg(f, (enum vclass)f->classes.at[r]);
 	}
 }
@@ -522,7 +550,7 @@ static int64_t renamed(struct pipe *p, int64_t r, uint64_t iteration)
 	if (!r || r >= p->n_regs || !p->local[r])
 		return r;
 	if (p->first_copy[r])
-		return p->first_copy[r] + (int64_t)(iteration % p->copies);
+		return p->first_copy[r] + (int64_t)(iteration % names_of(p->copies, p->copies_of[r]));
 	if (crosses(p, r))
 		return r;
 	if (!p->window_name[r])
@@ -666,7 +694,8 @@ static bool code_fits(const struct pipe *p)
 static bool search(struct pipe *p, const uint32_t *outside)
 {
 	uint64_t ii = p->least;
-	for (uint32_t tries = 0; tries < MAX_TRIES; tries++, ii += 1 + ii / 24) {
+	for (uint32_t tries = 0; tries < MAX_TRIES; tries += p->stagger == MAX_STAGGER, ii += p->stagger == MAX_STAGGER ? 1 + ii / 24 : 0) {
+		p->stagger = p->interval == (uint32_t)ii ? p->stagger + 1 : 0;
 		p->interval = (uint32_t)ii;
 		p->used = tg_alloc_n(p->a, p->interval, sizeof *p->used);
 		p->busy = tg_alloc_n(p->a, p->interval, sizeof *p->busy);

@@ -143,6 +143,8 @@ static bool place_direct(struct plan *p, uint32_t i)
 		for (uint32_t t = 0; t < o->comp[k].n; t++)
 			o->step[o->comp[k].term[t].dim] += o->comp[k].term[t].coef * o->comp[k].stride;
 	}
+	if (p->pixels && (int)i != p->lhs && o->step[p->pixel_dim] != p->extent[p->lane] * o->step[p->lane])
+		return false;
 	if (lane != NO_DIM && p->extent[lane] > 1 && o->step[lane] != 1 && (o->step[lane] != 0 || i == p->n_ops || p->path == PATH_MATRIX))
 		return false;
 	o->bytes = 0;
@@ -156,7 +158,7 @@ static bool place_all(struct plan *p)
 		struct operand *o = &p->operand[i];
 		if (place_direct(p, i))
 			continue;
-		int inner[2] = { p->lane, p->row };
+		int inner[2] = { p->lane, p->pixels ? p->pixel_dim : NO_DIM }; /* rows may lie anywhere: in DRAM's order, transfers have long rows */
 		if (p->path == PATH_MATRIX && (int)i == p->lhs) {
 			inner[0] = p->contract;
 			inner[1] = NO_DIM;
@@ -184,6 +186,9 @@ static bool steps_fit(const struct plan *p)
 		if (lane != NO_DIM && o->step[lane] != 0 && o->step[lane] != 1)
 			return false;
 	}
+	for (uint32_t i = 0; i <= p->n_ops && p->pixels; i++)
+		if ((int)i != p->lhs && (int)i != p->rhs && !p->operand[i].constant && p->operand[i].step[p->pixel_dim] != p->extent[p->lane] * p->operand[i].step[p->lane])
+			return false;
 	const struct operand *out = &p->operand[p->n_ops];
 	if (p->path == PATH_MATRIX && p->lane != NO_DIM && p->extent[p->lane] > 1 && out->step[p->lane] != 1)
 		return false;
@@ -202,23 +207,74 @@ static int64_t tiles_of(const struct plan *p, uint32_t d)
 	return ceil_div(p->extent[d], p->tile[d]);
 }
 
-/* Cycles of one transfer of an operand's image. */
-static double dma_cycles(const struct plan *p, const struct operand *o)
+/* Elements that lie side by side at both ends of a transfer. */
+static double elements_in_row(const struct operand *o)
 {
-	const struct tg_chip *c = p->chip;
-	if (o->constant || o->direct)
-		return 0;
-	double elems = 1, run = 1;
+	int64_t run = 1;
+	for (bool grown = true; grown;) {
+		grown = false;
+		for (uint32_t i = 0; i < o->n_comps; i++) {
+			const struct comp *x = &o->comp[i];
+			if (x->gather >= 0 || x->len == 1 || x->sram_stride != run || x->stride * (x->n == 1 ? x->term[0].coef : 1) != run)
+				continue;
+			run *= x->len;
+			grown = true;
+			if (x->guarded)
+				return (double)run;
+		}
+	}
+	return (double)run;
+}
+
+/* Do all rows begin where a burst does? */
+static bool rows_aligned(const struct plan *p, const struct operand *o, int64_t run)
+{
+	int64_t burst = p->chip->dram_burst;
 	for (uint32_t i = 0; i < o->n_comps; i++) {
 		const struct comp *x = &o->comp[i];
-		int64_t step = x->stride * (x->n == 1 ? x->term[0].coef : 1);
-		elems *= (double)x->len;
-		if (step == 1 && x->sram_stride == 1 && x->gather < 0)
-			run = (double)x->len;
+		bool in_row = x->sram_stride < run && x->gather < 0;
+		for (uint32_t k = 0; k < x->n; k++) /* the tile's start moves the row, the image's entries lie apart */
+			if (x->stride * x->term[k].coef * (in_row ? p->tile[x->term[k].dim] : 1) * elem_bytes(o->dtype) % burst && (!in_row || p->tile[x->term[k].dim] < p->extent[x->term[k].dim]))
+				return false;
 	}
-	double row = run * elem_bytes(o->dtype), bursts = (double)ceil_div((int64_t)row, c->dram_burst) * c->dram_burst;
-	double each = bursts / c->dram_bytes_per_cycle;
-	return elems / run * (each > 1 ? each : 1) + c->dram_latency;
+	return true;
+}
+
+/* Cycles of one transfer of an operand's image without its latency: of one queue's engine, and of DRAM. */
+static void transfer_time(const struct plan *p, const struct operand *o, double *engine, double *dram)
+{
+	const struct tg_chip *c = p->chip;
+	double elems = 1, run = elements_in_row(o);
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		elems *= (double)o->comp[i].len;
+	int64_t row = (int64_t)run * elem_bytes(o->dtype), unit = o->home ? 32 : c->dram_burst;
+	int64_t bytes = ceil_div(row, unit) * unit + (o->home || rows_aligned(p, o, (int64_t)run) ? 0 : unit);
+	double rows = elems / run;
+	*engine = rows * (double)ceil_div(bytes, c->dram_bytes_per_cycle);
+	*dram = o->home ? 0 : rows * (double)bytes / c->dram_bytes_per_cycle;
+}
+
+/* A part costs its start; it must save a few times as much. */
+enum { PART_SAVES = 32, MOST_PARTS = 8 };
+
+uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o)
+{
+	double engine, dram;
+	uint32_t parts = 1, most = p->chip->dma_queues < MOST_PARTS ? p->chip->dma_queues : MOST_PARTS;
+	transfer_time(p, o, &engine, &dram);
+	while (parts < most && engine / parts > dram && engine / parts - engine / (parts + 1) > PART_SAVES)
+		parts++;
+	return parts;
+}
+
+double plan_transfer_cycles(const struct plan *p, const struct operand *o)
+{
+	double engine, dram;
+	if (o->constant || o->direct)
+		return 0;
+	transfer_time(p, o, &engine, &dram);
+	engine /= plan_transfer_parts(p, o);
+	return engine > dram ? engine : dram;
 }
 
 /* How often an operand's image is fetched: once for each round of the loops down to the innermost one that it depends on. */
@@ -234,11 +290,11 @@ static double fetches(const struct plan *p, const struct operand *o)
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
-enum { VECTOR_RAMP = 60, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
+enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
 #define CHAIN_SHARE 0.6
 
 /* Instructions of an expression, about. */
-static double instructions_of(uint8_t op)
+double plan_instructions(uint8_t op)
 {
 	switch (op) {
 	case TG_X_arg: case TG_X_const: return 0;
@@ -250,46 +306,68 @@ static double instructions_of(uint8_t op)
 	}
 }
 
+static int64_t lane_blocks(const struct plan *p)
+{
+	return ceil_div(p->tile[p->lane] * (p->pixels ? p->pixels : 1), p->chip->lanes);
+}
+
 static double vector_work(const struct plan *p)
 {
 	double blocks = 1, results = 1, loads = 0, alu = 0;
 	const struct tg_chip *c = p->chip;
 	for (uint32_t d = 0; d < p->n_dims; d++) {
-		double n = (double)((int)d == p->lane  ? ceil_div(p->tile[d], c->lanes) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : p->tile[d]);
+		bool beside = p->pixels && (int)d == p->pixel_dim;
+		double n = (double)((int)d == p->lane ? lane_blocks(p) : (int)d == p->row ? ceil_div(p->tile[d], c->sublanes) : beside ? 1 : p->tile[d]);
 		blocks *= n;
 		results *= is_reduction(p, d) ? 1 : n;
 	}
 	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
 		uint8_t op = p->stage->nodes[i].op;
 		loads += op == TG_X_arg;
-		alu += instructions_of(op);
+		alu += plan_instructions(op);
+	}
+	struct window w;
+	if (window_choose(p, MOST_NEIGHBOURS, &w)) {
+		double loops = p->lane == NO_DIM ? 1 : (double)lane_blocks(p);
+		return results * w.each + loops * WINDOW_RAMP;
 	}
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
 	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */
 		each = alu * c->latency.alu * CHAIN_SHARE;
-	double ramps = p->stage->n_reds ? ceil(results / REDUCED_TOGETHER) : 1; /* every few results have a loop over what they reduce */
+	if (blocks > results && results < REDUCED_TOGETHER && each < c->latency.alu) /* too few to hide that each sum waits for the one before */
+		each = c->latency.alu;
+	/* Every few results have a loop over what they reduce; where that is one block there is one loop over all results. */
+	double ramps = blocks > results ? ceil(results / REDUCED_TOGETHER) : 1;
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
 }
 
 /* Blocks of the contracted dimensions: those that the kernel folds into the lanes, or packs beside each other there, count with the innermost. */
 static double contracted_blocks(const struct plan *p)
 {
-	const struct operand *lhs = &p->operand[p->lhs], *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : NULL;
-	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows;
+	const struct operand *lhs = &p->operand[p->lhs], none = { 0 }, *rhs = p->rhs >= 0 ? &p->operand[p->rhs] : &none;
+	int64_t lanes = p->tile[p->contract], rows = p->chip->array_rows, parts = 1;
 	bool done[MAX_DIMS] = { false };
+	int dim[MAX_DIMS], chosen[MAX_PACKED];
+	struct pack_dim other[MAX_DIMS];
+	uint32_t n = 0;
 	done[p->contract] = true;
-	for (int packs = 0; packs < 2; packs++)
-		for (uint32_t d = 0; rhs && d < p->n_dims; d++) {
-			bool folds = lhs->step[d] == lanes * lhs->step[p->contract];
-			if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || (packs ? lanes * p->tile[d] > rows || p->tile[d] >= p->chip->n_mregs : !folds))
-				continue;
-			lanes *= p->tile[d];
-			done[d] = true;
-			if (packs)
-				break;
-			d = UINT32_MAX; /* from the start */
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		if (p->role[d] != ROLE_K || done[d] || rhs->step[d] != lanes * rhs->step[p->contract] || lhs->step[d] != lanes * lhs->step[p->contract])
+			continue;
+		lanes *= p->tile[d];
+		done[d] = true;
+		d = UINT32_MAX; /* from the start */
+	}
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_K && !done[d]) {
+			dim[n] = (int)d;
+			other[n++] = (struct pack_dim){ p->tile[d], lhs->step[d], rhs->step[d] };
 		}
-	double blocks = (double)ceil_div(lanes, rows);
+	for (uint32_t i = lhs->constant ? 0 : plan_pack(p, other, n, lanes, rhs->step[p->contract], chosen); i-- > 0;) {
+		parts *= p->tile[dim[chosen[i]]];
+		done[dim[chosen[i]]] = true;
+	}
+	double blocks = (double)ceil_div(lanes * parts, rows);
 	for (uint32_t d = 0; d < p->n_dims; d++)
 		if (p->role[d] == ROLE_K && !done[d])
 			blocks *= (double)p->tile[d];
@@ -306,32 +384,44 @@ static double matrix_work(const struct plan *p)
 			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
 		else if (p->role[d] == ROLE_BATCH)
 			batch *= t;
-		else if (p->role[d] == ROLE_N && (int)d != p->lane)
+		else if (p->role[d] == ROLE_N && (int)d != p->lane && !(p->pixels && (int)d == p->pixel_dim))
 			outer_n *= t;
 	}
 	double kb = contracted_blocks(p);
-	double nb = outer_n * (double)ceil_div(p->tile[p->lane], c->array_cols);
+	int64_t columns = p->tile[p->lane] * (p->pixels ? p->pixels : 1);
+	double nb = outer_n * (double)ceil_div(columns, c->array_cols);
 	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
 	double push = c->array_rows / (double)c->push_rows_per_cycle;
-	bool two = p->tile[p->lane] > c->array_cols && p->tile[p->lane] % c->array_cols; /* the last columns have a loop of their own */
-	return batch * nb * kb * (stream > push ? stream : push) + (two ? 2 : 1) * (MATRIX_RAMP + c->latency.multiply_read);
+	double loops = p->pixels ? nb : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
+	return batch * nb * kb * (stream > push ? stream : push) + loops * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
-/* Transfers run beside the work but for the first tile's and the last result's. */
+/* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
+ * which exceeds the time in which DRAM rests there. */
 static double total_cost(struct plan *p)
 {
-	double n_tiles = 1, dma = 0, first = 0, last = dma_cycles(p, &p->operand[p->n_ops]);
+	const struct operand *out = &p->operand[p->n_ops];
+	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) + p->chip->dram_latency;
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
-		dma += dma_cycles(p, &p->operand[i]) * fetches(p, &p->operand[i]);
-		first += i < p->n_ops ? dma_cycles(p, &p->operand[i]) : 0;
+		const struct operand *o = &p->operand[i];
+		double each = plan_transfer_cycles(p, o);
+		dma += each * fetches(p, o);
+		if (i == p->n_ops || each <= 0)
+			continue;
+		if (o->early)
+			early += each;
+		else
+			first += each + (first > 0 ? 0 : p->chip->dram_latency);
 	}
-	double work = p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p);
-	if (p->n_loops == 0 || !plan_prefetches(p))
-		return dma + n_tiles * (work + TILE_OVERHEAD);
-	double busy = n_tiles * (work + TILE_OVERHEAD), beside = dma - first - last;
-	return first + last + (busy > beside ? busy : beside);
+	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
+	if (p->n_loops && !plan_prefetches(p))
+		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
+	double beside = p->n_loops ? dma - first - early - last : 0, tail = busy / n_tiles; /* nothing is left to fetch during the last tile */
+	double work = busy > beside + tail ? busy : beside + tail;
+	p->dram_idle = work > beside ? work - beside : 0;
+	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + work;
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */
@@ -362,7 +452,12 @@ static uint32_t rows_needed(const struct plan *p)
 	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
 }
 
-/* Offsets for all images; false when they do not fit. */
+static uint64_t whole_lines(uint64_t bytes)
+{
+	return (bytes + 63) & ~UINT64_C(63);
+}
+
+/* Sizes of all images; false when they do not fit. */
 static bool lay_out(struct plan *p, uint64_t base)
 {
 	uint64_t at = base;
@@ -370,37 +465,69 @@ static bool lay_out(struct plan *p, uint64_t base)
 		return false;
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		/* a constant is one element that a vector load reads with strides of 0 */
-		o->sram = o->direct ? o->home : at;
-		o->mem = i + 2;
-		for (uint32_t k = 0; k < i && o->direct; k++) /* one tensor, one buffer */
-			if (p->operand[k].direct && p->operand[k].storage == o->storage)
-				o->mem = p->operand[k].mem;
-		o->place_bytes = (o->bytes + 63) & ~UINT64_C(63);
+		o->place_bytes = whole_lines(o->bytes);
 		o->places = 1;
 		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
 			if (depends(o, (uint32_t)p->loop_order[l]))
 				o->places = 2;
 		at += o->places * o->place_bytes;
 	}
-	p->partial_sram = at;
 	p->partial_bytes = 0;
 	if (p->path == PATH_VECTOR && tiles_reduction(p)) {
 		struct operand *out = &p->operand[p->n_ops];
 		p->partial_bytes = out->bytes / elem_bytes(out->sram_dtype) * 4;
-		at += (p->partial_bytes + 63) & ~UINT64_C(63);
+		at += whole_lines(p->partial_bytes);
 	}
 	p->sram_top = at;
 	return at <= p->sram_limit;
 }
 
+bool plan_fetches(const struct plan *p, uint32_t i)
+{
+	if (p->operand[i].constant || p->operand[i].direct)
+		return false;
+	if (p->operand[i].is_list)
+		return true;
+	for (uint32_t n = 0; n < p->stage->n_nodes; n++)
+		if (p->stage->nodes[n].op == TG_X_arg && (uint32_t)p->stage->nodes[n].k == i)
+			return true;
+	return false;
+}
+
+bool plan_prefetches(const struct plan *p)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		if (p->operand[i].is_list)
+			return false;
+	return p->n_loops > 0;
+}
+
+/* ---- legal tiles -------------------------------------------------------------------------------------------------------- */
+
+/* A result's index with several terms is one stretch in the image only when the tile leaves out nothing between: holes would be stored as well. Their
+ * number of entries. */
+static int64_t holes_in_result(const struct plan *p)
+{
+	const struct operand *out = &p->operand[p->n_ops];
+	int64_t holes = 0;
+	for (uint32_t i = 0; i < out->n_comps && !out->direct; i++) {
+		int64_t points = 1;
+		for (uint32_t k = 0; k < out->comp[i].n; k++)
+			points *= p->tile[out->comp[i].term[k].dim];
+		if (out->comp[i].n > 1 && points < out->comp[i].len)
+			holes += out->comp[i].len - points;
+	}
+	return holes;
+}
+
 static bool tile_is_legal(struct plan *p, uint64_t base)
 {
 	order_loops(p);
-	if (!lay_out(p, base))
+	if (!lay_out(p, base) || holes_in_result(p))
 		return false;
+	struct window w;
 	if (p->path == PATH_VECTOR)
-		return true;
+		return !p->pixels || window_choose(p, MOST_NEIGHBOURS, &w);
 	p->acc_rows = rows_needed(p);
 	if (p->acc_rows > p->chip->acc_rows)
 		return false;
@@ -444,7 +571,11 @@ static bool in_list(const struct plan *p, uint32_t d)
 
 static bool may_tile(const struct plan *p, uint32_t d)
 {
-	return p->tile[d] > 1 && !(is_reduction(p, d) && p->stage->n_reds == 0) && !(is_reduction(p, d) && in_list(p, d));
+	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
+		return false;
+	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
+		return false;
+	return p->tile[d] > 1;
 }
 
 /* Excess of the present tile over its limits: what halving must reduce first. */
@@ -453,7 +584,7 @@ static double excess(struct plan *p, uint64_t base)
 	order_loops(p);
 	if (!lay_out(p, base) && p->sram_top <= p->sram_limit)
 		return 1e30; /* an image beyond all sizes */
-	double over = p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0;
+	double over = (p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0) + (double)holes_in_result(p);
 	if (p->path == PATH_MATRIX) {
 		p->acc_rows = rows_needed(p);
 		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
@@ -586,6 +717,35 @@ static bool lanes_fit(struct plan *p)
 	return place_all(p) && steps_fit(p);
 }
 
+/* Few channels leave lanes unused: those of neighbours lie beside them, where a window's loop takes it. */
+static void neighbours_in_lanes(const struct plan *p, int lane, uint64_t base, struct plan *best, bool *have)
+{
+	struct plan leader = { 0 };
+	bool found = false;
+	if (p->plain || lane == NO_DIM || p->extent[lane] % p->chip->lanes == 0 || p->stage->n_reds != 1)
+		return;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		for (int64_t n = 2; n <= MOST_PIXELS && (int)d != lane; n++) {
+			struct plan t = *p;
+			t.path = PATH_VECTOR;
+			t.lane = lane;
+			if (!plan_side_by_side(&t, d, n))
+				continue;
+			for (int row = NO_DIM; row < (int)p->n_dims; row++) {
+				struct plan one = t;
+				struct window w;
+				one.row = row;
+				if (row == lane || (row != NO_DIM && p->role[row] != ROLE_PARALLEL) || !lanes_fit(&one) || !window_choose(&one, MOST_NEIGHBOURS, &w))
+					continue;
+				one.n_loops = 0;
+				one.cost = total_cost(&one);
+				consider(&one, &leader, &found);
+			}
+		}
+	if (found && search_tile(&leader, base))
+		consider(&leader, best, have);
+}
+
 static void vector_candidates(const struct plan *p, uint64_t base, struct plan *best, bool *have)
 {
 	struct plan *t = &(struct plan){ 0 };
@@ -614,6 +774,8 @@ static void vector_candidates(const struct plan *p, uint64_t base, struct plan *
 	}
 	if (search_tile(&leader, base))
 		consider(&leader, best, have);
+	if (found)
+		neighbours_in_lanes(p, leader.lane, base, best, have);
 }
 
 /* What an operand's elements are when they meet the others: its own type, or what the stage rounds it to. */
@@ -676,37 +838,89 @@ static int fastest(const struct plan *p, const struct operand *o, enum role role
 	return best;
 }
 
-static void matrix_candidate(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+/* Weights whose contracted index is contiguous are pushed transposed. */
+static bool is_transposed(const struct plan *t)
+{
+	const struct operand *w = &t->operand[t->rhs >= 0 ? t->rhs : 0];
+	int64_t k = INT64_MAX, n = INT64_MAX;
+	if (t->rhs < 0 || w->constant || fastest(t, w, ROLE_K) != t->contract || !w->n_comps || fastest(t, w, ROLE_N) == NO_DIM)
+		return false;
+	for (uint32_t i = 0; i < w->n_comps; i++) {
+		if (mentions(&w->comp[i], t->contract))
+			k = magnitude(w->comp[i].stride);
+		if (mentions(&w->comp[i], t->lane))
+			n = magnitude(w->comp[i].stride);
+	}
+	return k < n;
+}
+
+/* Share of the sublanes that hold rows when dimension d lies in them. */
+static double rows_used(const struct plan *p, int d)
+{
+	int64_t s = p->chip->sublanes;
+	return (double)p->extent[d] / (double)(ceil_div(p->extent[d], s) * s);
+}
+
+/* Every dimension that fills the sublanes better than the fastest one does is tried for the rows, too. */
+static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *have)
+{
+	const struct operand *out = &t->operand[t->n_ops];
+	int first = fastest(t, out, ROLE_M);
+	for (int d = NO_DIM; d < (int)t->n_dims; d++) {
+		struct plan one = *t;
+		if (d != NO_DIM && (first == NO_DIM || d == first || t->role[d] != ROLE_M || !depends(out, (uint32_t)d) || rows_used(t, d) <= rows_used(t, first)))
+			continue;
+		one.row = d == NO_DIM ? first : d;
+		if (!lanes_fit(&one))
+			continue;
+		struct plan whole = one; /* sums in one piece first: tiling them constrains every other dimension */
+		whole.whole_sums = true;
+		bool found = search_tile(&whole, base);
+		if (found)
+			consider(&whole, best, have);
+		if ((!found || whole.n_loops) && !one.pixels && search_tile(&one, base))
+			consider(&one, best, have);
+	}
+}
+
+/* pixels: neighbours along the fastest moving dimension that share the array; 1: none. */
+static void matrix_candidate(const struct plan *p, int lhs, int rhs, int64_t pixels, uint64_t base, struct plan *best, bool *have)
 {
 	struct plan t = *p;
 	t.path = PATH_MATRIX;
 	t.lhs = lhs;
 	t.rhs = rhs;
-	if (lhs < 0 || !array_of(&t, lhs, rhs) || !set_roles(&t))
+	if (lhs < 0 || !array_of(&t, lhs, rhs))
 		return;
-	const struct operand *out = &t.operand[t.n_ops];
+	if (pixels > 1) {
+		struct plan roles = t;
+		int d = set_roles(&roles) ? fastest(&roles, &roles.operand[roles.n_ops], ROLE_M) : NO_DIM;
+		if (d == NO_DIM || !plan_pixels(&t, (uint32_t)d, pixels))
+			return;
+	}
+	if (!set_roles(&t))
+		return;
+	if (t.pixels)
+		t.role[t.pixel_dim] = ROLE_BATCH; /* for a moment: it is not the lane */
 	t.contract = fastest(&t, &t.operand[lhs], ROLE_K);
-	t.lane = fastest(&t, out, ROLE_N);
-	t.row = fastest(&t, out, ROLE_M);
+	t.lane = fastest(&t, &t.operand[t.n_ops], ROLE_N);
+	if (t.pixels)
+		t.role[t.pixel_dim] = ROLE_N;
 	if (t.contract == NO_DIM || t.lane == NO_DIM)
 		return;
-	/* Weights whose contracted index is contiguous are pushed transposed. */
-	bool data = rhs >= 0 && !t.operand[rhs].constant;
-	t.transposed = data && fastest(&t, &t.operand[rhs], ROLE_K) == t.contract && t.operand[rhs].n_comps &&
-		       fastest(&t, &t.operand[rhs], ROLE_N) != NO_DIM;
-	if (t.transposed) {
-		int64_t k = INT64_MAX, n = INT64_MAX;
-		for (uint32_t i = 0; i < t.operand[rhs].n_comps; i++) {
-			const struct comp *c = &t.operand[rhs].comp[i];
-			if (mentions(c, t.contract))
-				k = magnitude(c->stride);
-			if (mentions(c, t.lane))
-				n = magnitude(c->stride);
-		}
-		t.transposed = k < n;
-	}
-	if (lanes_fit(&t) && search_tile(&t, base))
-		consider(&t, best, have);
+	t.transposed = is_transposed(&t);
+	if (t.pixels && (t.transposed || !plan_repeat_columns(&t)))
+		return;
+	matrix_rows(&t, base, best, have);
+}
+
+/* Few columns leave a part of the array unused: neighbours share it. */
+static void pixel_candidates(const struct plan *p, int lhs, int rhs, uint64_t base, struct plan *best, bool *have)
+{
+	if (p->plain || rhs < 0 || p->operand[rhs].constant)
+		return;
+	for (int64_t n = 2; n <= MOST_PIXELS; n++)
+		matrix_candidate(p, lhs, rhs, n, base, best, have);
 }
 
 /* The operands of `sum of a * b`; -2 for a constant. */
@@ -729,13 +943,16 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 	bool have = false;
 	int a, b;
 	if (product(p, &a, &b)) {
-		matrix_candidate(p, a, b, sram_base, &best, &have);
-		matrix_candidate(p, b, a, sram_base, &best, &have);
+		matrix_candidate(p, a, b, 1, sram_base, &best, &have);
+		matrix_candidate(p, b, a, 1, sram_base, &best, &have);
+		pixel_candidates(p, a, b, sram_base, &best, &have);
+		pixel_candidates(p, b, a, sram_base, &best, &have);
 	}
 	vector_candidates(p, sram_base, &best, &have);
 	if (!have)
 		return "no tile of it fits the chip's SRAM";
 	*p = best;
 	tile_is_legal(p, sram_base);
+	p->cost = total_cost(p);
 	return NULL;
 }

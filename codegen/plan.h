@@ -40,7 +40,11 @@ struct operand {
 	int64_t start;             /* SRAM elements from the image's beginning to the entry of the tile's first point */
 	uint64_t sram, bytes;
 	uint32_t places;           /* 2 where the next tile's image is fetched, or the last one's stored, while this one is at work */
-	uint64_t place_bytes;      /* from one place to the other */
+	uint64_t place_bytes;      /* of a place */
+	int64_t place_step;        /* from the first place to the other; results: positive */
+	bool early;                /* complete before a stage in front of this one begins: its first image may be fetched during that stage */
+	bool apart;                /* so its first image lies apart from its other one */
+	bool pending, handed;      /* not decided yet; it is fetched ahead */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -65,12 +69,22 @@ struct plan {
 	int lhs, rhs;              /* matrix path: operand numbers; rhs -2: a constant of one value */
 	bool transposed;           /* weights lie with K in lanes */
 	enum tg_array_type array;
+	bool plain;                /* asked for: nothing that takes many registers */
+	int64_t pixels;            /* neighbours whose columns lie side by side in the array, or whose channels do in the lanes (pixels.c); 0: none */
+	int pixel_dim, pixel_tap;  /* which neighbour; the contracted dimension that spans their windows */
+	int64_t pixel_step;        /* entries of it from one neighbour's window to the next one's */
 	int64_t tile[MAX_DIMS];
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
-	uint64_t sram_top, sram_limit;
+	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
+	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
+	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
+	bool join_epilogue;        /* asked for: beside the multiplies all the same */
+	bool whole_sums;           /* reductions are not tiled */
+	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
+	double dram_idle;          /* the same of this stage */
 	double cost;               /* predicted cycles */
 };
 
@@ -85,12 +99,44 @@ const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit)
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
 
-/* Can the next tile be fetched while one is at work? */
-bool plan_prefetches(const struct plan *p);
+/* pixels.c. t: lhs and rhs are known, roles are not. Makes n neighbours along d share the array; false when the stage is not of that kind. */
+enum { MOST_PIXEL_WEIGHTS = 1 << 20, MOST_PIXELS = 8 };
+bool plan_pixels(struct plan *t, uint32_t d, int64_t n);
+bool plan_side_by_side(struct plan *t, uint32_t d, int64_t n); /* the same for the lanes of the vector path, which are known */
+bool plan_repeat_columns(struct plan *t); /* the lane is known */
 
-/* emit_stage.c: machine code of a planned stage. */
+/* pack.c. Entries of a dimension; elements of the moving factor and of the weights from one to the next. */
+struct pack_dim { int64_t n, lhs, rhs; };
+enum { MAX_PACKED = 2, MAX_PARTS = 16 };
+/* Which contracted dimensions of the n share the lanes with the `lanes` entries of the innermost one: their numbers, innermost first. weight_row: elements
+ * from one row of weights to the next. */
+uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
+
+/* Is the operand's image brought by transfers? */
+bool plan_fetches(const struct plan *p, uint32_t operand);
+/* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */
+bool plan_prefetches(const struct plan *p);
+/* Into how many parts, for queues of their own, an operand's transfer is worth cutting. */
+uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
+/* Cycles of one transfer of an operand's image without DRAM's latency; 0: there is none. */
+double plan_transfer_cycles(const struct plan *p, const struct operand *o);
+
+/* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
+enum { MOST_NEIGHBOURS = 4 };
+struct window { int dim; int64_t n; double each; };
+bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w); /* false: the stage is none */
+double plan_instructions(uint8_t expr_op);
+
+/* emit_stage.c: machine code of a planned stage; ahead: operands of later stages whose first images it starts to fetch. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
-struct emit_options { uint32_t unroll; };
-const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, uint64_t frame_sram, const struct emit_options *o);
+struct fetch_ahead { struct plan *plan; uint32_t operand; };
+struct flush { uint64_t sram, dram, bytes; uint32_t slot; }; /* a whole tensor from SRAM to DRAM; its number in the frame */
+struct emit_options {
+	uint32_t unroll, n_ahead, n_waits;
+	const struct fetch_ahead *ahead;
+	const struct flush *flush;  /* started when the stage is done; NULL: none */
+	const uint32_t *waits;      /* then waited for: slots of flushes */
+};
+const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs, uint32_t prov, const struct emit_options *o);
 
 #endif

@@ -103,7 +103,7 @@ static void cover_loops(struct walk *w)
 			continue;
 		for (size_t l = 0; l < w->loops.n; l++) {
 			struct span s = w->loops.at[l];
-			bool apart = i->end < s.start || i->start > s.end, within = i->start >= s.start && i->end <= s.end;
+			bool apart = i->end < s.start || i->start >= s.end, within = i->start >= s.start && i->end < s.end;
 			if (apart || within)
 				continue;
 			i->start = i->start < s.start ? i->start : s.start;

@@ -4,7 +4,7 @@
  * by lifetime), within a share of SRAM, so that tiles keep room; what finds none stays in DRAM. */
 #include "driver.h"
 
-enum { ALIGN = 64, SHARE = 2 }; /* residents have at most 1 / SHARE of SRAM */
+enum { ALIGN = 64, SHARE = 9, SHARE_OF = 16 }; /* residents have at most SHARE / SHARE_OF of SRAM: most of what is left must hold tiles */
 
 struct resident { uint64_t at, bytes; uint32_t last; };
 
@@ -25,8 +25,6 @@ static void mark_outsiders(const struct driver *dr, bool *outside)
 			outside[dr->storage[v]] = true;
 	for (size_t i = 0; i < dr->m->inputs.n; i++)
 		outside[dr->storage[dr->m->inputs.at[i].value.id]] = true;
-	for (size_t i = 0; i < dr->m->outputs.n; i++)
-		outside[dr->storage[dr->m->outputs.at[i].value.id]] = true;
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
 		if (op->code == TG_TILE_words || (op->code == TG_TILE_stage && dr->host[i])) {
@@ -37,6 +35,27 @@ static void mark_outsiders(const struct driver *dr, bool *outside)
 		const struct tg_stage *s = op->code == TG_TILE_stage ? op->attrs[TG_AT(tile_stage, body)].stage : NULL;
 		for (uint32_t k = 0; s && k < s->n_ins; k++)
 			outside[dr->storage[op->in[k].id]] |= is_gathered(s, k);
+	}
+}
+
+/* Outputs that stages read again lie in SRAM for those, and are copied to DRAM once their last writer is done; the others gain nothing. */
+static void mark_outputs(struct driver *dr, bool *outside)
+{
+	uint32_t *writer = tg_alloc_n(dr->a, dr->m->values.n, sizeof *writer), *reader = tg_alloc_n(dr->a, dr->m->values.n, sizeof *reader);
+	dr->flushed = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->flushed);
+	for (uint32_t i = 0; i < dr->n_ops; i++) {
+		if (dr->ops[i]->code != TG_TILE_stage)
+			continue;
+		writer[dr->storage[dr->ops[i]->out[0].id]] = i;
+		for (uint32_t k = 0; k < dr->ops[i]->n_in; k++)
+			reader[dr->storage[dr->ops[i]->in[k].id]] = i;
+	}
+	for (size_t i = 0; i < dr->m->outputs.n; i++) {
+		uint32_t s = dr->storage[dr->m->outputs.at[i].value.id];
+		if (reader[s] <= writer[s])
+			outside[s] = true;
+		else if (!outside[s])
+			dr->flushed[writer[s]] = s;
 	}
 }
 
@@ -69,13 +88,14 @@ void driver_reside(struct driver *dr)
 	uint32_t *last = tg_alloc_n(dr->a, n_values, sizeof *last), n = 0;
 	bool *outside = tg_alloc_n(dr->a, n_values, sizeof *outside), *tried = tg_alloc_n(dr->a, n_values, sizeof *tried);
 	struct resident *list = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *list);
-	uint64_t capacity = dr->options->no_residency ? 0 : dr->chip->sram_bytes / SHARE;
+	uint64_t capacity = dr->options->no_residency ? 0 : dr->chip->sram_bytes / SHARE_OF * SHARE;
 	dr->home = tg_alloc_n(dr->a, n_values, sizeof *dr->home);
 	dr->limit = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->limit);
 	mark_outsiders(dr, outside);
 	for (uint32_t i = 0; i < dr->n_ops; i++)
 		for (uint32_t k = 0; k < dr->ops[i]->n_in; k++)
 			last[dr->storage[dr->ops[i]->in[k].id]] = i;
+	mark_outputs(dr, outside);
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
 		uint32_t kept = 0, s = op->n_out ? dr->storage[op->out[0].id] : 0;
@@ -86,7 +106,7 @@ void driver_reside(struct driver *dr)
 		n = kept;
 		if (s && op->code == TG_TILE_stage && !outside[s] && !tried[s] && bytes_of(dr, s) && first_gap(list, &n, bytes_of(dr, s), capacity, last[s] > i ? last[s] : i, &at))
 			dr->home[s] = dr->chip->sram_bytes - at - bytes_of(dr, s);
-		tried[s] = true;
+		tried[s] |= op->code == TG_TILE_stage; /* `empty` only names what stages will write */
 		dr->limit[i] = dr->chip->sram_bytes;
 		for (uint32_t k = 0; k < n; k++)
 			if (dr->chip->sram_bytes - list[k].at - list[k].bytes < dr->limit[i])
@@ -94,4 +114,8 @@ void driver_reside(struct driver *dr)
 	}
 	for (uint32_t v = 1; v < n_values; v++)
 		dr->home[v] = dr->home[dr->storage[v]];
+	for (uint32_t i = 0; i < dr->n_ops; i++)
+		if (dr->flushed[i] && !dr->home[dr->flushed[i]])
+			dr->flushed[i] = 0;
+	dr->last_use = last;
 }

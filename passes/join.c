@@ -33,7 +33,7 @@ static bool identity_out(const struct tg_stage *s, const struct tg_shape *shape,
 		if (!plain(x) || x->offset)
 			return false;
 		for (uint32_t d = 0; d < s->n_dims; d++) {
-			if (!x->coef[d])
+			if (!x->coef[d] || (s->dims[d].extent == 1 && shape->dim[i] != 1)) /* a dimension of one point adds nothing */
 				continue;
 			if (dim_of[i] >= 0 || x->coef[d] != 1 || used[d] || s->dims[d].extent != shape->dim[i])
 				return false;

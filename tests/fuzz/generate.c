@@ -133,13 +133,14 @@ static bool dims_of(struct gen *g, tg_val v)
 	return true;
 }
 
-static void general_stage(struct gen *g)
+/* onward: it reads the last result. */
+static void general_stage(struct gen *g, bool onward)
 {
 	gen_begin(g);
-	bool chained = g->vals.n && chance(g, 60);
+	bool chained = g->vals.n && (onward || chance(g, 60));
 	tg_val from = { 0 };
 	if (chained) {
-		from = g->vals.at[some(g, 0, (int64_t)g->vals.n - 1)];
+		from = g->vals.at[onward ? (int64_t)g->vals.n - 1 : some(g, 0, (int64_t)g->vals.n - 1)];
 		chained = dims_of(g, from);
 	}
 	if (!chained)
@@ -283,6 +284,60 @@ static void contraction_stage(struct gen *g)
 	done(g, tg_body_end(g->b, NULL, t, &s, e, &m, (tg_val){ 0 }), known);
 }
 
+/* A convolution over few channels with constant weights, as networks begin with: what packs taps and neighbours into the array. */
+static void narrow_conv_stage(struct gen *g)
+{
+	enum tg_dtype t = chance(g, 60) ? TG_bf16 : TG_f32;
+	bool channels_last = chance(g, 70), guarded = chance(g, 60);
+	int64_t kw = some(g, 1, 4), kh = chance(g, 30) ? 1 : some(g, 1, 3), stride = chance(g, 60) ? 1 : some(g, 2, 3), pad = guarded ? some(g, 0, 2) : 0, old = g->max_points;
+	g->max_points = 1 << 20;
+	gen_begin(g);
+	int64_t w = some(g, 1, 6) * some(g, 1, 8), h = some(g, 1, 6), n = chance(g, 50) ? 1 : some(g, 1, 9), m = chance(g, 70) ? some(g, 1, 40) : some(g, 41, 140), c = some(g, 1, 40);
+	const int64_t extents[] = { n, m, h, w, c, kh, kw };
+	for (uint32_t d = 0; d < 7; d++)
+		gen_add_dim(g, d < 4 ? TG_DIM_PARALLEL : TG_DIM_REDUCE, extents[d]);
+	g->max_points = old;
+	int64_t width = (g->extent[3] - 1) * stride + g->extent[6] - 2 * pad, height = (g->extent[2] - 1) * stride + g->extent[5] - 2 * pad;
+	width = width < 1 ? 1 : width;
+	height = height < 1 ? 1 : height;
+	struct index in_n = { .n = 1, .div = 1, .dim = { 0 }, .coef = { 1 } }, in_c = { .n = 1, .div = 1, .dim = { 4 }, .coef = { 1 } };
+	struct index in_h = { .n = 2, .div = 1, .dim = { 2, 5 }, .coef = { stride, 1 }, .offset = -pad }, in_w = { .n = 2, .div = 1, .dim = { 3, 6 }, .coef = { stride, 1 }, .offset = -pad };
+	struct shape_map x = { .rank = 4, .guarded = true };
+	x.at[0] = in_n;
+	x.at[channels_last ? 3 : 1] = in_c;
+	x.at[channels_last ? 1 : 2] = in_h;
+	x.at[channels_last ? 2 : 3] = in_w;
+	x.shape = (struct tg_shape){ .rank = 4, .dim = { g->extent[0], channels_last ? height : g->extent[4], channels_last ? width : height, channels_last ? g->extent[4] : width } };
+	struct shape_map k = { .rank = 4, .shape = { .rank = 4, .dim = { g->extent[1], g->extent[4], g->extent[5], g->extent[6] } } };
+	const uint32_t at[] = { 1, 4, 5, 6 };
+	for (uint32_t i = 0; i < 4; i++)
+		k.at[i] = (struct index){ .n = 1, .div = 1, .dim = { at[i] }, .coef = { 1 } };
+	tg_val vx = gen_make_tensor(g, t, &x.shape), vk = gen_make_data(g, t, &k.shape);
+	uint32_t ix = tg_body_in(g->b, vx), ik = tg_body_in(g->b, vk);
+	gen_apply_map(g, ix, &x);
+	gen_apply_map(g, ik, &k);
+	tg_body_guard(g->b, ix, 0);
+	g->n_ins += 2;
+	tg_expr p = tg_node_new(g->b, TG_X_mul, TG_f32, tg_body_arg(g->b, ix), tg_body_arg(g->b, ik), (tg_expr){ 0 });
+	struct known known = { 2048.0 * (double)reduce_points(g), 0 };
+	gen_add_pool(g, tg_body_reduce(g->b, TG_SUM, p), TG_f32, known, false);
+	for (int64_t more = some(g, 0, 2); more > 0; more--)
+		gen_some_operand(g, false);
+	gen_grow(g, false, some(g, 0, 4));
+	enum tg_dtype to = chance(g, 50) ? TG_f32 : TG_bf16;
+	struct tg_shape s = { .rank = 4 };
+	struct tg_map out = tg_map_new(g->b, 4);
+	static const uint32_t last[] = { 0, 2, 3, 1 }, first[] = { 0, 1, 2, 3 };
+	for (uint32_t i = 0; i < 4; i++) {
+		uint32_t d = channels_last ? last[i] : first[i];
+		out.index[i].coef[d] = 1;
+		s.dim[i] = g->extent[d];
+	}
+	struct known kk;
+	tg_expr e = final_value(g, to, &kk);
+	done(g, tg_body_end(g->b, NULL, to, &s, e, &out, (tg_val){ 0 }), kk);
+}
+
 /* Parts side by side (or interleaved) along one axis of an empty tensor. */
 static void into_chain(struct gen *g)
 {
@@ -411,9 +466,11 @@ struct tg_module *fuzz_generate(struct tg_arena *a, uint64_t seed)
 	for (int64_t n = some(g, 1, chance(g, 50) ? 2 : 6); n > 0; n--) {
 		int64_t how = some(g, 0, 99);
 		if (how < 55)
-			general_stage(g);
-		else if (how < 82)
+			general_stage(g, false);
+		else if (how < 76)
 			contraction_stage(g);
+		else if (how < 82)
+			narrow_conv_stage(g);
 		else if (how < 90)
 			into_chain(g);
 		else if (g->vals.n && how < 94)
@@ -421,6 +478,11 @@ struct tg_module *fuzz_generate(struct tg_arena *a, uint64_t seed)
 		else if (g->vals.n)
 			view(g);
 	}
+	bool grouped = chance(g, 50);
+	for (int64_t n = grouped ? some(g, 0, 3) : 0; n > 0; n--)
+		general_stage(g, true);
 	pick_outputs(g);
+	if (grouped)
+		gen_groups(g);
 	return g->m;
 }

@@ -37,6 +37,7 @@ const struct tg_value *gen_value(const struct gen *g, tg_val v);
 void gen_know(struct gen *g, tg_val v, struct known k);
 enum tg_dtype gen_some_type(struct gen *g);
 tg_val gen_make_tensor(struct gen *g, enum tg_dtype t, const struct tg_shape *s);
+tg_val gen_make_data(struct gen *g, enum tg_dtype t, const struct tg_shape *s); /* a constant */
 int64_t gen_some_extent(struct gen *g);
 int64_t gen_points(const struct gen *g);
 bool gen_add_dim(struct gen *g, enum tg_dim_kind kind, int64_t extent);
@@ -55,5 +56,8 @@ struct known gen_cap(enum tg_dtype t, struct known k);
 void gen_index_node(struct gen *g, bool varies);
 void gen_grow(struct gen *g, bool varies, int64_t n);
 tg_expr gen_gathered(struct gen *g, enum tg_dtype t, bool varies, struct known *k);
+
+/* generate_groups.c */
+void gen_groups(struct gen *g);
 
 #endif

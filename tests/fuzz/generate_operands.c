@@ -112,6 +112,14 @@ tg_val gen_make_tensor(struct gen *g, enum tg_dtype t, const struct tg_shape *s)
 	return v;
 }
 
+tg_val gen_make_data(struct gen *g, enum tg_dtype t, const struct tg_shape *s)
+{
+	tg_val v = make_data(g, tg_asprintf(g->a, "x%u", g->n_inputs++), t, s, false);
+	gen_know(g, v, contents("x", t));
+	*TG_PUSH(g->a, &g->vals) = v;
+	return v;
+}
+
 static tg_val make_list(struct gen *g, int64_t bound, const struct tg_shape *s)
 {
 	const char *name = tg_asprintf(g->a, "idx%lldn%u", (long long)bound, g->n_inputs++);

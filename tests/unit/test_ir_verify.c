@@ -70,7 +70,7 @@ FAULT(into_flag) { U; root->attrs[TG_AT(tile_stage, into)].i = 2; }
 FAULT(into_without) { U; root->attrs[TG_AT(tile_stage, into)].i = 1; }
 FAULT(two_outs) { U; body(root)->n_outs = 2; }
 FAULT(broken_list) { U; root->prev = NULL; }
-FAULT(unknown_op) { U; root->code = TG_FIRST_MACH + 5; }
+FAULT(unknown_op) { U; root->code = TG_FIRST_INSN + 5; }
 
 static const struct { fault_fn *put; const char *says; } faults[] = {
 	{ no_prov, "provenance" }, { far_prov, "provenance" }, { no_operand, "no value" }, { far_operand, "no value" },
@@ -147,7 +147,7 @@ static bool pass_silent(struct tg_pass *cx, struct tg_module *m)
 	return false;
 }
 static const struct tg_pass_info passes[] = {
-	{ "tile", "one", "", pass_good, true }, { "tile", "two", "", pass_good, true }, { "tile", "breaks", "", pass_breaks, true }, { "tile", "silent", "", pass_silent, true },
+	{ "tile", "one", "", pass_good, true, false }, { "tile", "two", "", pass_good, true, false }, { "tile", "breaks", "", pass_breaks, true, false }, { "tile", "silent", "", pass_silent, true, false },
 };
 
 static bool run(struct h *h, struct tg_pass_run r)
