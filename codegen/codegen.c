@@ -136,8 +136,10 @@ static const char *chip_stage(struct driver *dr, struct tg_op *op, uint32_t s)
 		struct stage_code c;
 		if (!select_stage(dr, sp, unroll, &c, &why))
 			break;
-		if (schedule(&c, window, pipelines, spare))
+		if (schedule(&c, window, pipelines, spare)) {
+			*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ (uint32_t)dr->code.words.n, (uint64_t)sp->plan.cost };
 			return emit_code(dr, op, &c);
+		}
 		if (pipelines && spare < MAX_SPARE) {
 			spare++;
 		} else if (unroll > 1) {
@@ -389,6 +391,8 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	out->n_words = (uint32_t)dr.code.words.n;
 	out->ranges.at = dr.code.ranges.at;
 	out->ranges.n = out->ranges.cap = dr.code.ranges.n;
+	out->loops.at = dr.code.loops.at;
+	out->loops.n = out->loops.cap = dr.code.loops.n;
 	out->macs = m->macs;
 	return d->n_errors == 0;
 }
