@@ -25,10 +25,10 @@ static uint64_t whole_lines(uint64_t bytes)
 
 /* ---- the stages of a round ----------------------------------------------------------------------------------------------------------- */
 
-static bool is_given(const struct tg_op *op)
+/* Its code stands in the module. */
+static bool is_given(const struct driver *dr, const struct tg_op *stage)
 {
-	const char *text = op->attrs[TG_AT(tile_stage, code)].s;
-	return text && *text;
+	return dr->given[stage->out[0].id] != NULL;
 }
 
 void ahead_begin(struct driver *dr)
@@ -46,7 +46,7 @@ void ahead_begin(struct driver *dr)
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		if (dr->ops[i]->code != TG_TILE_stage)
 			continue;
-		bool ours = !dr->host[i] && !is_given(dr->ops[i]);
+		bool ours = !dr->host[i] && !is_given(dr, dr->ops[i]);
 		if (!dr->host[i])
 			h->stage[h->n_stages++] = (struct stage_ref){ i, open && ours };
 		open = ours;
@@ -261,8 +261,8 @@ static void plan_stage(struct driver *dr, uint32_t s, uint32_t now)
 	struct plan *p = &sp->plan;
 	sp->n_ahead = 0;
 	sp->idle = 0;
-	sp->why = is_given(op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
-	if (is_given(op) || sp->why)
+	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
+	if (is_given(dr, op) || sp->why)
 		return;
 	uint32_t open = open_from(dr->ahead, s, now);
 	p->ordinal = s;
@@ -344,6 +344,8 @@ static void fetch_for_others(struct driver *dr, uint32_t now)
 	set_starts(dr, now, w, n);
 	for (uint32_t i = 0; i < n && w[i].start < idle && sp->n_ahead < MAX_AHEAD; i++) {
 		struct operand *o = &w[i].plan->operand[w[i].operand];
+		if (sp->idle <= 0 && w[i].stage > now + 1)
+			break; /* it would hold room and gain nothing: DRAM is busy with this stage */
 		if (!extend(dr, o, now, w[i].stage))
 			break; /* nothing overtakes it */
 		o->pending = false;

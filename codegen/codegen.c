@@ -77,6 +77,7 @@ static bool select_stage(struct driver *dr, struct stage_plan *sp, uint32_t unro
 
 static bool schedule(struct stage_code *c, uint32_t window, bool pipelines, uint32_t spare)
 {
+	c->n_regs = (uint32_t)c->f->classes.n;
 	c->window = window;
 	c->pipelines = pipelines;
 	c->spare = spare;
@@ -84,7 +85,7 @@ static bool schedule(struct stage_code *c, uint32_t window, bool pipelines, uint
 	return mach_allocate(c->f);
 }
 
-static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_code *c)
+static const char *emit_code(struct driver *dr, uint32_t i_op, const struct stage_code *c)
 {
 	uint32_t word = (uint32_t)dr->code.words.n;
 	for (uint32_t i = 0; i < c->n_descs; i++)
@@ -92,10 +93,8 @@ static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_c
 	for (uint32_t i = 0; i < c->n_births; i++)
 		*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = c->births[i].sram, .bytes = c->births[i].bytes };
 	if (dr->options->write_code) {
-		struct tg_buf text;
-		tg_buf_init(&text, dr->a);
-		mach_print(&text, c);
-		op->attrs[TG_AT(tile_stage, code)].s = tg_strndup(dr->m->arena, text.at, text.n);
+		dr->selected[i_op] = tg_alloc(dr->a, sizeof *c);
+		*dr->selected[i_op] = *c;
 	}
 	if (!mach_emit(dr->d, c->f, &dr->code, false))
 		return "its code does not encode";
@@ -108,54 +107,60 @@ static const char *emit_code(struct driver *dr, struct tg_op *op, struct stage_c
 	return NULL;
 }
 
-/* The stage's code was written in the module: by an earlier run, or by hand. */
-static const char *given_stage(struct driver *dr, struct tg_op *op, const char *text)
+/* The stage's code stands in the module: from an earlier run, or by hand. */
+static const char *given_stage(struct driver *dr, uint32_t i_op, const struct tg_op *code)
 {
 	struct stage_code c;
-	const char *why = mach_parse(dr->a, dr->chip, text, op->prov.id, &c);
-	if (!why && !schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare))
-		why = "its code needs more registers than the chip has";
+	mach_read(dr->a, dr->chip, dr->m, code, dr->reg, &c);
+	const char *why = schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare) ? emit_code(dr, i_op, &c)
+												       : "it needs more registers than the chip has";
 	if (why)
-		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
-	else if ((why = emit_code(dr, op, &c)))
-		tg_error(dr->d, tg_op_loc(dr->m, op), "machine code of a stage: %s", why);
+		tg_error(dr->d, tg_op_loc(dr->m, code), "mach.code: %s", why);
 	return why;
 }
 
-static const char *chip_stage(struct driver *dr, struct tg_op *op, uint32_t s)
+/* Code that fits the registers: less unrolling, then no pipelines, then less looking ahead, until they suffice. NULL or the reason. */
+static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct stage_code *c)
 {
-	const char *given = op->attrs[TG_AT(tile_stage, code)].s, *why = NULL;
-	if (given && *given)
-		return given_stage(dr, op, given);
-	struct stage_plan *sp = ahead_plan(dr, s);
-	why = sp->why;
 	uint32_t window = dr->options->window ? dr->options->window : DEFAULT_WINDOW, unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
+	uint32_t copies = unroll, spare = 0; /* registers that pipelines leave to the allocator */
 	bool pipelines = !dr->options->no_pipelines;
-	uint32_t spare = 0; /* registers that pipelines leave to the allocator */
-	while (!why) { /* less unrolling, then no pipelines, then less looking ahead, until the registers suffice */
-		struct stage_code c;
-		if (!select_stage(dr, sp, unroll, &c, &why))
-			break;
-		if (schedule(&c, window, pipelines, spare)) {
-			*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ (uint32_t)dr->code.words.n, (uint64_t)sp->plan.cost };
-			return emit_code(dr, op, &c);
-		}
+	const char *why = NULL;
+	while (select_stage(dr, sp, copies, c, &why)) {
+		if (schedule(c, window, pipelines, spare))
+			return NULL;
 		if (pipelines && spare < MAX_SPARE) {
 			spare++;
-		} else if (unroll > 1) {
+		} else if (copies > 1) {
 			spare = 0;
-			unroll /= 2;
+			copies /= 2;
 		} else if (pipelines) {
 			pipelines = false;
-			unroll = dr->options->unroll ? dr->options->unroll : DEFAULT_UNROLL;
-		}
-		else if (window > 1)
+			copies = unroll;
+		} else if (window > 1) {
 			window = window > 4 ? window / 4 : 1;
-		else
-			why = "its body needs more registers than the chip has";
+		} else {
+			return "its body needs more registers than the chip has";
+		}
 	}
-	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	return why;
+}
+
+static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
+{
+	const struct tg_op *op = dr->ops[i_op];
+	if (dr->given[op->out[0].id])
+		return given_stage(dr, i_op, dr->given[op->out[0].id]);
+	struct stage_plan *sp = ahead_plan(dr, s);
+	struct stage_code c, joined;
+	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
+	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
+	if (why)
+		return why;
+	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
+	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
+	*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ (uint32_t)dr->code.words.n, (uint64_t)sp->plan.cost };
+	return emit_code(dr, i_op, better ? &joined : &c);
 }
 
 /* ---- the host part ----------------------------------------------------------------------------------------------------------- */
@@ -251,7 +256,7 @@ static bool generate(struct driver *dr)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
 		bool plain = dr->plain[i];
-		const char *why = chip_stage(dr, op, s++);
+		const char *why = chip_stage(dr, i, s++);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
 		if (why && dr->plain[i] != plain) {
@@ -302,23 +307,38 @@ static void provenance(struct driver *dr)
 	}
 }
 
+/* The module's ops; the code of its stages apart from them. Code that is to be written anew goes. */
 static void collect_ops(struct driver *dr)
 {
 	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
 		dr->n_ops++;
 	dr->ops = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->ops);
-	uint32_t i = 0;
-	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
-		dr->ops[i++] = op;
+	dr->n_ops = 0;
+	for (struct tg_op *op = dr->m->body.first, *next; op; op = next) {
+		next = op->next;
+		if (op->code != TG_MACH_code)
+			dr->ops[dr->n_ops++] = op;
+		else if (dr->options->write_code)
+			tg_op_remove(op);
+		else
+			dr->given[op->in[0].id] = op;
+	}
+}
+
+static void write_code(struct driver *dr)
+{
+	if (!dr->m->insns)
+		dr->m->insns = tg_mach_table(dr->m->arena);
+	for (uint32_t i = 0; i < dr->n_ops; i++)
+		if (dr->selected[i])
+			mach_write(dr->m, dr->a, dr->ops[i], dr->selected[i]);
 }
 
 static bool one_round(struct driver *dr, bool *complete)
 {
 	tg_exe_init(dr->x, dr->a, dr->chip);
 	dr->code = (struct mcode){ 0 };
-	for (uint32_t i = 0; i < dr->n_ops && dr->options->write_code; i++)
-		if (dr->ops[i]->code == TG_TILE_stage)
-			dr->ops[i]->attrs[TG_AT(tile_stage, code)].s = "";
+	memset(dr->selected, 0, dr->n_ops * sizeof *dr->selected);
 	dr->descs = (struct descriptors){ 0 };
 	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
 	mark_dram(dr);
@@ -338,7 +358,7 @@ static void mark_at_once(struct driver *dr)
 	struct plan *p = tg_alloc(dr->a, sizeof *p);
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		struct tg_op *op = dr->ops[i];
-		if (op->code != TG_TILE_stage || dr->host[i] || *op->attrs[TG_AT(tile_stage, code)].s)
+		if (op->code != TG_TILE_stage || dr->host[i] || dr->given[op->out[0].id])
 			continue;
 		const char *why = plan_describe(p, dr->m, op, dr->chip, NULL);
 		if (!why)
@@ -366,7 +386,10 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 {
 	struct driver dr = { .d = d, .a = a, .m = m, .chip = chip, .options = o, .x = out };
 	size_t n = m->values.n;
+	dr.given = tg_alloc_n(a, n, sizeof *dr.given);
+	dr.reg = tg_alloc_n(a, n, sizeof *dr.reg);
 	collect_ops(&dr);
+	dr.selected = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.selected);
 	dr.host = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.host);
 	dr.plain = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.plain);
 	dr.reason = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.reason);
@@ -384,6 +407,8 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 			return false;
 	if (!driver_segments(&dr))
 		return false;
+	if (o->write_code && !d->n_errors)
+		write_code(&dr);
 	descriptor_segment(&dr);
 	bindings(&dr);
 	provenance(&dr);

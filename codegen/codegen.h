@@ -10,12 +10,15 @@ struct tg_codegen_options {
 	uint32_t unroll;   /* most copies of an inner body; 0: default */
 	bool no_residency; /* every tensor between stages goes through DRAM */
 	bool no_pipelines; /* no software pipelining of inner loops */
-	bool write_code;   /* put plans and machine code into the module's stages: the mach level of the IR */
+	bool write_code;   /* put plans and machine code into the module: the mach level of the IR */
 };
 
 /* The whole back end behind the tile passes: DRAM layout, machine code, bundles. Sets the layouts of m's values. */
 bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o,
 		struct tg_exe *out);
+
+/* mach_ir.c: the instructions of the mach dialect; what tg_module_parse_mach needs to read text of that level. */
+const struct tg_insn_table *tg_mach_table(struct tg_arena *a);
 
 /* select.c: the pass of the mach level; its options are tg_options.codegen (passes.h). */
 bool pass_select(struct tg_pass *cx, struct tg_module *m);

@@ -25,6 +25,9 @@ struct driver {
 	bool *in_dram;           /* by value: constants that something reads from DRAM */
 	uint64_t *home;          /* by value: SRAM address while it lives, 0: in DRAM */
 	uint64_t *limit;         /* by op: end of the SRAM that tiles may use */
+	const struct tg_op **given; /* by value: the code that the module has for its stage, or NULL */
+	struct stage_code **selected; /* by op, when code is to be written into the module */
+	vreg *reg;               /* by value: scratch of mach_read */
 	uint32_t *flushed;       /* by op: the storage that it writes last, lives in SRAM and is an output: copied to DRAM behind it; 0: none */
 	uint32_t *last_use;      /* by storage: op */
 	struct ahead *ahead;     /* plans (ahead.h) */
@@ -37,15 +40,15 @@ struct driver {
 struct stage_code {
 	struct mfn *f;
 	uint32_t window, n_descs, n_buffers, n_births;
-	uint32_t spare;
+	uint32_t spare, n_regs; /* n_regs: registers before pipelines add their own */
 	bool pipelines; /* innermost loops are overlapped with themselves */
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */
 	struct tg_birth *births;        /* SRAM whose contents begin with the stage; without the word */
 };
-/* mach_text.c */
-void mach_print(struct tg_buf *b, const struct stage_code *c);
-const char *mach_parse(struct tg_arena *a, const struct tg_chip *chip, const char *text, uint32_t prov, struct stage_code *c); /* NULL, or what is wrong */
+/* mach_ir.c: a stage's code as a mach.code behind it, and back (of a verified module). reg: room by value. */
+void mach_write(struct tg_module *m, struct tg_arena *scratch, struct tg_op *stage, const struct stage_code *c);
+void mach_read(struct tg_arena *a, const struct tg_chip *chip, const struct tg_module *m, const struct tg_op *code, vreg *reg, struct stage_code *c);
 
 void driver_reside(struct driver *dr);  /* residency.c */
 void driver_layout(struct driver *dr);  /* layout.c */

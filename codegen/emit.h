@@ -9,7 +9,7 @@
 
 enum { MAX_QUEUES = 8, MAX_TRANSFER_PARTS = 8 }; /* of a chip's queues so many are used; a transfer is cut into so many */
 enum { MAX_FLUSHES = 8 }; /* copies of tensors to DRAM that may be under way */
-enum { HANDED_ROWS = 8 }; /* a stage may fetch for so many stages behind it, less one */
+enum { HANDED_ROWS = 15 }; /* a stage may fetch for so many stages behind it, less one */
 enum { FRAME_MEM = 1 };
 _Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
 /* Rows of the frame, each of so many slots of 8 bytes. */

@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2 };
+enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8 };
 
 /* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
 
@@ -501,20 +501,21 @@ static bool long_epilogue(const struct kernel *k)
 }
 
 /* Few results at a time overlap better than many. Their accumulator rows stay the same where the rows of the tile are one row of whole groups. */
-static struct cut finer(const struct kernel *k, const struct matrix *x)
+static struct cut finer(const struct kernel *k, const struct matrix *x, int64_t each)
 {
 	struct cut fine = { .lines = NO_DIM };
 	for (uint32_t d = 0; d < k->n_dims; d++)
 		if (k->dim[d].role == ROLE_M && (int)d != k->row)
 			return x->cut;
 	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
-	if (x->cut.overlap || groups <= FINE_GROUPS || groups % FINE_GROUPS || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, FINE_GROUPS * (int64_t)sublanes(k), FINE_GROUPS) < 0)
+	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each) < 0)
 		return x->cut;
-	add_lines(k, &fine, FINE_GROUPS, 1);
+	add_lines(k, &fine, each, 1);
 	return fine;
 }
 
-/* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those. */
+/* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those; or, when asked to join the two, few
+ * results at a time beside the multiplies. */
 static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
 	int64_t others = 1, hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
@@ -526,13 +527,21 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 		flat_loop(k, x, cols, count);
 		return;
 	}
+	k->p->long_epilogue = true;
+	if (k->p->join_epilogue) {
+		struct cut coarse = x->cut;
+		x->cut = finer(k, x, JOINED_GROUPS);
+		flat_loop(k, x, cols, count);
+		x->cut = coarse;
+		return;
+	}
 	while (done < count) {
 		int64_t n = count - done < hold / others ? count - done : hold / others;
 		x->phase = PHASE_MULTIPLY;
 		flat_loop(k, x, cols, n);
 		x->phase = PHASE_READ;
 		struct cut coarse = x->cut;
-		x->cut = finer(k, x);
+		x->cut = finer(k, x, FINE_GROUPS);
 		flat_loop(k, x, cols, n);
 		x->cut = coarse;
 		done += n;

@@ -74,6 +74,8 @@ vreg m_const(struct mcursor *at, int64_t v);             /* a new scalar holding
 /* schedule.c: bundles for every basic block; window: operations looked at beyond the oldest unscheduled one; pipelines: overlap innermost
  * loops, in all registers of a class but `spare`. */
 void mach_schedule(struct mfn *f, uint32_t window, bool pipelines, uint32_t spare);
+/* After scheduling: bundles that the code takes when nothing stalls; loops whose trips are not known count once. */
+double mach_cycles(struct mfn *f);
 /* pipeline.c: sets loop->pipe and returns true where the loop is innermost, its trips are known and overlapping them pays. */
 struct reg_facts {
 	uint32_t n_defs;

@@ -334,6 +334,8 @@ static double vector_work(const struct plan *p)
 	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
 	if (alu > MOST_PIPELINED) /* too long for the registers: one result at a time, at the latency of its chain */
 		each = alu * c->latency.alu * CHAIN_SHARE;
+	if (blocks > results && results < REDUCED_TOGETHER && each < c->latency.alu) /* too few to hide that each sum waits for the one before */
+		each = c->latency.alu;
 	/* Every few results have a loop over what they reduce; where that is one block there is one loop over all results. */
 	double ramps = blocks > results ? ceil(results / REDUCED_TOGETHER) : 1;
 	return blocks * (each > 1.0 / c->n_store ? each : 1.0 / c->n_store) + ramps * VECTOR_RAMP;
@@ -416,9 +418,10 @@ static double total_cost(struct plan *p)
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
 	if (p->n_loops && !plan_prefetches(p))
 		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
-	double beside = p->n_loops ? dma - first - early - last : 0;
-	p->dram_idle = busy - beside > 0 ? busy - beside : 0;
-	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + (busy > beside ? busy : beside);
+	double beside = p->n_loops ? dma - first - early - last : 0, tail = busy / n_tiles; /* nothing is left to fetch during the last tile */
+	double work = busy > beside + tail ? busy : beside + tail;
+	p->dram_idle = work > beside ? work - beside : 0;
+	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + work;
 }
 
 /* ---- tiling ------------------------------------------------------------------------------------------------------------ */

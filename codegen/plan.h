@@ -80,6 +80,8 @@ struct plan {
 	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
 	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
+	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
+	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
 	double dram_idle;          /* the same of this stage */

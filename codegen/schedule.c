@@ -232,3 +232,52 @@ void mach_schedule(struct mfn *f, uint32_t window, bool pipelines, uint32_t spar
 	tg_arena_free(scratch);
 	tg_arena_free(lasting);
 }
+
+static double bundles_of(const struct sched *s)
+{
+	double n = s->n;
+	for (uint32_t i = 0; i < s->n; i++)
+		n += s->at[i].idle;
+	return n;
+}
+
+static double pipeline_bundles(const struct pipeline *p, int64_t trips)
+{
+	int64_t rounds = (trips - ((int64_t)p->stages - 1)) / p->copies;
+	return bundles_of(&p->before) + bundles_of(&p->after) + (p->kernel.n && rounds > 0 ? (double)rounds * bundles_of(&p->kernel) : 0);
+}
+
+double mach_cycles(struct mfn *f)
+{
+	struct tg_arena *a = tg_arena_new(tg_arena_heap(f->arena));
+	const struct reg_facts *facts = note_all(f, a);
+	struct open_loop { const struct mnode *next; double times; };
+	TG_VEC(struct open_loop) stack = { 0 };
+	const struct mnode *n = f->top.first;
+	double sum = 0, times = 1;
+	while (n || stack.n) {
+		if (!n) {
+			n = stack.at[--stack.n].next;
+			times = stack.at[stack.n].times;
+			continue;
+		}
+		if (n->sched)
+			sum += times * bundles_of(n->sched);
+		if (n->kind == NODE_OP) {
+			n = n->next;
+			continue;
+		}
+		const struct reg_facts *x = &facts[n->control.id];
+		int64_t trips = n->kind == NODE_LOOP && x->constant && x->n_defs == 1 ? x->value : 1;
+		if (n->pipe) {
+			sum += times * pipeline_bundles(n->pipe, trips);
+			n = n->next;
+			continue;
+		}
+		*TG_PUSH(a, &stack) = (struct open_loop){ n->next, times };
+		times *= (double)trips;
+		n = n->body.first;
+	}
+	tg_arena_free(a);
+	return sum;
+}

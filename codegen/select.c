@@ -1,6 +1,6 @@
-/* select.c: the pass that writes machine code into the stages, so that it can be printed, edited and read back.
+/* select.c: the pass that writes machine code into the module, so that it can be printed, edited and read back.
  *
- *   %y = tile.stage(%x) {...}     ==>     the same, with code = """ vld_f32 %3 ... """ (or plan = "host: REASON")
+ *   %y = tile.stage(%x) {...}     ==>     the same, and behind it mach.code(%y) { mach.vld_f32 ... } (or plan = "host: REASON")
  *
  * It runs only when somebody asks for the mach level; without it, code generation does the same in one go. */
 #include "codegen.h"

@@ -210,9 +210,18 @@ static bool ready(struct machine *x, const struct tg_op *op)
 	return true;
 }
 
+/* Machine code says again what its stage says. */
+static struct tg_op *next_op(struct tg_op *op)
+{
+	op = tg_op_step(op);
+	while (op && op->code == TG_MACH_code)
+		op = tg_op_skip(op);
+	return op;
+}
+
 static bool run_all(struct machine *x)
 {
-	for (struct tg_op *op = x->m->body.first; op; op = tg_op_step(op)) {
+	for (struct tg_op *op = x->m->body.first; op; op = next_op(op)) {
 		if (!ready(x, op) || !run_op(x, op) || !show(x, op))
 			return false;
 		if (op->code == TG_TILE_host)
@@ -231,7 +240,7 @@ static bool run_all(struct machine *x)
 static void count(struct machine *x)
 {
 	const struct tg_module *m = x->m;
-	for (struct tg_op *op = m->body.first; op; op = tg_op_step(op))
+	for (struct tg_op *op = m->body.first; op; op = next_op(op))
 		for (uint32_t i = 0; op->code != TG_TILE_host && i < op->n_in; i++)
 			x->slot[value(x, op->in[i]) == &m->values.at[0] ? 0 : op->in[i].id].uses_left++;
 	for (size_t i = 0; i < m->outputs.n; i++)

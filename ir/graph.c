@@ -3,7 +3,7 @@
 
 #include "ir_internal.h"
 
-static tg_infer_fn *const infers[TG_FIRST_MACH] = {
+static tg_infer_fn *const infers[TG_FIRST_INSN] = {
 #define OP(name, lo, hi, out, traits, doc) [TG_OP_##name] = infer_##name,
 #include "graph_ops.def"
 };

@@ -8,7 +8,7 @@
 
 #include "ir_internal.h"
 
-static tg_expand_fn *const expands[TG_FIRST_MACH] = {
+static tg_expand_fn *const expands[TG_FIRST_INSN] = {
 #define OP(name, lo, hi, out, traits, doc) [TG_OP_##name] = expand_##name,
 #include "graph_ops.def"
 };

@@ -1,8 +1,8 @@
 /* ir.h: one container for the three dialects (graph, tile, mach), its text, verifier, builder, evaluator and pass manager.
  *
  * A module is one block of ops in execution order (regions nest further blocks), a table of values, a table of provenance sets, named
- * inputs and outputs. graph and tile values are tensors, each defined once. mach values are virtual registers and may be defined more
- * than once. Everything lives in the module's arena; weights are borrowed from mapped files. */
+ * inputs and outputs. graph and tile values are tensors, each defined once. mach values are virtual registers: declared once, written by any
+ * number of instructions. Everything lives in the module's arena; weights are borrowed from mapped files. */
 #ifndef TG_IR_H
 #define TG_IR_H
 
@@ -15,18 +15,28 @@ static inline bool tg_has(tg_val v) { return v.id != 0; }
 
 /* ---- op tables ----------------------------------------------------------------------------------------------- */
 
-enum tg_trait { T_ELEMENTWISE = 1, T_COMPARE = 2, T_SHAPE = 4, T_REGION = 8 };
-enum tg_dialect { TG_GRAPH, TG_TILE, TG_MACH };
+/* T_REGION: has regions; T_SCALAR, T_PREDICATE: its operand is such a register. */
+enum tg_trait { T_ELEMENTWISE = 1, T_COMPARE = 2, T_SHAPE = 4, T_REGION = 8, T_SCALAR = 16, T_PREDICATE = 32 };
+enum tg_dialect { TG_GRAPH, TG_TILE, TG_MACH, TG_N_DIALECTS };
 enum tg_op_code {
 	TG_OP_none,
 #define OP(name, lo, hi, out, traits, doc) TG_OP_##name,
 #include "graph_ops.def"
 #define OP(name, lo, hi, out, traits, doc) TG_TILE_##name,
 #include "tile_ops.def"
-	TG_FIRST_MACH /* one past the last op; machine code is text in tile.stage's `code` (codegen/mach_text.c), not ops of this container */
+#define OP(name, lo, hi, out, traits, doc) TG_MACH_##name,
+#include "mach_ops.def"
+	TG_FIRST_INSN /* this and what follows: rows of the module's table of instructions */
 };
 enum tg_attr_kind { TG_ATTR_INT, TG_ATTR_FLOAT, TG_ATTR_INTS, TG_ATTR_FLOATS, TG_ATTR_STR, TG_ATTR_DTYPE, TG_ATTR_CONST, TG_ATTR_STAGE };
-struct tg_attr_info { const char *name; enum tg_attr_kind kind; double dflt; const char *dflt_str, *doc; };
+struct tg_attr_info {
+	const char *name;
+	enum tg_attr_kind kind;
+	double dflt;
+	const char *dflt_str, *doc;
+	int64_t lo, hi; /* range of INT; equal: any */
+	uint32_t count; /* numbers in INTS; 0: any */
+};
 struct tg_op_info {
 	const char *name, *doc; /* "relu"; printed as "graph.relu" */
 	enum tg_dialect dialect;
@@ -34,8 +44,14 @@ struct tg_op_info {
 	uint32_t traits;
 	uint32_t n_attrs;
 	const struct tg_attr_info *attrs;
+	const uint8_t *in_kinds; /* enum tg_value_kind of each of max_in operands; NULL: tensors */
+	uint8_t out_kind;        /* of the result */
 };
-const struct tg_op_info *tg_op_info(uint16_t code);
+const struct tg_op_info *tg_op_info(uint16_t code); /* of the rows of the .def files */
+
+/* The instructions of the mach dialect (codegen/mach_ir.c makes them of the chip's table): rows without a name are none. An instruction's
+ * results are the registers that it writes; one operand more than min_in is its predicate. */
+struct tg_insn_table { const struct tg_op_info *rows; uint32_t n; };
 
 /* Position of an attribute in tg_op.attrs: TG_A_conv_stride etc., generated from the ATTR rows. */
 enum tg_attr_index {
@@ -45,6 +61,9 @@ enum tg_attr_index {
 #define OP(name, lo, hi, out, traits, doc) TG_A_FIRST_tile_##name, TG_A_BASE_tile_##name = TG_A_FIRST_tile_##name - 1,
 #define ATTR(op, field, kind, dflt, doc) TG_AX_tile_##op##_##field,
 #include "tile_ops.def"
+#define OP(name, lo, hi, out, traits, doc) TG_A_FIRST_mach_##name, TG_A_BASE_mach_##name = TG_A_FIRST_mach_##name - 1,
+#define ATTR(op, field, kind, dflt, doc) TG_AX_mach_##op##_##field,
+#include "mach_ops.def"
 	TG_AX_END
 };
 /* TG_AT(conv, stride): index of conv's attribute `stride`. */
@@ -131,7 +150,7 @@ struct tg_value {
 	uint8_t dtype;
 	struct tg_shape shape;
 	const char *name;      /* from the model, unescaped; may be NULL */
-	struct tg_op *def;     /* last definition; NULL for a module input */
+	struct tg_op *def;     /* of a register: its declaration; NULL for a module input */
 	uint32_t n_uses;       /* kept by tg_count_uses */
 	uint8_t layout[TG_MAX_RANK]; /* dimensions from outermost to innermost in memory; identity unless a pass changed it */
 };
@@ -155,6 +174,7 @@ struct tg_op {
 	tg_prov prov;
 	struct tg_op *prev, *next;
 	struct tg_block *block;
+	uint32_t line, column; /* in the module's text; 0: not from text */
 };
 struct tg_block { struct tg_op *first, *last, *parent; };
 
@@ -166,6 +186,8 @@ struct tg_port { const char *name; tg_val value; };
 struct tg_module {
 	struct tg_arena *arena;
 	const char *source; /* the model's path, for messages */
+	const char *text;   /* path of the text that it was read from, or NULL */
+	const struct tg_insn_table *insns; /* NULL: no machine code */
 	struct tg_block body;
 	TG_VEC(struct tg_value) values; /* [0] unused */
 	TG_VEC(struct tg_node_ref) nodes;
@@ -186,11 +208,13 @@ tg_val tg_value_new(struct tg_module *m, enum tg_value_kind k, enum tg_dtype t, 
 /* Appends to `b` (before `before` when not NULL); attributes get their defaults. Results must be set by the caller. */
 struct tg_op *tg_op_new(struct tg_module *m, struct tg_block *b, struct tg_op *before, uint16_t code, const tg_val *in, uint32_t n_in, uint32_t n_out, tg_prov prov);
 void tg_op_remove(struct tg_op *op);
+struct tg_block *tg_region_new(struct tg_module *m, struct tg_op *op); /* one more region of the op */
+const struct tg_op_info *tg_op_info_in(const struct tg_module *m, uint16_t code); /* instructions of m's table too */
 void tg_count_uses(struct tg_module *m);
 void tg_replace_uses(struct tg_module *m, tg_val from, tg_val to); /* module outputs too */
 tg_prov tg_prov_node(struct tg_module *m, uint32_t node);          /* index into m->nodes */
 tg_prov tg_prov_union(struct tg_module *m, tg_prov a, tg_prov b);
-/* The first ONNX node of the set, as a location. */
+/* The first ONNX node of the set, as a location; line and column of an op that was read from text. */
 struct tg_loc tg_op_loc(const struct tg_module *m, const struct tg_op *op);
 const char *tg_prov_text(struct tg_arena *a, const struct tg_module *m, tg_prov p); /* "Conv_5 (Conv), Relu_6 (Relu)", escaped */
 
@@ -233,6 +257,8 @@ bool tg_module_verify(struct tg_diag *d, const struct tg_module *m);
 void tg_module_print(struct tg_buf *out, const struct tg_module *m);
 /* folder: where relative weight files are looked up; their hash must match. */
 struct tg_module *tg_module_parse(struct tg_diag *d, struct tg_arena *a, const char *path, const char *text, size_t n);
+/* Text that may hold machine code. */
+struct tg_module *tg_module_parse_mach(struct tg_diag *d, struct tg_arena *a, const char *path, const char *text, size_t n, const struct tg_insn_table *insns);
 
 /* eval.c: the reference. Shares no arithmetic with the simulator or codegen: libm and host integers. f32 nodes are computed in f32, f64 in f64;
  * sums of f32 reductions accumulate in f64 and round once. */

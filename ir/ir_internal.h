@@ -9,7 +9,7 @@
 #define TG_MAX_WINDOW (1 << 30) /* strides, kernels, extents of windows: products of two stay far from 2^63 */
 
 /* ops.c */
-uint16_t tg_op_code_from_name(const char *dialect, size_t nd, const char *name, size_t n); /* TG_OP_none when unknown */
+uint16_t tg_op_code_from_name(const struct tg_module *m, const char *dialect, size_t nd, const char *name, size_t n); /* TG_OP_none when unknown */
 const char *tg_dialect_name(enum tg_dialect d);
 void tg_attrs_default(const struct tg_op_info *info, union tg_attr *attrs);
 enum tg_expr_op tg_expr_from_name(const char *name, size_t n); /* TG_N_EXPRS when unknown */
@@ -103,9 +103,11 @@ static inline int64_t tg_floormod(int64_t a, int64_t b) { return a - tg_floordiv
 /* module.c */
 /* The op after this one in execution order, an op's regions right after it; NULL at the end. */
 struct tg_op *tg_op_step(struct tg_op *op);
+struct tg_op *tg_op_skip(struct tg_op *op); /* the same, but not into the op's regions */
 tg_prov tg_prov_intern(struct tg_module *m, const uint32_t *nodes, uint32_t n); /* ascending, no doubles */
 
 /* print.c */
+const char *tg_value_kind_name(enum tg_value_kind k); /* of registers */
 /* Numbers by which the text names values, index by value id: in order of definition. */
 const uint32_t *tg_value_numbers(struct tg_arena *a, const struct tg_module *m);
 

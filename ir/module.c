@@ -40,7 +40,7 @@ static void link_before(struct tg_block *b, struct tg_op *op, struct tg_op *befo
 struct tg_op *tg_op_new(struct tg_module *m, struct tg_block *b, struct tg_op *before, uint16_t code, const tg_val *in, uint32_t n_in, uint32_t n_out,
 			tg_prov prov)
 {
-	const struct tg_op_info *info = tg_op_info(code);
+	const struct tg_op_info *info = tg_op_info_in(m, code);
 	struct tg_op *op = tg_alloc(m->arena, sizeof *op);
 	op->code = code;
 	op->n_in = n_in;
@@ -64,12 +64,25 @@ void tg_op_remove(struct tg_op *op)
 	op->block = NULL;
 }
 
+struct tg_block *tg_region_new(struct tg_module *m, struct tg_op *op)
+{
+	struct tg_block *b = tg_alloc(m->arena, sizeof *b);
+	b->parent = op;
+	op->regions = tg_grow(m->arena, op->regions, op->n_regions * sizeof b, (op->n_regions + 1) * sizeof b);
+	return op->regions[op->n_regions++] = b;
+}
+
 /* The op after this one in execution order, regions before what follows them. */
 struct tg_op *tg_op_step(struct tg_op *op)
 {
 	for (uint32_t r = 0; r < op->n_regions; r++)
 		if (op->regions[r]->first)
 			return op->regions[r]->first;
+	return tg_op_skip(op);
+}
+
+struct tg_op *tg_op_skip(struct tg_op *op)
+{
 	for (;;) {
 		if (op->next)
 			return op->next;
@@ -162,7 +175,9 @@ static const struct tg_node_ref *node_of(const struct tg_module *m, uint32_t i) 
 struct tg_loc tg_op_loc(const struct tg_module *m, const struct tg_op *op)
 {
 	struct tg_loc loc = TG_NOWHERE;
-	loc.file = m->source;
+	loc.file = op->line && m->text ? m->text : m->source;
+	loc.line = m->text ? op->line : 0;
+	loc.column = op->column;
 	const struct tg_prov_set *s = op->prov.id < m->provs.n ? &m->provs.at[op->prov.id] : NULL;
 	const struct tg_node_ref *r = s && s->n ? node_of(m, s->nodes[0]) : NULL;
 	if (!r)

@@ -1,4 +1,4 @@
-/* ops.c: the op tables of the graph and tile dialects, made from the .def rows, and look-ups by name. */
+/* ops.c: the op tables made from the .def rows, and look-ups by name; the instructions of the mach dialect are the module's. */
 #include <string.h>
 
 #include "ir_internal.h"
@@ -16,22 +16,31 @@
 /* clang-format off */
 static const struct tg_attr_info attrs_none[] = { { 0 }
 #define OP(name, lo, hi, out, traits, doc) }; static const struct tg_attr_info attrs_##name[] = { { 0 }
-#define ATTR(op, field, kind, dflt, doc) , { #field, TG_ATTR_##kind, DFLT_##kind(dflt), doc }
+#define ATTR(op, field, kind, dflt, doc) , { #field, TG_ATTR_##kind, DFLT_##kind(dflt), doc, 0, 0, 0 }
 #include "graph_ops.def"
 #define OP(name, lo, hi, out, traits, doc) }; static const struct tg_attr_info attrs_tile_##name[] = { { 0 }
-#define ATTR(op, field, kind, dflt, doc) , { #field, TG_ATTR_##kind, DFLT_##kind(dflt), doc }
+#define ATTR(op, field, kind, dflt, doc) , { #field, TG_ATTR_##kind, DFLT_##kind(dflt), doc, 0, 0, 0 }
 #include "tile_ops.def"
+#define OP(name, lo, hi, out, traits, doc) }; static const struct tg_attr_info attrs_mach_##name[] = { { 0 }
+#define ATTR(op, field, kind, dflt, doc) , { #field, TG_ATTR_##kind, DFLT_##kind(dflt), doc, 0, 0, 0 }
+#define ATTR_IN(op, field, kind, dflt, lo, hi, doc) , { #field, TG_ATTR_##kind, DFLT_##kind(dflt), doc, lo, hi, 0 }
+#include "mach_ops.def"
 };
 /* clang-format on */
 
-static const struct tg_op_info infos[TG_FIRST_MACH] = {
-	[TG_OP_none] = { "none", "no op", TG_GRAPH, 0, 0, 0, 0, 0, attrs_none },
-#define OP(name, lo, hi, out, traits, doc) \
-	[TG_OP_##name] = { #name, doc, TG_GRAPH, lo, hi, out, traits, TG_ARRAY_LEN(attrs_##name) - 1, attrs_##name + 1 },
+static const uint8_t scalar_kind = TG_SREG, predicate_kind = TG_PREG;
+
+#define ROW(name, doc, dialect, lo, hi, out, traits, attrs, kinds) { #name, doc, dialect, lo, hi, out, traits, TG_ARRAY_LEN(attrs) - 1, (attrs) + 1, kinds, TG_TENSOR }
+static const struct tg_op_info infos[TG_FIRST_INSN] = {
+	[TG_OP_none] = ROW(none, "no op", TG_GRAPH, 0, 0, 0, 0, attrs_none, NULL),
+#define OP(name, lo, hi, out, traits, doc) [TG_OP_##name] = ROW(name, doc, TG_GRAPH, lo, hi, out, traits, attrs_##name, NULL),
 #include "graph_ops.def"
-#define OP(name, lo, hi, out, traits, doc) \
-	[TG_TILE_##name] = { #name, doc, TG_TILE, lo, hi, out, traits, TG_ARRAY_LEN(attrs_tile_##name) - 1, attrs_tile_##name + 1 },
+#define OP(name, lo, hi, out, traits, doc) [TG_TILE_##name] = ROW(name, doc, TG_TILE, lo, hi, out, traits, attrs_tile_##name, NULL),
 #include "tile_ops.def"
+#define OP(name, lo, hi, out, traits, doc) \
+	[TG_MACH_##name] = ROW(name, doc, TG_MACH, lo, hi, out, traits, attrs_mach_##name, \
+			       (traits) & T_SCALAR ? &scalar_kind : (traits) & T_PREDICATE ? &predicate_kind : NULL),
+#include "mach_ops.def"
 };
 
 const struct tg_expr_info tg_expr_infos[TG_N_EXPRS] = {
@@ -41,7 +50,13 @@ const struct tg_expr_info tg_expr_infos[TG_N_EXPRS] = {
 
 const char *const tg_combine_names[TG_N_COMBINES] = { "sum", "prod", "max", "min" };
 
-const struct tg_op_info *tg_op_info(uint16_t code) { return code < TG_FIRST_MACH ? &infos[code] : &infos[TG_OP_none]; }
+const struct tg_op_info *tg_op_info(uint16_t code) { return code < TG_FIRST_INSN ? &infos[code] : &infos[TG_OP_none]; }
+
+const struct tg_op_info *tg_op_info_in(const struct tg_module *m, uint16_t code)
+{
+	uint32_t row = code < TG_FIRST_INSN ? UINT32_MAX : (uint32_t)code - TG_FIRST_INSN;
+	return m->insns && row < m->insns->n && m->insns->rows[row].name ? &m->insns->rows[row] : tg_op_info(code);
+}
 
 const char *tg_dialect_name(enum tg_dialect d)
 {
@@ -51,12 +66,26 @@ const char *tg_dialect_name(enum tg_dialect d)
 
 static bool same(const char *name, const char *s, size_t n) { return strlen(name) == n && !memcmp(name, s, n); }
 
-uint16_t tg_op_code_from_name(const char *dialect, size_t nd, const char *name, size_t n)
+/* The first and the end of each dialect's codes. */
+static const uint16_t first_code[TG_N_DIALECTS + 1] = { TG_OP_none + 1, TG_TILE_data, TG_MACH_code, TG_FIRST_INSN };
+
+static uint16_t insn_from_name(const struct tg_insn_table *t, const char *name, size_t n)
 {
-	for (uint16_t i = 1; i < TG_FIRST_MACH; i++)
-		if (same(infos[i].name, name, n) && same(tg_dialect_name(infos[i].dialect), dialect, nd))
-			return i;
+	for (uint32_t i = 0; t && i < t->n; i++)
+		if (t->rows[i].name && same(t->rows[i].name, name, n))
+			return (uint16_t)(TG_FIRST_INSN + i);
 	return TG_OP_none;
+}
+
+uint16_t tg_op_code_from_name(const struct tg_module *m, const char *dialect, size_t nd, const char *name, size_t n)
+{
+	int k = 0;
+	while (k < TG_N_DIALECTS && !same(tg_dialect_name((enum tg_dialect)k), dialect, nd))
+		k++;
+	for (uint16_t i = k < TG_N_DIALECTS ? first_code[k] : TG_FIRST_INSN; k < TG_N_DIALECTS && i < first_code[k + 1]; i++)
+		if (same(infos[i].name, name, n))
+			return i;
+	return k == TG_MACH ? insn_from_name(m->insns, name, n) : (uint16_t)TG_OP_none;
 }
 
 enum tg_expr_op tg_expr_from_name(const char *name, size_t n)

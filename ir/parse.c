@@ -37,9 +37,8 @@ static bool use(struct parser *p, tg_val *v)
 
 static enum tg_value_kind kind_of(struct parser *p)
 {
-	static const char *const kinds[] = { "tensor", "sreg", "vreg", "mreg", "preg" };
-	for (unsigned i = 1; i < TG_ARRAY_LEN(kinds); i++)
-		if (tg_parse_take_word(p, kinds[i]))
+	for (unsigned i = TG_SREG; i <= TG_PREG; i++)
+		if (tg_parse_take_word(p, tg_value_kind_name((enum tg_value_kind)i)))
 			return (enum tg_value_kind)i;
 	return TG_TENSOR;
 }
@@ -59,22 +58,35 @@ static bool layout(struct parser *p, struct tg_value *v)
 	return tg_parse_punct(p, ']');
 }
 
-/* %3: f32[1x64] layout [1, 0] "conv1" */
+/* %0 or a register that is declared: an instruction may write it. */
+static bool writable(const struct parser *p, uint32_t number)
+{
+	return number == 0 || (p->value[number] && tg_value_get(p->m, (tg_val){ p->value[number] })->kind != TG_TENSOR);
+}
+
+/* %3: f32[1x64] layout [1, 0] "conv1", or %3 alone for a register that an instruction writes */
 static bool define(struct parser *p, tg_val *out)
 {
 	uint32_t number = 0;
-	enum tg_dtype t;
+	enum tg_dtype t = TG_none;
 	struct tg_shape s = { 0 };
 	const char *name = NULL;
 	if (!number_of(p, &number))
 		return false;
-	if (p->value[number])
-		return tg_parse_error(p, "value %%%u is defined twice", number);
+	struct token at = p->l.now;
 	tg_lex_next(&p->l);
+	if (writable(p, number) && !tg_lex_is(&p->l, ':')) {
+		out->id = p->value[number];
+		return true;
+	}
+	if (number == 0 || p->value[number]) {
+		p->l.now = at;
+		return tg_parse_error(p, number ? "value %%%u is defined twice" : "value %%%u is the fixed register, expected another number", number);
+	}
 	if (!tg_parse_punct(p, ':'))
 		return false;
 	enum tg_value_kind kind = kind_of(p);
-	if (!tg_parse_type(p, &t, &s))
+	if (kind == TG_TENSOR && !tg_parse_type(p, &t, &s))
 		return false;
 	*out = tg_value_new(p->m, kind, t, &s, NULL);
 	p->value[number] = out->id;
@@ -172,11 +184,7 @@ static bool open_region(struct parser *p, struct stack *st, struct tg_op *op)
 {
 	if (st->depth == MAX_DEPTH)
 		return tg_parse_error(p, "regions nest deeper than %d", MAX_DEPTH);
-	struct tg_block *b = tg_alloc(p->a, sizeof *b);
-	b->parent = op;
-	op->regions = tg_grow(p->a, op->regions, op->n_regions * sizeof b, (op->n_regions + 1) * sizeof b);
-	op->regions[op->n_regions++] = b;
-	st->block[++st->depth] = b;
+	st->block[++st->depth] = tg_region_new(p->m, op);
 	return true;
 }
 
@@ -188,6 +196,8 @@ static bool close_region(struct parser *p, struct stack *st)
 	tg_lex_next(&p->l);
 	if (tg_parse_take(p, '{'))
 		return open_region(p, st, op);
+	if (tg_op_info_in(p->m, op->code)->n_out == 0)
+		return true;
 	if (!tg_parse_take_word(p, "yields"))
 		return tg_parse_expected(p, "yields");
 	if (!tg_parse_punct(p, '('))
@@ -209,7 +219,7 @@ static bool op_name(struct parser *p, uint16_t *code)
 	tg_lex_next(&p->l);
 	if (!tg_parse_punct(p, '.'))
 		return false;
-	*code = p->l.now.kind == TOK_WORD ? tg_op_code_from_name(dialect.at, dialect.n, p->l.now.at, p->l.now.n) : (uint16_t)TG_OP_none;
+	*code = p->l.now.kind == TOK_WORD ? tg_op_code_from_name(p->m, dialect.at, dialect.n, p->l.now.at, p->l.now.n) : (uint16_t)TG_OP_none;
 	if (*code == TG_OP_none)
 		return tg_parse_expected(p, "the name of an op");
 	tg_lex_next(&p->l);
@@ -218,7 +228,7 @@ static bool op_name(struct parser *p, uint16_t *code)
 
 static bool op_rest(struct parser *p, struct tg_op *op)
 {
-	const struct tg_op_info *info = tg_op_info(op->code);
+	const struct tg_op_info *info = tg_op_info_in(p->m, op->code);
 	if (!attributes(p, info, op) || !provenance(p, op))
 		return false;
 	if (!tg_parse_take_word(p, "stage"))
@@ -229,9 +239,35 @@ static bool op_rest(struct parser *p, struct tg_op *op)
 	return tg_parse_error(p, "%s has no stage", info->name);
 }
 
+/* An operand; instructions have %0 too, and may read what they write. */
+static bool operand(struct parser *p, bool insn, const tg_val *out, size_t n_out, tg_val *v)
+{
+	v->id = 0;
+	if (insn && p->l.now.kind == TOK_VALUE && p->l.now.n == 2 && p->l.now.at[1] == '0') {
+		tg_lex_next(&p->l);
+		return true;
+	}
+	if (!use(p, v))
+		return false;
+	for (size_t i = 0; !insn && i < n_out; i++)
+		if (out[i].id == v->id)
+			return tg_parse_error(p, "op uses its own result");
+	return true;
+}
+
+static void set_results(struct parser *p, struct tg_op *op, const tg_val *out)
+{
+	for (uint32_t i = 0; i < op->n_out; i++) {
+		op->out[i] = out[i];
+		if (out[i].id && !tg_value_of(p->m, out[i])->def)
+			tg_value_of(p->m, out[i])->def = op;
+	}
+}
+
 static bool operation(struct parser *p, struct stack *st)
 {
 	TG_VEC(tg_val) out = { 0 }, in = { 0 };
+	struct token start = p->l.now;
 	uint16_t code;
 	while (p->l.now.kind == TOK_VALUE) {
 		tg_val v;
@@ -245,19 +281,15 @@ static bool operation(struct parser *p, struct stack *st)
 		return false;
 	while (!tg_lex_is(&p->l, ')')) {
 		tg_val v;
-		if ((in.n && !tg_parse_punct(p, ',')) || !use(p, &v))
+		if ((in.n && !tg_parse_punct(p, ',')) || !operand(p, code >= TG_FIRST_INSN, out.at, out.n, &v))
 			return false;
-		for (size_t i = 0; i < out.n; i++)
-			if (out.at[i].id == v.id)
-				return tg_parse_error(p, "op uses its own result");
 		*TG_PUSH(p->a, &in) = v;
 	}
 	tg_lex_next(&p->l);
 	struct tg_op *op = tg_op_new(p->m, st->block[st->depth], NULL, code, in.at, (uint32_t)in.n, (uint32_t)out.n, (tg_prov){ 0 });
-	for (uint32_t i = 0; i < out.n; i++) {
-		op->out[i] = out.at[i];
-		tg_value_of(p->m, out.at[i])->def = op;
-	}
+	set_results(p, op, out.at);
+	op->line = start.line;
+	op->column = start.column;
 	if (!op_rest(p, op))
 		return false;
 	return !tg_parse_take(p, '{') || open_region(p, st, op);
@@ -379,7 +411,14 @@ static bool module(struct parser *p)
 
 struct tg_module *tg_module_parse(struct tg_diag *d, struct tg_arena *a, const char *path, const char *text, size_t n)
 {
+	return tg_module_parse_mach(d, a, path, text, n, NULL);
+}
+
+struct tg_module *tg_module_parse_mach(struct tg_diag *d, struct tg_arena *a, const char *path, const char *text, size_t n, const struct tg_insn_table *insns)
+{
 	struct parser p = { .d = d, .a = a, .path = path, .m = tg_module_new(a, NULL) };
+	p.m->text = path ? tg_strdup(a, path) : NULL;
+	p.m->insns = insns;
 	p.n_numbers = n < 1 << 16 ? 1 << 16 : n < MAX_NUMBERS ? n : MAX_NUMBERS;
 	struct tg_arena *numbers = tg_arena_new(tg_arena_heap(a));
 	p.value = tg_alloc_n(numbers, p.n_numbers, sizeof *p.value);

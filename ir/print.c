@@ -15,7 +15,11 @@ struct out {
 	struct tg_arena *arena;
 };
 
-static const char *const kind_names[] = { "", "sreg ", "vreg ", "mreg ", "preg " };
+const char *tg_value_kind_name(enum tg_value_kind k)
+{
+	static const char *const names[] = { [TG_SREG] = "sreg", [TG_VREG] = "vreg", [TG_MREG] = "mreg", [TG_PREG] = "preg" };
+	return names[k];
+}
 
 const uint32_t *tg_value_numbers(struct tg_arena *a, const struct tg_module *m)
 {
@@ -25,7 +29,7 @@ const uint32_t *tg_value_numbers(struct tg_arena *a, const struct tg_module *m)
 			number[m->inputs.at[i].value.id] = ++n;
 	for (struct tg_op *op = m->body.first; op; op = tg_op_step(op))
 		for (uint32_t i = 0; op->n_regions == 0 && i < op->n_out; i++)
-			if (op->out[i].id < m->values.n && !number[op->out[i].id])
+			if (op->out[i].id && op->out[i].id < m->values.n && !number[op->out[i].id])
 				number[op->out[i].id] = ++n;
 	return number;
 }
@@ -74,9 +78,9 @@ static void value(struct out *o, tg_val v)
 	tg_buf_printf(o->b, "%%%u", v.id < o->m->values.n ? o->number[v.id] : 0);
 }
 
-static void type(struct out *o, uint8_t kind, uint8_t dtype, const struct tg_shape *s)
+static void type(struct out *o, uint8_t dtype, const struct tg_shape *s)
 {
-	tg_buf_printf(o->b, "%s%s[", kind_names[kind], tg_dtypes[dtype].name);
+	tg_buf_printf(o->b, "%s[", tg_dtypes[dtype].name);
 	for (uint32_t i = 0; i < s->rank; i++)
 		tg_buf_printf(o->b, i ? "x%lld" : "%lld", (long long)s->dim[i]);
 	tg_buf_puts(o->b, "]");
@@ -89,7 +93,11 @@ static void definition(struct out *o, tg_val id)
 	bool moved = false;
 	value(o, id);
 	tg_buf_puts(o->b, ": ");
-	type(o, v->kind, v->dtype, &v->shape);
+	if (v->kind != TG_TENSOR) {
+		tg_buf_puts(o->b, tg_value_kind_name((enum tg_value_kind)v->kind));
+		return;
+	}
+	type(o, v->dtype, &v->shape);
 	for (uint32_t i = 0; i < v->shape.rank && i < TG_MAX_RANK; i++)
 		moved |= v->layout[i] != i;
 	for (uint32_t i = 0; moved && i < v->shape.rank && i < TG_MAX_RANK; i++)
@@ -166,7 +174,7 @@ static void constant(struct out *o, const struct tg_const *c)
 		tg_buf_puts(o->b, "null");
 		return;
 	}
-	type(o, TG_TENSOR, (uint8_t)c->dtype, &c->shape);
+	type(o, (uint8_t)c->dtype, &c->shape);
 	tg_buf_puts(o->b, c->kind == TG_CONST_SPLAT ? " splat " : " ");
 	if (c->kind == TG_CONST_SPLAT)
 		bytes = (tg_dtypes[c->dtype].bits + 7U) / 8;
@@ -322,14 +330,28 @@ static void attribute(struct out *o, enum tg_attr_kind kind, const union tg_attr
 	}
 }
 
-static void op_head(struct out *o, const struct tg_op *op)
+static void results(struct out *o, const struct tg_op *op)
 {
-	const struct tg_op_info *info = tg_op_info(op->code);
-	bool first = true;
 	for (uint32_t i = 0; op->n_regions == 0 && i < op->n_out; i++) {
 		tg_buf_puts(o->b, i ? ", " : "");
-		definition(o, op->out[i]);
+		if (op->code >= TG_FIRST_INSN)
+			value(o, op->out[i]); /* a register, declared elsewhere */
+		else
+			definition(o, op->out[i]);
 	}
+}
+
+/* Machine code has many attributes and mostly their defaults, which it leaves out. */
+static bool printed(const struct tg_op_info *info, const struct tg_attr_info *i, const union tg_attr *a)
+{
+	return i->kind != TG_ATTR_STAGE && (info->dialect != TG_MACH || i->kind != TG_ATTR_INT || (double)a->i != i->dflt);
+}
+
+static void op_head(struct out *o, const struct tg_op *op)
+{
+	const struct tg_op_info *info = tg_op_info_in(o->m, op->code);
+	bool first = true;
+	results(o, op);
 	tg_buf_printf(o->b, "%s%s.%s(", op->n_regions == 0 && op->n_out ? " = " : "", tg_dialect_name(info->dialect), info->name);
 	for (uint32_t i = 0; i < op->n_in; i++) {
 		tg_buf_puts(o->b, i ? ", " : "");
@@ -337,7 +359,7 @@ static void op_head(struct out *o, const struct tg_op *op)
 	}
 	tg_buf_puts(o->b, ")");
 	for (uint32_t i = 0; i < info->n_attrs; i++) {
-		if (info->attrs[i].kind == TG_ATTR_STAGE)
+		if (!printed(info, &info->attrs[i], &op->attrs[i]))
 			continue;
 		tg_buf_printf(o->b, "%s%s = ", first ? " {" : ", ", info->attrs[i].name);
 		attribute(o, info->attrs[i].kind, &op->attrs[i]);
@@ -354,6 +376,10 @@ static void op_head(struct out *o, const struct tg_op *op)
 
 static void yields(struct out *o, const struct tg_op *op)
 {
+	if (tg_op_info_in(o->m, op->code)->n_out == 0) {
+		tg_buf_puts(o->b, "\n");
+		return;
+	}
 	tg_buf_puts(o->b, " yields(");
 	for (uint32_t i = 0; i < op->n_out; i++) {
 		tg_buf_puts(o->b, i ? ", " : "");

@@ -3,8 +3,9 @@
  * Errors, without running anything: illegal encodings in reachable code; targets that are not bundles; loops that cross, nest more than
  * 8 deep or are reached in different ways; code that runs off its end; registers read or overwritten early and units booked twice on any
  * path, over back edges, joins and zero trips (check_time.c); memory accesses, accumulator rows and DMA transfers out of bounds where
- * the addresses are known (check_value.c); SRAM buffers that overlap in space and lifetime; bindings and segments outside DRAM.
- * What depends on values that it does not know is left to the simulator and counted in a note. */
+ * the addresses are known (check_value.c); the same for addresses and predicates that go through memory and control, by stepping the
+ * scalar program alone (check_walk.c); SRAM buffers that overlap in space and lifetime; bindings and segments outside DRAM.
+ * What depends on values that none of them knows is left to the simulator and counted in a note. */
 #include "check_int.h"
 
 #include <stdlib.h>
@@ -283,6 +284,16 @@ static void check_debug(struct check *c)
 	}
 }
 
+/* Accesses and conflicts that some pass had to look at, and those that none has decided. */
+static void count_open(const struct check *c, uint32_t *all, uint32_t *open)
+{
+	*all = *open = 0;
+	for (size_t i = 0; i < c->insns.n; i++) {
+		*all += c->verdict[i] != NOT_SEEN || c->early[i];
+		*open += c->verdict[i] == UNPROVEN || c->early[i];
+	}
+}
+
 bool tg_exe_verify(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x)
 {
 	struct check *c = tg_alloc(a, sizeof *c);
@@ -292,19 +303,22 @@ bool tg_exe_verify(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x
 	check_debug(c);
 	if (!c->ok || !find_code(c))
 		return false;
+	uint32_t all, open, left;
 	c->verdict = tg_alloc(a, c->insns.n + 1);
+	c->span = tg_alloc_n(a, c->insns.n + 1, sizeof *c->span);
+	for (size_t i = 0; i < c->insns.n; i++)
+		c->span[i] = (struct span){INT64_MAX, INT64_MIN};
 	check_values(c);
 	check_schedule(c);
-	for (size_t i = 0; i < c->insns.n; i++) {
-		c->n_proven += c->verdict[i] == PROVEN;
-		c->n_unproven += c->verdict[i] == UNPROVEN;
-	}
-	if (c->ok && c->n_unproven)
+	count_open(c, &all, &open);
+	if (c->ok && open)
+		check_walk(c);
+	count_open(c, &left, &open);
+	if (c->ok && open)
 		*TG_PUSH(d->arena, &d->list) = (struct tg_message){
 			.severity = TG_NOTE,
 			.loc = TG_NOWHERE,
-			.text = tg_asprintf(d->arena, "%u of %u accesses depend on values known only at run time; the simulator checks them", c->n_unproven,
-					    c->n_proven + c->n_unproven),
+			.text = tg_asprintf(d->arena, "%u of %u accesses depend on values known only at run time; the simulator checks them", open, all),
 		};
 	return c->ok;
 }

@@ -1,29 +1,15 @@
 /* check_time.c: latencies and units, by dataflow over every path.
  *
- * The state before a bundle says for each resource (register, unit, shadow array, transposer, accumulator) in how many bundles it is free:
- * the largest figure over all paths. A bundle uses resources (they must be free) and claims them (for a latency or an occupancy), then
- * time passes. Two figures are kept: `sure` from instructions that always run, `may` with predicated ones too. A conflict with `sure` is
- * an error; one that only `may` shows depends on predicates and is left to the simulator. Paths that the trip counts rule out
- * (check_value.c) are not walked. Figures only grow towards the fixpoint and are bounded by the largest latency, so it ends. */
+ * What an instruction needs and keeps is a list of bookings of resources (register, unit, shadow array, transposer, accumulator), made once.
+ * The state before a bundle says for each resource in how many bundles it is free: the largest figure over all paths. A bundle's bookings
+ * must find their resource free and keep it for a latency or an occupancy, then time passes. Two figures are kept: `sure` from instructions that always run, `may` with
+ * predicated ones too. A conflict with `sure` is an error; one that only `may` shows depends on predicates and is left to the walk
+ * (check_walk.c), as are accumulator reads while other rows are at work. Paths that the trip counts rule out (check_value.c) are not
+ * walked. Figures only grow towards the fixpoint and are bounded by the largest latency, so it ends. */
 #include "check_int.h"
 
 #include <string.h>
 
-enum {
-	R_S = 0,
-	R_V = 32,
-	R_M = 96,
-	R_P = 104,
-	R_LOAD = 112,   /* units of the pooled kinds, sorted: the first is the next free */
-	R_STORE = 120,
-	R_PUSH = 128,   /* by array from here on */
-	R_MUL = 136,
-	R_READ = 144,
-	R_SHADOW = 152, /* the last push has landed */
-	R_ACC = 160,    /* the last multiply has landed */
-	R_TRANSPOSER = 168,
-	N_RESOURCES = 169
-};
 struct state {
 	uint16_t sure[N_RESOURCES], may[N_RESOURCES];
 };
@@ -33,7 +19,6 @@ struct timing {
 	uint32_t *queue;      /* leaders to walk */
 	uint8_t *queued;
 	uint32_t n_queue;
-	uint32_t unproven;
 	bool reporting;
 };
 
@@ -41,6 +26,8 @@ static uint16_t cap(uint64_t v)
 {
 	return v > UINT16_MAX ? UINT16_MAX : (uint16_t)v;
 }
+
+/* ---- what an instruction books ---- */
 
 static unsigned register_id(const struct tg_field_info *f, int64_t n)
 {
@@ -53,80 +40,153 @@ static bool is_constant(const struct tg_field_info *f, int64_t n)
 	return n == 0 && f->kind != TG_FIELD_V;
 }
 
-/* ---- conflicts ---- */
-
-static void use(struct timing *t, const struct state *s, const struct node *n, const struct tg_insn *in, unsigned id, const char *what, const char *name)
-{
-	if (!t->reporting || s->may[id] == 0)
-		return;
-	if (s->sure[id] && !in->pred)
-		check_error(t->c, n, in, "%s%s: %u bundle(s) too early", what, name, s->sure[id]);
-	else
-		t->unproven++;
-}
-
-static const char *register_name(struct timing *t, unsigned id)
-{
-	static const struct { unsigned base; char letter; } kinds[] = {{R_P, 'p'}, {R_M, 'm'}, {R_V, 'v'}, {R_S, 's'}};
-	for (size_t i = 0; i < TG_ARRAY_LEN(kinds); i++) {
-		if (id >= kinds[i].base)
-			return tg_asprintf(t->c->arena, " %c%u", kinds[i].letter, id - kinds[i].base);
-	}
-	return "";
-}
-
 static bool keeps_destination(const struct tg_insn *in, const struct tg_insn_info *info)
 {
 	return info->slot == TG_SLOT_L && (in->op == TG_I_vldx || tg_insn_get(in, 'm') != 0 || tg_insn_get(in, 'f') == 3);
 }
 
-static void use_registers(struct timing *t, const struct state *s, const struct node *n, const struct tg_insn *in)
+static void book(struct check *c, enum book_kind kind, unsigned id, uint64_t bundles)
 {
-	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
-	if (in->pred && t->reporting && s->sure[R_P + in->pred])
-		check_error(t->c, n, in, "predicate p%u is read %u bundle(s) too early", in->pred, s->sure[R_P + in->pred]);
+	*TG_PUSH(c->arena, &c->bookings) = (struct booking){.kind = (uint8_t)kind, .id = (uint16_t)id, .bundles = cap(bundles)};
+}
+
+static void book_reads(struct check *c, const struct tg_insn *in, const struct tg_insn_info *info)
+{
+	if (in->pred)
+		book(c, BOOK_PREDICATE, R_P + in->pred, 0);
 	for (unsigned i = 0; i < info->n_fields; i++) {
 		const struct tg_field_info *f = &info->field[i];
-		if (f->kind > TG_FIELD_P || is_constant(f, in->f[i]) || (f->is_def && !keeps_destination(in, info)))
-			continue;
-		unsigned id = register_id(f, in->f[i]);
-		if (t->reporting && s->may[id])
-			use(t, s, n, in, id, "reads", register_name(t, id));
+		if (f->kind <= TG_FIELD_P && !is_constant(f, in->f[i]) && (!f->is_def || keeps_destination(in, info)))
+			book(c, BOOK_READ, register_id(f, in->f[i]), 0);
 	}
 }
 
-static void claim(struct state *s, const struct tg_insn *in, unsigned id, uint64_t bundles)
+static void book_units(struct check *c, const struct tg_insn *in, const struct tg_insn_info *info)
 {
-	uint16_t v = cap(bundles);
-	s->may[id] = v > s->may[id] ? v : s->may[id];
-	if (!in->pred)
-		s->sure[id] = v > s->sure[id] ? v : s->sure[id];
+	const struct tg_chip *chip = &c->x->chip;
+	unsigned unit = (unsigned)tg_insn_get(in, 'u');
+	uint32_t occupancy = tg_insn_occupancy(chip, in);
+	switch (info->slot) {
+	case TG_SLOT_L:
+	case TG_SLOT_W:
+		book(c, BOOK_POOL, info->slot == TG_SLOT_L ? R_LOAD : R_STORE, occupancy);
+		break;
+	case TG_SLOT_P:
+		book(c, BOOK_UNIT, R_PUSH + unit, occupancy);
+		if (in->op == TG_I_swap)
+			book(c, BOOK_SWAP, R_SHADOW + unit, 0);
+		else
+			book(c, BOOK_KEEP, R_SHADOW + unit, chip->latency.push_swap);
+		break;
+	case TG_SLOT_M:
+		book(c, BOOK_UNIT, R_MUL + unit, occupancy);
+		break;
+	case TG_SLOT_R:
+		book(c, BOOK_ROWS, R_ACC + unit, 0);
+		break;
+	case TG_SLOT_X:
+		if (in->op == TG_I_xtr)
+			book(c, BOOK_TRANSPOSER, R_TRANSPOSER, 0);
+		break;
+	default:
+		break;
+	}
 }
 
-static void write_register(struct timing *t, struct state *s, const struct node *n, const struct tg_insn *in, unsigned id, uint32_t latency)
+static void book_writes(struct check *c, const struct tg_insn *in, const struct tg_insn_info *info)
 {
-	if (t->reporting && s->may[id])
-		use(t, s, n, in, id, "overwrites", register_name(t, id));
-	claim(s, in, id, latency);
-}
-
-static void write_registers(struct timing *t, struct state *s, const struct node *n, const struct tg_insn *in)
-{
-	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
-	const struct tg_chip *chip = &t->c->x->chip;
+	const struct tg_chip *chip = &c->x->chip;
 	for (unsigned i = 0; i < info->n_fields; i++) {
 		const struct tg_field_info *f = &info->field[i];
 		if (f->kind > TG_FIELD_P || is_constant(f, in->f[i]))
 			continue;
 		if (f->is_def)
-			write_register(t, s, n, in, register_id(f, in->f[i]), tg_insn_latency(chip, (enum tg_opcode)in->op));
+			book(c, BOOK_WRITE, register_id(f, in->f[i]), tg_insn_latency(chip, (enum tg_opcode)in->op));
 		else if (f->is_both && tg_insn_get(in, 'q') != 0)
-			write_register(t, s, n, in, register_id(f, in->f[i]), chip->latency.scalar);
+			book(c, BOOK_WRITE, register_id(f, in->f[i]), chip->latency.scalar);
 	}
 }
 
-/* ---- units ---- */
+/* What later bundles wait for and instructions of the same bundle do not: they read the state before it. */
+static void book_late(struct check *c, const struct tg_insn *in)
+{
+	const struct tg_chip *chip = &c->x->chip;
+	if (in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8)
+		book(c, BOOK_LATE, R_ACC + (unsigned)tg_insn_get(in, 'u'), chip->latency.multiply_read);
+	if (in->op == TG_I_xtw)
+		book(c, BOOK_LATE, R_TRANSPOSER, chip->latency.transposer);
+}
 
+static void book_all(struct check *c)
+{
+	c->first_booking = tg_alloc_n(c->arena, c->insns.n + 1, sizeof *c->first_booking);
+	for (size_t i = 0; i < c->insns.n; i++) {
+		const struct tg_insn *in = &c->insns.at[i];
+		const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
+		c->first_booking[i] = (uint32_t)c->bookings.n;
+		book_reads(c, in, info);
+		book_units(c, in, info);
+		book_writes(c, in, info);
+		book_late(c, in);
+	}
+	c->first_booking[c->insns.n] = (uint32_t)c->bookings.n;
+}
+
+enum book_phase book_phase(enum book_kind k)
+{
+	return k <= BOOK_READ ? PHASE_READ : k == BOOK_LATE ? PHASE_LATE : PHASE_UNIT;
+}
+
+/* ---- conflicts ---- */
+
+static const char *register_name(struct check *c, unsigned id)
+{
+	static const struct { unsigned base; char letter; } kinds[] = {{R_P, 'p'}, {R_M, 'm'}, {R_V, 'v'}, {R_S, 's'}};
+	for (size_t i = 0; i < TG_ARRAY_LEN(kinds); i++) {
+		if (id >= kinds[i].base)
+			return tg_asprintf(c->arena, " %c%u", kinds[i].letter, id - kinds[i].base);
+	}
+	return "";
+}
+
+void check_book_error(struct check *c, const struct node *n, const struct tg_insn *in, const struct booking *b, uint64_t early)
+{
+	static const char *const texts[] = {
+		[BOOK_READ] = "reads",
+		[BOOK_POOL] = "takes a unit that is still busy",
+		[BOOK_UNIT] = "takes a unit that is still busy",
+		[BOOK_SWAP] = "swaps before the last push has landed",
+		[BOOK_TRANSPOSER] = "reads the transposer before its last write has landed",
+		[BOOK_ROWS] = "reads accumulator rows before their last multiply has landed",
+		[BOOK_WRITE] = "overwrites",
+	};
+	bool named = b->kind == BOOK_READ || b->kind == BOOK_WRITE;
+	if (b->kind == BOOK_PREDICATE)
+		check_error(c, n, in, "predicate p%u is read %llu bundle(s) too early", in->pred, (unsigned long long)early);
+	else
+		check_error(c, n, in, "%s%s: %llu bundle(s) too early", texts[b->kind], named ? register_name(c, b->id) : "", (unsigned long long)early);
+}
+
+static void use(struct timing *t, const struct state *s, const struct node *n, const struct tg_insn *in, const struct booking *b)
+{
+	if (!t->reporting || s->may[b->id] == 0)
+		return;
+	if (s->sure[b->id] && b->kind != BOOK_ROWS && (!in->pred || b->kind == BOOK_PREDICATE))
+		check_book_error(t->c, n, in, b, s->sure[b->id]);
+	else
+		t->c->early[in - t->c->insns.at] = true;
+}
+
+/* ---- bundles and paths ---- */
+
+static void claim(struct state *s, const struct tg_insn *in, unsigned id, uint16_t bundles)
+{
+	s->may[id] = bundles > s->may[id] ? bundles : s->may[id];
+	if (!in->pred)
+		s->sure[id] = bundles > s->sure[id] ? bundles : s->sure[id];
+}
+
+/* Units of a pool are kept sorted, the next free one first. */
 static void sort_pool(uint16_t *v, uint32_t n)
 {
 	for (uint32_t i = 1; i < n; i++) {
@@ -138,64 +198,25 @@ static void sort_pool(uint16_t *v, uint32_t n)
 	}
 }
 
-static void use_pool(struct timing *t, struct state *s, const struct node *n, const struct tg_insn *in, unsigned base, uint32_t count, uint32_t occupancy)
+static void claim_pool(struct state *s, const struct tg_chip *chip, const struct tg_insn *in, const struct booking *b)
 {
-	use(t, s, n, in, base, "takes a unit that is still busy", "");
-	s->may[base] = cap(occupancy);
+	uint32_t count = b->id == R_LOAD ? chip->n_load : chip->n_store;
+	s->may[b->id] = b->bundles;
 	if (!in->pred)
-		s->sure[base] = cap(occupancy);
-	sort_pool(s->may + base, count);
-	sort_pool(s->sure + base, count);
+		s->sure[b->id] = b->bundles;
+	sort_pool(s->may + b->id, count);
+	sort_pool(s->sure + b->id, count);
 }
 
-static void use_units(struct timing *t, struct state *s, const struct node *n, const struct tg_insn *in)
+static void apply(struct timing *t, struct state *s, const struct node *n, const struct tg_insn *in, const struct booking *b)
 {
-	const struct tg_chip *chip = &t->c->x->chip;
-	unsigned slot = tg_insn_info((enum tg_opcode)in->op)->slot, unit = (unsigned)tg_insn_get(in, 'u');
-	uint32_t occupancy = tg_insn_occupancy(chip, in);
-	switch (slot) {
-	case TG_SLOT_L:
-		use_pool(t, s, n, in, R_LOAD, chip->n_load, occupancy);
-		break;
-	case TG_SLOT_W:
-		use_pool(t, s, n, in, R_STORE, chip->n_store, occupancy);
-		break;
-	case TG_SLOT_P:
-		use(t, s, n, in, R_PUSH + unit, "takes a unit that is still busy", "");
-		claim(s, in, R_PUSH + unit, occupancy);
-		if (in->op == TG_I_swap)
-			use(t, s, n, in, R_SHADOW + unit, "swaps before the last push has landed", "");
-		else
-			claim(s, in, R_SHADOW + unit, chip->latency.push_swap);
-		break;
-	case TG_SLOT_M:
-		use(t, s, n, in, R_MUL + unit, "takes a unit that is still busy", "");
-		claim(s, in, R_MUL + unit, occupancy);
-		break;
-	case TG_SLOT_R:
-		/* other rows may be at work: which, only the simulator knows */
-		t->unproven += t->reporting && s->may[R_ACC + unit];
-		break;
-	case TG_SLOT_X:
-		if (in->op == TG_I_xtr)
-			use(t, s, n, in, R_TRANSPOSER, "reads the transposer before its last write has landed", "");
-		break;
-	default:
-		break;
-	}
+	if (b->kind != BOOK_KEEP && b->kind != BOOK_LATE)
+		use(t, s, n, in, b);
+	if (b->kind == BOOK_POOL)
+		claim_pool(s, &t->c->x->chip, in, b);
+	else
+		claim(s, in, b->id, b->bundles);
 }
-
-/* What later bundles wait for and instructions of the same bundle do not: they read the state before it. */
-static void after_units(struct timing *t, struct state *s, const struct tg_insn *in)
-{
-	const struct tg_chip *chip = &t->c->x->chip;
-	if (in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8)
-		claim(s, in, R_ACC + (unsigned)tg_insn_get(in, 'u'), chip->latency.multiply_read);
-	if (in->op == TG_I_xtw)
-		claim(s, in, R_TRANSPOSER, chip->latency.transposer);
-}
-
-/* ---- bundles and paths ---- */
 
 static void pass_time(struct state *s, uint64_t bundles)
 {
@@ -208,15 +229,15 @@ static void pass_time(struct state *s, uint64_t bundles)
 
 static void step(struct timing *t, struct state *s, const struct node *n)
 {
-	const struct tg_insn *in = &t->c->insns.at[n->first_insn];
-	for (uint32_t i = 0; i < n->n_insn; i++)
-		use_registers(t, s, n, &in[i]);
-	for (uint32_t i = 0; i < n->n_insn; i++) {
-		use_units(t, s, n, &in[i]);
-		write_registers(t, s, n, &in[i]);
+	struct check *c = t->c;
+	for (int phase = PHASE_READ; phase <= PHASE_LATE; phase++) {
+		for (uint32_t i = n->first_insn; i < n->first_insn + n->n_insn; i++) {
+			for (uint32_t b = c->first_booking[i]; b < c->first_booking[i + 1]; b++) {
+				if ((int)book_phase((enum book_kind)c->bookings.at[b].kind) == phase)
+					apply(t, s, n, &c->insns.at[i], &c->bookings.at[b]);
+			}
+		}
 	}
-	for (uint32_t i = 0; i < n->n_insn; i++)
-		after_units(t, s, &in[i]);
 	pass_time(s, 1 + (uint64_t)n->idle);
 }
 
@@ -282,6 +303,8 @@ void check_schedule(struct check *c)
 {
 	struct timing t = {.c = c};
 	struct state start;
+	book_all(c);
+	c->early = tg_alloc(c->arena, c->insns.n + 1);
 	size_t n = c->nodes.n + 1;
 	memset(&start, 0, sizeof start);
 	t.at = tg_alloc_n(c->arena, n, sizeof *t.at);
@@ -301,5 +324,4 @@ void check_schedule(struct check *c)
 		if (t.at[i])
 			walk_block(&t, i);
 	}
-	c->n_unproven += t.unproven;
 }

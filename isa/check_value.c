@@ -3,23 +3,15 @@
  * A value is an interval, or an interval added to what a register held at the head of the loop at work. A loop's body is walked once with
  * such symbols to learn by how much one trip changes each register; with the trip count that gives every register's range inside the
  * loop and its value behind it, and the body is walked again to check its accesses. An interval is `exact` when both its ends occur:
- * only then is an access that leaves the memory an error; else what cannot be proven is left to the simulator.
+ * only then is an access that leaves the memory an error; else what cannot be proven is left to the walk (check_walk.c).
  * Loops nest at most 8 deep (check.c), and so do the walks. Code with branches is not analysed. */
 #include "check_int.h"
 
 #include <string.h>
 
-#define FAR (INT64_C(1) << 62) /* beyond it a bound counts as infinite */
+#define FAR CHECK_FAR
 #define NO_SYM 0
 
-struct val {
-	int64_t lo, hi;
-	uint16_t sym; /* NO_SYM, or 1 + 32 * depth + register: relative to its value at the head of the loop of that depth */
-	bool exact;
-};
-struct env {
-	struct val s[32];
-};
 static const struct val anything = {-FAR, FAR, NO_SYM, false};
 
 /* ---- interval arithmetic ---- */
@@ -29,7 +21,7 @@ static int64_t clip(__int128 v)
 	return v > FAR ? FAR : v < -FAR ? -FAR : (int64_t)v;
 }
 
-static struct val constant(int64_t v)
+struct val check_constant(int64_t v)
 {
 	if (v <= -FAR || v >= FAR)
 		return anything;
@@ -69,7 +61,7 @@ static struct val negate(struct val a)
 static struct val times(struct val a, int64_t k)
 {
 	if (k == 0)
-		return constant(0);
+		return check_constant(0);
 	if (a.sym)
 		return k == 1 ? a : anything;
 	struct val r = {clip((__int128)a.lo * k), clip((__int128)a.hi * k), NO_SYM, a.exact};
@@ -93,11 +85,11 @@ static struct val result(const struct tg_insn *in, const struct env *e)
 	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
 	struct val a = anything, b = anything;
 	if (in->op == TG_I_smov)
-		return constant(in->f[1]);
+		return check_constant(in->f[1]);
 	if (info->slot != TG_SLOT_S || info->n_fields != 3)
 		return anything;
 	a = e->s[in->f[1]];
-	b = info->field[2].kind == TG_FIELD_I ? constant(in->f[2]) : e->s[in->f[2]];
+	b = info->field[2].kind == TG_FIELD_I ? check_constant(in->f[2]) : e->s[in->f[2]];
 	switch (in->op) {
 	case TG_I_sadd:
 	case TG_I_saddi:
@@ -115,11 +107,11 @@ static struct val result(const struct tg_insn *in, const struct env *e)
 		return !a.sym && a.lo >= 0 && !infinite(a) ? (struct val){a.lo >> (in->f[2] & 63), a.hi >> (in->f[2] & 63), NO_SYM, a.exact} : anything;
 	case TG_I_sandi:
 		if (is_const(a))
-			return constant(a.lo & in->f[2]);
+			return check_constant(a.lo & in->f[2]);
 		return in->f[2] >= 0 ? (struct val){0, in->f[2], NO_SYM, false} : anything;
 	case TG_I_sor:
 	case TG_I_sori:
-		return is_const(a) && is_const(b) ? constant(a.lo | b.lo) : anything;
+		return is_const(a) && is_const(b) ? check_constant(a.lo | b.lo) : anything;
 	case TG_I_smin:
 	case TG_I_smini:
 		if (a.sym || b.sym)
@@ -158,7 +150,7 @@ static void run_node(struct check *c, const struct node *n, struct env *e)
 	}
 }
 
-static uint32_t writes_of(struct check *c, struct loop *l)
+uint32_t check_writes(struct check *c, struct loop *l)
 {
 	for (uint32_t w = l->start; !l->writes_known && w < l->end;) {
 		const struct node *n = c->node_at[w] == UINT32_MAX ? NULL : &c->nodes.at[c->node_at[w]];
@@ -181,14 +173,17 @@ static uint32_t writes_of(struct check *c, struct loop *l)
 
 /* ---- accesses ---- */
 
-static void conclude(struct check *c, const struct node *n, const struct tg_insn *in, bool inside, bool sure, const char *why, int64_t lo, int64_t hi)
+static void conclude(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e, bool inside, bool sure, const char *why, int64_t lo, int64_t hi)
 {
 	uint8_t *v = &c->verdict[in - c->insns.at];
+	struct span *touched = &c->span[in - c->insns.at];
 	if (*v == WRONG)
 		return;
 	if (inside) {
+		touched->lo = lo < touched->lo ? lo : touched->lo;
+		touched->hi = hi > touched->hi ? hi : touched->hi;
 		*v = *v == UNPROVEN ? UNPROVEN : PROVEN;
-	} else if (sure && !in->pred) {
+	} else if (sure && e->runs >> in->pred & 1) {
 		*v = WRONG;
 		check_error(c, n, in, "%s: %lld .. %lld", why, (long long)lo, (long long)hi);
 	} else {
@@ -196,7 +191,7 @@ static void conclude(struct check *c, const struct node *n, const struct tg_insn
 	}
 }
 
-static uint32_t element_bits(unsigned op)
+uint32_t check_element_bits(unsigned op)
 {
 	switch (op) {
 	case TG_I_vld_f32:
@@ -227,7 +222,7 @@ static uint32_t element_bits(unsigned op)
 static void check_vector(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e)
 {
 	const struct tg_chip *chip = &c->x->chip;
-	struct val x = e->s[tg_insn_get(in, 'e')], base = add(e->s[tg_insn_get(in, 'a')], constant(tg_insn_get(in, 'i')));
+	struct val x = e->s[tg_insn_get(in, 'e')], base = add(e->s[tg_insn_get(in, 'a')], check_constant(tg_insn_get(in, 'i')));
 	struct val s = e->s[tg_insn_get(in, 's')], t = e->s[tg_insn_get(in, 't')];
 	bool masked = tg_insn_get(in, 'm') != 0, sure = is_const(x) && !masked;
 	int64_t rows = chip->sublanes, lanes = chip->lanes, block = rows;
@@ -238,85 +233,100 @@ static void check_vector(struct check *c, const struct node *n, const struct tg_
 		block = b ? b : chip->sublanes;
 	}
 	lanes = tg_insn_get(in, 'k') ? lanes : 1;
-	int64_t row_bytes = (lanes * element_bits(in->op) + 7) / 8;
+	int64_t row_bytes = (lanes * check_element_bits(in->op) + 7) / 8;
 	int64_t in_block = rows < block ? rows : block, blocks = (rows + block - 1) / block;
 	/* a register that serves both strides, or a stride that is not known, only widens */
-	struct val zero = constant(0);
+	struct val zero = check_constant(0);
 	struct val span = add(join(zero, times(s, in_block - 1)), join(zero, times(t, blocks - 1)));
 	struct val all = add(base, span);
 	sure = sure && base.exact && is_const(s) && is_const(t) && blocks * block == rows;
 	sure = sure || (is_const(x) && !masked && base.exact && is_const(s) && blocks == 1);
-	conclude(c, n, in, !all.sym && all.lo >= 0 && all.hi <= (int64_t)chip->sram_bytes - row_bytes, sure && !all.sym, "leaves SRAM", all.lo, all.hi + row_bytes);
+	conclude(c, n, in, e, !all.sym && all.lo >= 0 && all.hi <= (int64_t)chip->sram_bytes - row_bytes, sure && !all.sym, "leaves SRAM", all.lo, all.hi + row_bytes);
 }
 
 static void check_scalar(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e)
 {
 	int64_t bytes = in->op == TG_I_sld32 || in->op == TG_I_sst32 ? 4 : 8;
-	struct val at = add(e->s[tg_insn_get(in, 'a')], constant(tg_insn_get(in, 'i')));
-	conclude(c, n, in, !at.sym && at.lo >= 0 && at.hi <= (int64_t)c->x->chip.sram_bytes - bytes, at.exact && !at.sym, "leaves SRAM", at.lo, at.hi + bytes);
+	struct val at = add(e->s[tg_insn_get(in, 'a')], check_constant(tg_insn_get(in, 'i')));
+	conclude(c, n, in, e, !at.sym && at.lo >= 0 && at.hi <= (int64_t)c->x->chip.sram_bytes - bytes, at.exact && !at.sym, "leaves SRAM", at.lo, at.hi + bytes);
 }
 
 /* r + i ... in rows of the accumulator memory, or groups of the array */
 static void check_rows(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e, char reg, int64_t count, int64_t limit, const char *why)
 {
-	struct val at = add(e->s[tg_insn_get(in, reg)], constant(tg_insn_get(in, 'i')));
-	conclude(c, n, in, !at.sym && at.lo >= 0 && at.hi <= limit - count, at.exact && !at.sym, why, at.lo, at.hi + count);
+	struct val at = add(e->s[tg_insn_get(in, reg)], check_constant(tg_insn_get(in, 'i')));
+	conclude(c, n, in, e, !at.sym && at.lo >= 0 && at.hi <= limit - count, at.exact && !at.sym, why, at.lo, at.hi + count);
 }
 
-/* The bytes of a descriptor as the executable's segments hold them; false: not there. */
-static bool descriptor_at(const struct check *c, int64_t at, struct tg_dma_desc *d)
+const uint8_t *check_dram_bytes(const struct check *c, int64_t at, uint64_t bytes)
 {
 	for (size_t i = 0; i < c->x->segments.n; i++) {
 		const struct tg_segment *g = &c->x->segments.at[i];
 		uint64_t off = (uint64_t)(at - TG_DRAM_BASE) - g->dram;
-		if (!g->data || (uint64_t)(at - TG_DRAM_BASE) < g->dram || g->bytes < sizeof *d || off > g->bytes - sizeof *d)
-			continue;
-		memcpy(d, (const uint8_t *)g->data + off, sizeof *d);
-		return true;
+		if (g->data && (uint64_t)(at - TG_DRAM_BASE) >= g->dram && g->bytes >= bytes && off <= g->bytes - bytes)
+			return (const uint8_t *)g->data + off;
 	}
-	return false;
+	return NULL;
 }
 
 /* A transfer with every combination of the ends of its bases: what lies between is inside when the ends are. */
-static void check_dma(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e)
+void check_transfer(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e, const struct tg_dma_desc *desc)
 {
-	struct val a = e->s[in->f[2]], s = e->s[in->f[3]], t = e->s[in->f[4]];
+	struct val s = e->s[in->f[3]], t = e->s[in->f[4]];
 	struct tg_dma_desc d;
 	uint8_t *verdict = &c->verdict[in - c->insns.at];
-	if (!is_const(a) || a.lo < TG_DRAM_BASE || !descriptor_at(c, a.lo, &d) || s.sym || t.sym || infinite(s) || infinite(t)) {
+	if (!desc || s.sym || t.sym || infinite(s) || infinite(t)) {
 		*verdict = *verdict == WRONG ? WRONG : UNPROVEN;
 		return;
 	}
+	memcpy(&d, desc, sizeof d); /* bytes of the file: aligned for nothing */
 	for (int k = 0; k < 4; k++) {
 		struct tg_dma_plan p;
 		int64_t src = k & 1 ? s.hi : s.lo, dst = k & 2 ? t.hi : t.lo;
 		const char *why = tg_dma_plan(&c->x->chip, &d, src, dst, &p);
 		bool one = (s.exact && is_const(t)) || (t.exact && is_const(s));
-		conclude(c, n, in, why == NULL, one, why, src, dst);
+		conclude(c, n, in, e, why == NULL, one, why, why ? src : p.dst_first, why ? dst : p.dst_end);
 		if (why)
 			return;
 	}
 }
 
-static void check_node(struct check *c, const struct node *n, const struct env *e)
+/* The descriptor that the executable's segments hold there, or NULL. */
+static const void *check_descriptor(const struct check *c, struct val at)
+{
+	return is_const(at) && at.lo >= TG_DRAM_BASE ? check_dram_bytes(c, at.lo, sizeof(struct tg_dma_desc)) : NULL;
+}
+
+/* Any element below the bound may be asked for; an index beyond it traps by itself, whatever the memory. */
+static void check_indexed(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e)
+{
+	struct val at = e->s[tg_insn_get(in, 'a')], bytes = times(e->s[tg_insn_get(in, 'n')], 4), end = add(at, bytes);
+	bool inside = !at.sym && !end.sym && at.lo >= 0 && end.hi <= (int64_t)c->x->chip.sram_bytes;
+	conclude(c, n, in, e, inside, false, "leaves SRAM", at.lo, end.hi);
+}
+
+void check_access(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e)
 {
 	const struct tg_chip *chip = &c->x->chip;
-	for (uint32_t i = 0; i < n->n_insn; i++) {
-		const struct tg_insn *in = &c->insns.at[n->first_insn + i];
-		const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
-		if (strcmp(info->format, "VLD") == 0 || strcmp(info->format, "VST") == 0)
-			check_vector(c, n, in, e);
-		else if (strcmp(info->format, "SLD") == 0 || strcmp(info->format, "SST") == 0)
-			check_scalar(c, n, in, e);
-		else if (strcmp(info->format, "MUL") == 0 || strcmp(info->format, "MRD") == 0)
-			check_rows(c, n, in, e, 'r', tg_insn_get(in, 'n'), chip->acc_rows, "leaves the accumulator memory");
-		else if (strcmp(info->format, "PUSH") == 0)
-			check_rows(c, n, in, e, 'g', 1, (tg_insn_get(in, 't') ? chip->array_cols : chip->array_rows) / chip->sublanes, "leaves the array");
-		else if (in->op == TG_I_dma_start)
-			check_dma(c, n, in, e);
-		else if (in->op == TG_I_vldx || in->op == TG_I_vstx)
-			c->verdict[in - c->insns.at] = UNPROVEN;
-	}
+	const char *format = tg_insn_info((enum tg_opcode)in->op)->format;
+	if (strcmp(format, "VLD") == 0 || strcmp(format, "VST") == 0)
+		check_vector(c, n, in, e);
+	else if (strcmp(format, "SLD") == 0 || strcmp(format, "SST") == 0)
+		check_scalar(c, n, in, e);
+	else if (strcmp(format, "MUL") == 0 || strcmp(format, "MRD") == 0)
+		check_rows(c, n, in, e, 'r', tg_insn_get(in, 'n'), chip->acc_rows, "leaves the accumulator memory");
+	else if (strcmp(format, "PUSH") == 0)
+		check_rows(c, n, in, e, 'g', 1, (tg_insn_get(in, 't') ? chip->array_cols : chip->array_rows) / chip->sublanes, "leaves the array");
+	else if (strcmp(format, "VLX") == 0 || strcmp(format, "VSX") == 0)
+		check_indexed(c, n, in, e);
+	else if (in->op == TG_I_dma_start)
+		check_transfer(c, n, in, e, check_descriptor(c, e->s[in->f[2]]));
+}
+
+static void check_node(struct check *c, const struct node *n, const struct env *e)
+{
+	for (uint32_t i = 0; i < n->n_insn; i++)
+		check_access(c, n, &c->insns.at[n->first_insn + i], e);
 }
 
 /* ---- loops ---- */
@@ -358,7 +368,7 @@ static void run_loop(struct check *c, struct loop *l, struct env *e, bool checki
 	struct val trips = trips_of(c, l, before, checking);
 	if (trips.hi <= 0)
 		return;
-	uint32_t writes = writes_of(c, l);
+	uint32_t writes = check_writes(c, l);
 	struct env one = *e, head = *e;
 	for (unsigned r = 1; r < 32; r++) {
 		if (writes >> r & 1)
@@ -408,9 +418,9 @@ static void walk_range(struct check *c, uint32_t from, uint32_t end, struct env 
 
 static void give_up(struct check *c)
 {
-	struct env e;
+	struct env e = {.runs = 1};
 	for (unsigned r = 0; r < 32; r++)
-		e.s[r] = r ? anything : constant(0);
+		e.s[r] = r ? anything : check_constant(0);
 	for (size_t i = 0; i < c->nodes.n; i++)
 		check_node(c, &c->nodes.at[i], &e);
 }
@@ -422,11 +432,11 @@ void check_values(struct check *c)
 		return;
 	}
 	for (size_t i = 0; i < c->x->steps.n; i++) {
-		struct env e;
+		struct env e = {.runs = 1};
 		if (c->x->steps.at[i].on_host)
 			continue;
 		for (unsigned r = 0; r < 32; r++)
-			e.s[r] = r ? anything : constant(0);
+			e.s[r] = r ? anything : check_constant(0);
 		walk_range(c, c->x->steps.at[i].entry_word, c->x->n_words, &e, true);
 	}
 }

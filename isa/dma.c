@@ -211,9 +211,31 @@ static void advance(struct tg_dma_walk *w)
 	w->done = true;
 }
 
+/* The usual transfer: rows of dimension 3 lie whole, those of dimension 2 inside follow one another and are one group. */
+static bool row_block(struct tg_dma_walk *w, struct tg_dma_rows *out)
+{
+	const struct tg_dma_plan *p = w->plan;
+	bool fill = p->kind == TG_DMA_FILL;
+	for (int k = 0; k < 2; k++) {
+		if (w->i[k] < p->lo[k] || w->i[k] >= p->hi[k])
+			return false;
+	}
+	if (w->i[2] != p->lo[2] || p->lo[2] >= p->hi[2] || p->lo[3] != 0 || p->hi[3] != p->size[3] || p->dst_stride[3] != p->dst_bytes || (!fill && p->src_stride[3] != p->src_bytes))
+		return false;
+	int64_t src = p->src + (p->kind == TG_DMA_GATHER ? list_at(w, w->i[0]) : w->i[0]) * p->src_stride[0] + w->i[1] * p->src_stride[1];
+	int64_t dst = p->dst + (p->kind == TG_DMA_SCATTER ? list_at(w, w->i[0]) : w->i[0]) * p->dst_stride[0] + w->i[1] * p->dst_stride[1];
+	*out = (struct tg_dma_rows){.fill = fill, .src = fill ? 0 : src + w->i[2] * p->src_stride[2], .dst = dst + w->i[2] * p->dst_stride[2], .n = p->size[3],
+				    .rows = p->hi[2] - p->lo[2], .src_step = p->src_stride[2], .dst_step = p->dst_stride[2]};
+	w->i[2] = p->hi[2] - 1;
+	advance(w);
+	return true;
+}
+
 bool tg_dma_walk_next(struct tg_dma_walk *w, struct tg_dma_rows *out)
 {
 	const struct tg_dma_plan *p = w->plan;
+	if (!w->done && w->part == 0 && row_block(w, out))
+		return true;
 	while (!w->done) {
 		bool inside = true;
 		for (int k = 0; k < 3; k++)

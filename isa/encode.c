@@ -101,24 +101,23 @@ static uint32_t reg_count(const struct tg_chip *c, unsigned kind)
 	}
 }
 
+void tg_field_range(enum tg_opcode op, const struct tg_field_info *f, int64_t *lo, int64_t *hi)
+{
+	*lo = 0;
+	*hi = (INT64_C(1) << f->width) - 1;
+	if (f->kind != TG_FIELD_I)
+		return;
+	/* vmovi carries 32 bits of either signedness: the register's bits are what counts */
+	*lo = op == TG_I_vmovi ? INT32_MIN : -(INT64_C(1) << (f->width - 1));
+	*hi = op == TG_I_vmovi ? UINT32_MAX : (INT64_C(1) << (f->width - 1)) - 1;
+}
+
 static const char *field_problem(const struct tg_chip *c, const struct tg_field_info *f, int64_t v, uint16_t op)
 {
 	int64_t low, high;
-	switch (f->kind) {
-	case TG_FIELD_S:
-	case TG_FIELD_V:
-	case TG_FIELD_M:
-	case TG_FIELD_P:
+	if (f->kind <= TG_FIELD_P)
 		return v < 0 || v >= reg_count(c, f->kind) ? "no such register" : NULL;
-	case TG_FIELD_I:
-		/* vmovi carries 32 bits of either signedness: the register's bits are what counts */
-		low = op == TG_I_vmovi ? INT32_MIN : -(INT64_C(1) << (f->width - 1));
-		high = op == TG_I_vmovi ? UINT32_MAX : (INT64_C(1) << (f->width - 1)) - 1;
-		break;
-	default:
-		low = 0;
-		high = (INT64_C(1) << f->width) - 1;
-	}
+	tg_field_range((enum tg_opcode)op, f, &low, &high);
 	return v < low || v > high ? "immediate out of range" : NULL; /* no case: a word's fields cannot; table.c has one */
 }
 

@@ -66,6 +66,8 @@ struct tg_insn_info {
 };
 extern const char *const tg_slot_names[TG_N_SLOTS];
 const struct tg_insn_info *tg_insn_info(enum tg_opcode op);
+/* encode.c: what an immediate's bits hold; the chip's own limits (units, rows) are narrower. */
+void tg_field_range(enum tg_opcode op, const struct tg_field_info *f, int64_t *lo, int64_t *hi);
 enum tg_opcode tg_opcode_from_name(const char *name, size_t n); /* TG_I_none when unknown */
 uint32_t tg_insn_latency(const struct tg_chip *c, enum tg_opcode op); /* bundles until the result may be read; 0: no result */
 /* Cycles for which the instruction keeps its unit busy: multiplies ceil(n / rate), pushes ceil(S / push rate), indexed accesses L, else 1. */

@@ -15,7 +15,7 @@ static bool read_module(struct tg_diag *d, struct tg_arena *a, const char *path,
 	struct tg_file f;
 	if (!tg_file_map(d, a, path, (size_t)1 << 31, &f))
 		return false;
-	out->module = tg_module_parse(d, a, path, (const char *)f.at, f.n);
+	out->module = tg_module_parse_mach(d, a, path, (const char *)f.at, f.n, tg_mach_table(a));
 	tg_file_unmap(&f);
 	return out->module && tg_module_verify(d, out->module);
 }

@@ -43,6 +43,9 @@ struct tg_weights {
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
+	bool odd;     /* and not only whole row groups, all with the columns [0, group_cols); else bit g of `groups`: group g was pushed */
+	uint16_t group_cols;
+	uint64_t groups;
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
 	uint64_t present;  /* all present weights */
@@ -67,6 +70,7 @@ struct tg_core {
 	const struct tg_chip *chip;
 	uint32_t rows, lanes, n; /* S, L, S*L */
 	uint32_t stride;         /* columns of an array, rounded up to 32 */
+	uint32_t stride_in;      /* the same for its rows */
 	uint64_t clock;          /* bundles issued */
 	int64_t s[32];
 	bool p[8];
@@ -97,6 +101,45 @@ typedef void tg_sem(struct tg_core *now, struct tg_writes *next, const struct tg
 extern tg_sem *const tg_sem_base[TG_N_INSNS];
 extern tg_sem *const tg_sem_v3[TG_N_INSNS]; /* AVX2 and fma */
 extern tg_sem *const tg_sem_v4[TG_N_INSNS]; /* AVX-512 */
+
+/* The rows that a push or multiply takes: a vector register, or SRAM where a load into it would read them. Row r is at
+ * at + (r mod n) step + (r div n) block_step, in words. */
+struct tg_operand {
+	const uint32_t *at;
+	int64_t step, block_step;
+	uint32_t n;
+};
+static inline const uint32_t *operand_row(const struct tg_operand *v, uint32_t r)
+{
+	return r < v->n ? v->at + (int64_t)r * v->step : v->at + (int64_t)(r % v->n) * v->step + (int64_t)(r / v->n) * v->block_step;
+}
+static inline struct tg_operand operand_register(const struct tg_core *now, int64_t r)
+{
+	return (struct tg_operand){now->v[r], now->lanes, 0, now->rows};
+}
+
+/* Products to be made: n rows of `a` times the weights, into accumulator rows from `acc` on. Rows that have weights have the same columns. */
+struct tg_product {
+	const struct tg_weights *w;
+	const uint32_t *a;
+	size_t a_stride, stride; /* of rows of a, of accumulator rows */
+	uint32_t *acc;
+	uint32_t n, array_rows;
+	bool add;
+};
+
+/* Pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
+struct tg_matrix {
+	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
+	void (*swap)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
+	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add);
+	/* A multiply in two parts: all but the products, with its operands copied to `rows` (stride_in a row); false: it cannot be, and nothing was done */
+	bool (*start)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add, struct tg_product *p,
+		      uint32_t *rows);
+	/* and the products in columns [first, end), multiples of 32 */
+	void (*columns)(const struct tg_product *p, uint32_t first, uint32_t end);
+};
+extern const struct tg_matrix tg_matrix_base, tg_matrix_v3, tg_matrix_v4;
 
 /* ---- memory access, inlined into loads and stores ---- */
 

@@ -3,7 +3,8 @@
  * A block's code does to struct tg_sim what the interpreter would do for its bundles. Before it changes anything for a group of bundles, it
  * checks all that could go wrong in them; when something might, it returns the group's first bundle with JIT_INTERPRET and every register,
  * clock and loop as they stand before that bundle: the interpreter finds the trap, or that there is none, and goes on to the next block.
- * So a trap is found and worded in one place. What instructions count is derived from how often blocks ran (jit_count). */
+ * So a trap is found and worded in one place. A load that only pushes and multiplies read, or only its own segment, does not write its register: that
+ * gets a view of SRAM, which is settled when anybody else may look at the register or write to these bytes; the interpreter never meets a view. What instructions count is derived from how often blocks ran (jit_count). */
 #ifndef TG_SIM_JIT_H
 #define TG_SIM_JIT_H
 
@@ -18,6 +19,12 @@ static inline uint64_t jit_shape(uint32_t rows, uint32_t n, uint32_t row_bytes)
 	return rows | (uint64_t)n << 16 | (uint64_t)row_bytes << 32;
 }
 
+/* The same for a view, with its lanes. */
+static inline uint64_t jit_view_shape(uint32_t rows, uint32_t n, uint32_t lanes, bool spread)
+{
+	return rows | (uint64_t)n << 16 | (uint64_t)lanes << 32 | (uint64_t)spread << 63;
+}
+
 /* What translated code calls; uop is an index in s->uops, bundle one in s->bundles. */
 struct jit_calls {
 	/* the instruction fetch of a bundle */
@@ -26,12 +33,26 @@ struct jit_calls {
 	uint64_t (*may_read)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	uint64_t (*may_write)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	void (*wrote)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
+	/* the same for the lanes that a mask selects: its number, and from bit 8 on the bytes of an element */
+	uint64_t (*may_read_masked)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask);
+	uint64_t (*may_write_masked)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask);
+	void (*wrote_masked)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask);
 	/* Runs an instruction without side effects; its scalar operands are in s->jit.reads, the result goes to register `to` or s->jit.scalar.
 	 * 0: it traps, and nothing has changed. */
 	uint64_t (*pure)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t to);
-	/* Whether an instruction with side effects would not trap now; and runs it. */
+	/* Whether a store or transposer write would not trap now; and runs it. */
 	uint64_t (*may_act)(struct tg_sim *s, uint64_t uop, uint64_t clock);
 	void (*act)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock);
+	/* The same for pushes, swaps and multiplies. place: row group or accumulator row; with: a push's extent, or whether a multiply adds */
+	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with);
+	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
+	/* Register r is from now on what a load of 32-bit lanes would give. */
+	void (*view)(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
+	/* The registers of this set hold their lanes again; the same for those that have bytes in [at, end). */
+	void (*settle)(struct tg_sim *s, uint64_t set);
+	void (*settle_box)(struct tg_sim *s, uint64_t at, uint64_t end);
+	/* whether accumulator rows may be read */
+	uint64_t (*may_read_rows)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place);
 };
 extern const struct jit_calls jit_calls;
 

@@ -5,7 +5,6 @@
 
 #include <sys/stat.h>
 
-#define FORMAT 1 /* of the code: raised when the translator makes other code for the same program */
 #define MAX_OBJECT (UINT64_C(1) << 30)
 
 static void add_number(struct tg_sha256 *h, uint64_t v)
@@ -16,11 +15,13 @@ static void add_number(struct tg_sha256 *h, uint64_t v)
 /* Translated code has offsets in these structures. */
 static void add_layout(struct tg_sha256 *h)
 {
-	const uint64_t numbers[] = {FORMAT, sizeof(struct tg_sim), sizeof(struct tg_core), sizeof(struct tg_counters), sizeof(struct loop), sizeof(struct jit),
+	const uint64_t numbers[] = {sizeof(struct tg_sim), sizeof(struct tg_core), sizeof(struct tg_counters), sizeof(struct loop), sizeof(struct jit),
 				    offsetof(struct tg_sim, jit), offsetof(struct tg_sim, core), offsetof(struct tg_sim, cycle), offsetof(struct tg_sim, loops),
 				    offsetof(struct tg_sim, by_prov), offsetof(struct tg_sim, ready), offsetof(struct tg_sim, fetch), offsetof(struct tg_core, mem),
 				    offsetof(struct tg_core, s), offsetof(struct tg_core, p), offsetof(struct tg_counters, sram_bytes)};
 	tg_sha256_add(h, numbers, sizeof numbers);
+	/* the translator's sources: another one makes other code for the same program */
+	tg_sha256_add(h, TG_JIT_SOURCES, sizeof TG_JIT_SOURCES);
 }
 
 void jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, const char *host, struct tg_sha256 *out)

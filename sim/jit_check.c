@@ -102,7 +102,7 @@ static val clean_place(struct gen *g, const struct place *p, uint8_t how)
 
 static bool accesses(const struct lane_op *o)
 {
-	return o->kind == LANE_LOAD || o->kind == LANE_STORE;
+	return o->kind == LANE_LOAD || o->kind == LANE_VIEW || o->kind == LANE_STORE;
 }
 
 static val unless(struct gen *g, val pred, val ok)
@@ -110,18 +110,44 @@ static val unless(struct gen *g, val pred, val ok)
 	return pred ? g->L->BuildOr(g->b, ok, g->L->BuildNot(g->b, pred, ""), "") : ok;
 }
 
-/* NULL: it is known. */
+static bool leaves_view(const struct lane_op *o)
+{
+	return o->kind == LANE_VIEW || o->lazy;
+}
+
+static val apart(struct gen *g, val a_lo, val a_hi, val b_lo, val b_hi)
+{
+	return g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, a_lo, b_hi, ""), g->L->BuildICmp(g->b, LLVMIntSGE, b_lo, a_hi, ""), "");
+}
+
 static val pair_apart(struct gen *g, const struct lane_op *x, const struct lane_op *y)
 {
-	bool same;
-	if (places_apart(g, &x->at, &y->at, &same) || same)
-		return NULL;
 	val x_lo = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.lo), ""), x_hi = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.hi), "");
 	val y_lo = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.lo), ""), y_hi = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.hi), "");
-	val ok = g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, x_lo, y_hi, ""), g->L->BuildICmp(g->b, LLVMIntSGE, y_lo, x_hi, ""), "");
-	if (same_shape(&x->at, &y->at))
+	val ok = apart(g, x_lo, x_hi, y_lo, y_hi);
+	if (same_shape(&x->at, &y->at) && !leaves_view(x) && !leaves_view(y))
 		ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, x->at.base, y->at.base, ""), "");
 	return unless(g, x->pred, unless(g, y->pred, ok));
+}
+
+/* Whether only the run can tell that two accesses are apart. */
+static bool doubtful(struct gen *g, const struct lane_op *x, const struct lane_op *y)
+{
+	bool same;
+	if (!accesses(x) || !accesses(y) || (x->kind != LANE_STORE && y->kind != LANE_STORE))
+		return false;
+	return !places_apart(g, &x->at, &y->at, &same) && !same;
+}
+
+static unsigned count_pairs(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	unsigned n = 0;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		for (unsigned k = i + 1; k < e->n_op; k++)
+			n += doubtful(g, &e->op[i], &e->op[k]);
+	}
+	return n;
 }
 
 static val all_pairs(struct gen *g)
@@ -130,36 +156,106 @@ static val all_pairs(struct gen *g)
 	val all = NULL;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		for (unsigned k = i + 1; k < e->n_op; k++) {
-			if (accesses(&e->op[i]) && accesses(&e->op[k]) && (e->op[i].kind == LANE_STORE || e->op[k].kind == LANE_STORE))
+			if (doubtful(g, &e->op[i], &e->op[k]))
 				all = and_also(g, all, pair_apart(g, &e->op[i], &e->op[k]));
 		}
 	}
 	return all;
 }
 
-static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leave)
+/* Accesses with one root, stores or others: the box around them. */
+struct box {
+	int root;
+	bool store;
+	val root_at;
+	int64_t lo, hi;
+};
+
+static unsigned find_boxes(struct gen *g, struct box *box)
+{
+	struct segment *e = &g->seg;
+	unsigned n = 0;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		const struct place *p = &o->at;
+		if (!accesses(o) || !p->fixed)
+			continue;
+		unsigned k = 0;
+		while (k < n && (box[k].root != p->root || box[k].store != (o->kind == LANE_STORE)))
+			k++;
+		if (k == n)
+			box[n++] = (struct box){p->root, o->kind == LANE_STORE, g->L->BuildSub(g->b, p->base, gen_int(g, p->off), ""), p->off + p->lo, p->off + p->hi};
+		box[k].lo = box[k].lo < p->off + p->lo ? box[k].lo : p->off + p->lo;
+		box[k].hi = box[k].hi > p->off + p->hi ? box[k].hi : p->off + p->hi;
+	}
+	return n;
+}
+
+/* The usual case with many pairs: stores lie far from everything else. */
+static val boxes_apart(struct gen *g)
+{
+	struct box box[MAX_LANE_OPS];
+	unsigned n = find_boxes(g, box);
+	val all = NULL, lo[MAX_LANE_OPS], hi[MAX_LANE_OPS];
+	for (unsigned i = 0; i < n; i++) {
+		lo[i] = g->L->BuildAdd(g->b, box[i].root_at, gen_int(g, box[i].lo), "");
+		hi[i] = g->L->BuildAdd(g->b, box[i].root_at, gen_int(g, box[i].hi), "");
+	}
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = i + 1; k < n; k++) {
+			if (box[i].root != box[k].root && (box[i].store || box[k].store))
+				all = and_also(g, all, apart(g, lo[i], hi[i], lo[k], hi[k]));
+		}
+	}
+	return all;
+}
+
+/* Leaves unless all accesses may be in one loop. */
+static void check_pairs(struct gen *g, LLVMBasicBlockRef leave)
+{
+	unsigned n = count_pairs(g);
+	if (!n)
+		return;
+	LLVMBasicBlockRef go_on = gen_label(g);
+	if (n > 3) {
+		LLVMBasicBlockRef closer = gen_label(g);
+		g->L->BuildCondBr(g->b, boxes_apart(g), go_on, closer);
+		g->L->PositionBuilderAtEnd(g->b, closer);
+	}
+	g->L->BuildCondBr(g->b, all_pairs(g), go_on, leave);
+	g->L->PositionBuilderAtEnd(g->b, go_on);
+}
+
+val gen_touch(struct gen *g, const struct lane_op *o, bool written)
 {
 	const struct place *p = &o->at;
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
 	val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
-	val args[5] = {g->sim, p->base, p->step, p->block_step, o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape};
-	val may = o->kind == LANE_LOAD ? CALL(g, may_read, g->i64, args) : CALL(g, may_write, g->i64, args);
+	shape = o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape;
+	val args[5] = {g->sim, p->base, p->step, p->block_step, shape};
+	val masked[6] = {g->sim, p->base, p->step, p->block_step, shape, gen_int(g, (int64_t)(p->mask | p->bytes << 8))};
+	if (written)
+		return p->mask ? CALL(g, wrote_masked, none, masked) : CALL(g, wrote, none, args);
+	if (o->kind == LANE_STORE)
+		return p->mask ? CALL(g, may_write_masked, g->i64, masked) : CALL(g, may_write, g->i64, args);
+	return p->mask ? CALL(g, may_read_masked, g->i64, masked) : CALL(g, may_read, g->i64, args);
+}
+
+static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leave)
+{
 	LLVMBasicBlockRef go_on = gen_label(g);
-	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, may, gen_int(g, 0), ""), go_on, leave);
+	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, gen_touch(g, o, false), gen_int(g, 0), ""), go_on, leave);
 	g->L->PositionBuilderAtEnd(g->b, go_on);
 }
 
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
 {
 	struct segment *e = &g->seg;
-	val fast = NULL, apart = all_pairs(g);
-	if (apart) {
-		LLVMBasicBlockRef go_on = gen_label(g);
-		g->L->BuildCondBr(g->b, apart, go_on, leave);
-		g->L->PositionBuilderAtEnd(g->b, go_on);
-	}
+	val fast = NULL;
+	check_pairs(g, leave);
 	for (unsigned i = 0; i < e->n_op; i++) {
 		if (accesses(&e->op[i]))
-			fast = and_also(g, fast, unless(g, e->op[i].pred, clean_place(g, &e->op[i].at, e->op[i].kind == LANE_LOAD ? CLEAN_READ : CLEAN_WRITE)));
+			fast = and_also(g, fast, unless(g, e->op[i].pred, clean_place(g, &e->op[i].at, e->op[i].kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
 	}
 	if (!fast)
 		return NULL;

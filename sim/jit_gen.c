@@ -246,13 +246,11 @@ static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 	bool store = u->slot == TG_SLOT_W;
 	unsigned bytes = store ? lanes_store_bytes(in->op) : lanes_load_bytes(in->op);
 	int64_t extent, k = store ? in->f[7] : in->f[8];
-	if (!bytes || in->f[6] != 0 || !gen_constant(g, s_reg(g, in->f[5]), &extent) || (store && !k))
+	if (!bytes || !gen_constant(g, s_reg(g, in->f[5]), &extent) || ((store || in->f[6]) && !k))
 		return false;
 	struct tg_extent x = extent_of(&g->s->core, extent);
-	if (!store && in->f[7] == 3 && (x.rows < g->s->core.rows || x.lanes < g->s->core.lanes))
-		return false;
 	struct symbol sym = symbol_of(g, in->f[1]);
-	*p = (struct place){.root = sym.root, .off = (int64_t)((uint64_t)sym.off + (uint64_t)in->f[2]), .rows = x.rows, .lanes = x.lanes, .n = x.n, .bytes = bytes, .spread = !k};
+	*p = (struct place){.root = sym.root, .off = (int64_t)((uint64_t)sym.off + (uint64_t)in->f[2]), .rows = x.rows, .lanes = x.lanes, .n = x.n, .bytes = bytes, .spread = !k, .mask = (unsigned)in->f[6]};
 	p->row_bytes = p->spread ? bytes : x.lanes * bytes;
 	p->base = g->L->BuildAdd(g->b, s_reg(g, in->f[1]), gen_int(g, in->f[2]), "");
 	p->step = s_reg(g, in->f[3]);
@@ -267,6 +265,78 @@ static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 		p->hi = (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)p->row_bytes;
 	}
 	return true;
+}
+
+/* The number that an instruction's register and immediate give (array_place of matrix_rules.h). */
+static val array_number(struct gen *g, const struct tg_insn *in)
+{
+	return g->L->BuildAdd(g->b, s_reg(g, in->f[2]), gen_int(g, in->f[3]), "");
+}
+
+/* Accumulator rows are read like memory: base counts from the array's first row. */
+static void rows_place(struct gen *g, const struct uop *u, struct place *p)
+{
+	const struct tg_core *c = &g->s->core;
+	uint32_t row_bytes = c->stride * 4;
+	*p = (struct place){.rows = (uint32_t)u->in.f[4], .n = c->rows, .lanes = c->chip->array_cols, .bytes = 4, .row_bytes = row_bytes, .block_step = gen_int(g, 0)};
+	p->step = gen_int(g, row_bytes);
+	p->base = g->L->BuildMul(g->b, array_number(g, &u->in), p->step, "");
+}
+
+#define VIEW_BYTES 1024 /* smaller registers are copied in less time than it takes to remember where their lanes are */
+#define VIEW_AHEAD 512  /* bundles in which the readers are looked for */
+
+static bool has_views(const struct gen *g)
+{
+	return g->s->options.translate_all || g->s->core.n * 4 >= VIEW_BYTES;
+}
+
+enum readers { READ_NEVER, READ_BY_ARRAY, READ_BY_LANES };
+
+/* Who reads the register in bundles [first, end), until it is written again: `*written`. */
+static enum readers readers_in(const struct tg_sim *s, unsigned reg, uint32_t first, uint32_t end, bool *written)
+{
+	enum readers found = READ_NEVER;
+	for (uint32_t b = first; b < end && b < s->n_bundles && !*written; b++) {
+		const struct decoded *d = &s->bundles[b];
+		for (uint32_t i = d->first_uop; i < d->first_uop + d->n_uops; i++) {
+			const struct uop *u = &s->uops[i];
+			for (unsigned k = 0; k < u->n_reads; k++) {
+				if (u->reads[k] != reg)
+					continue;
+				if (u->slot != TG_SLOT_P && u->slot != TG_SLOT_M)
+					return READ_BY_LANES;
+				found = READ_BY_ARRAY;
+			}
+			*written = *written || (u->n_writes && u->writes[0] == reg);
+		}
+	}
+	return found;
+}
+
+/* The same from bundle `from` on, as far as the code that follows tells: around the innermost loop once, else straight on. */
+static enum readers readers_after(const struct gen *g, unsigned reg, uint32_t from)
+{
+	bool written = false;
+	if (g->block->ctx < 0)
+		return readers_in(g->s, reg, from, from + VIEW_AHEAD, &written);
+	const struct loop_ctx *c = &g->s->jit.blocks->ctx[g->block->ctx];
+	enum readers a = readers_in(g->s, reg, from, c->end, &written);
+	enum readers b = written || a == READ_BY_LANES ? READ_NEVER : readers_in(g->s, reg, c->start, from, &written);
+	return a > b ? a : b;
+}
+
+/* A load that a view can stand for. */
+static bool plain_load(const struct gen *g, const struct uop *u, const struct place *p)
+{
+	const struct tg_core *c = &g->s->core;
+	bool whole = p->rows == c->rows && p->lanes == c->lanes;
+	return has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && !u->in.pred && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
+}
+
+static bool view_works(struct gen *g, const struct uop *u, const struct place *p)
+{
+	return plain_load(g, u, p) && !p->spread && readers_after(g, u->writes[0], g->at_bundle + 1) == READ_BY_ARRAY;
 }
 
 static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
@@ -286,16 +356,17 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 			return R_PURE_SCALAR;
 		return lanes_has(u->in.op) ? R_LANE : R_PURE;
 	case TG_SLOT_L:
-		return vector_place(g, u, p) ? R_LOAD : R_PURE;
+		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : R_LOAD;
 	case TG_SLOT_W:
 		if (vector_place(g, u, p))
 			return R_STORE;
 		return u->in.f[6] == 0 && jit_store_bytes(u->in.op) ? R_LATE_STORE : R_NO;
 	case TG_SLOT_P:
 	case TG_SLOT_M:
-		return R_ACT;
+		return R_MATRIX;
 	case TG_SLOT_R:
-		return R_PURE;
+		rows_place(g, u, p);
+		return R_ROWS;
 	case TG_SLOT_C:
 		if (u->in.op == TG_I_pfirst || u->in.op == TG_I_plast)
 			return g->block->ctx >= 0 && u->in.f[1] < g->s->jit.blocks->ctx[g->block->ctx].depth ? R_FLAG : R_NO;
@@ -337,28 +408,31 @@ static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *
 	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes);
 }
 
-/* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane, or checked when it runs. */
-static bool together(struct gen *g, const struct place *a, const struct place *b)
+/* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane (not where a view stays), or checked when it runs. */
+static bool together(struct gen *g, const struct place *a, const struct place *b, bool view)
 {
 	bool same;
-	if (places_apart(g, a, b, &same) || same)
+	if (places_apart(g, a, b, &same))
 		return true;
+	if (same)
+		return !view;
 	return a->fixed && b->fixed && a->root != b->root;
 }
 
 static bool fits_accesses(struct gen *g, const struct bundle_plan *b, unsigned n, unsigned at)
 {
-	bool store = b->of[at].role == R_STORE;
+	bool store = b->of[at].role == R_STORE, view = b->of[at].role == R_VIEW;
 	for (unsigned i = 0; i < g->seg.n_op; i++) {
 		const struct lane_op *o = &g->seg.op[i];
-		if (o->kind == LANE_STORE || (store && o->kind == LANE_LOAD)) {
-			if (!together(g, &o->at, &b->of[at].at))
+		if (o->kind == LANE_STORE || (store && (o->kind == LANE_LOAD || o->kind == LANE_VIEW))) {
+			if (!together(g, &o->at, &b->of[at].at, view || o->kind == LANE_VIEW))
 				return false;
 		}
 	}
 	for (unsigned i = 0; i < n; i++) {
-		bool other = b->of[i].role == R_STORE || (store && b->of[i].role == R_LOAD);
-		if (i != at && other && !together(g, &b->of[i].at, &b->of[at].at))
+		enum role role = b->of[i].role;
+		bool other = role == R_STORE || (store && (role == R_LOAD || role == R_VIEW));
+		if (i != at && other && !together(g, &b->of[i].at, &b->of[at].at, view || role == R_VIEW))
 			return false;
 	}
 	return true;
@@ -374,25 +448,60 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 	b->impossible = false;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
+		g->at_bundle = (uint32_t)(d - g->s->bundles);
 		b->of[i].role = role_of(g, u, &b->of[i].at);
 		b->impossible |= b->of[i].role == R_NO;
 		late += b->of[i].role == R_LATE_STORE;
 		stores += b->of[i].role == R_STORE || b->of[i].role == R_LATE_STORE;
 	}
 	b->impossible |= late && stores > 1;
+	for (unsigned i = 0; i < d->n_uops; i++) {
+		if (b->of[i].role == R_VIEW && late)
+			b->of[i].role = R_LOAD;
+	}
 }
 
-/* A late store runs after the loop: nobody in its bundle may write what it stores. */
-static bool late_store_works(struct gen *g, const struct decoded *d, const struct uop *store)
+/* Pushes, multiplies and late stores run after the loop, in the segment's last bundle: nobody in it may write a vector that they read. */
+static bool late_works(struct gen *g, const struct decoded *d, const struct uop *late)
 {
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		for (unsigned k = 0; k < u->n_writes; k++) {
-			if (u->writes[k] == REG_V + (unsigned)store->in.f[0])
-				return false;
+			for (unsigned j = 0; j < late->n_reads; j++) {
+				if (u->writes[k] == late->reads[j] && u->writes[k] >= REG_V && u->writes[k] < REG_P)
+					return false;
+			}
 		}
 	}
 	return true;
+}
+
+/* A bundle of its own, with a push or multiply that must go before the loop. */
+static bool goes_early(struct gen *g, const struct decoded *d, struct bundle_plan *b)
+{
+	bool conflict = false;
+	if (g->seg.end > g->seg.first)
+		return false;
+	for (unsigned i = 0; i < d->n_uops; i++) {
+		enum role role = b->of[i].role;
+		if (role == R_ROWS || role == R_LATE_STORE)
+			return false;
+		if (role == R_MATRIX || role == R_ACT)
+			conflict = conflict || !late_works(g, d, &g->s->uops[d->first_uop + i]);
+	}
+	for (unsigned i = 0; conflict && i < d->n_uops; i++)
+		b->of[i].role = b->of[i].role == R_VIEW ? R_LOAD : b->of[i].role;
+	return conflict;
+}
+
+/* Registers that became views in this segment are for pushes and multiplies only. */
+static bool touches_view(const struct segment *e, const struct uop *u)
+{
+	for (unsigned i = 0; i < u->n_reads; i++) {
+		if (u->reads[i] >= REG_V && u->reads[i] < REG_M && (e->viewed >> (u->reads[i] - REG_V) & 1))
+			return true;
+	}
+	return u->result == 'v' && (e->viewed >> (u->writes[0] - REG_V) & 1);
 }
 
 /* Whether the bundle can join the segment. For a segment's first bundle false means that it cannot be translated. */
@@ -400,25 +509,32 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 {
 	struct segment *e = &g->seg;
 	unsigned n_op = e->n_op, n_call = e->n_call, n_temp = e->n_temp;
+	b->early = goes_early(g, d, b);
 	if (e->n_wrote + 2 * d->n_uops > TG_ARRAY_LEN(e->wrote) || e->n_busy + d->n_uops > TG_ARRAY_LEN(e->busy) || e->n_hit + d->n_uops > MAX_HITS)
 		return false;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role *role = &b->of[i].role;
+		if (e->viewed && (*role == R_LATE_STORE || (*role != R_MATRIX && touches_view(e, u))))
+			return false;
+		if (*role == R_VIEW && !fits_accesses(g, b, d->n_uops, i))
+			*role = R_LOAD;
 		if (*role == R_LOAD && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
+			*role = R_PURE;
+		if (*role == R_ROWS && !split_for(g, b, &b->of[i].at))
 			*role = R_PURE;
 		if (*role == R_STORE && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			return false;
+		if ((*role == R_LOAD || *role == R_STORE) && (e->dirty_m >> b->of[i].at.mask & 1)) /* masks are asked before the loop */
+			return false;
 		bool reads_memory = u->slot == TG_SLOT_L || u->in.op == TG_I_sld32 || u->in.op == TG_I_sld64;
 		if ((*role == R_PURE || *role == R_PURE_SCALAR) &&
-		    (reads_dirty(e, u) || (reads_memory && e->stores) || ((u->slot == TG_SLOT_R || u->in.op == TG_I_xtr) && e->acts)))
+		    (reads_dirty(e, u) || (reads_memory && e->stores)))
 			return false;
-		if (*role == R_ACT && (reads_dirty(e, u) || e->acts))
+		if ((*role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE) && !b->early && !late_works(g, d, u))
 			return false;
-		if (*role == R_LATE_STORE && !late_store_works(g, d, u))
-			return false;
-		n_op += *role == R_LANE || *role == R_LOAD || *role == R_STORE || *role == R_PURE;
-		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_LATE_STORE;
+		n_op += *role == R_LANE || *role == R_LOAD || *role == R_VIEW || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
+		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE;
 		n_temp += *role == R_PURE;
 		if (n_op > MAX_LANE_OPS || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
 			return false;
@@ -436,6 +552,24 @@ static void take_call(struct gen *g, const struct uop *u, uint32_t bundle, enum 
 		if (u->reads[i] < REG_V)
 			c->reads[c->n_reads++] = s_reg(g, u->reads[i]);
 	}
+}
+
+/* Operands of a push, swap or multiply. */
+static void take_matrix(struct gen *g, const struct uop *u, uint32_t bundle)
+{
+	const struct tg_insn *in = &u->in;
+	take_call(g, u, bundle, CALL_MATRIX, pred_of(g, u), 0, 0);
+	struct called *c = &g->seg.call[g->seg.n_call - 1];
+	c->place = in->op == TG_I_swap ? gen_int(g, 0) : array_number(g, in);
+	if (u->slot == TG_SLOT_M) {
+		val adds = g->L->ConstInt(g->i1, in->f[5] != 0, 0);
+		if (in->f[5] && in->f[6])
+			adds = g->L->BuildNot(g->b, p_reg(g, in->f[6]), "");
+		c->with = g->L->BuildZExt(g->b, adds, g->i64, "");
+	} else {
+		c->with = in->op == TG_I_swap ? gen_int(g, 0) : s_reg(g, in->f[4]);
+	}
+	c->n_reads = 0;
 }
 
 static void take_lane(struct gen *g, const struct lane_op *o)
@@ -472,13 +606,20 @@ static void extent_operands(struct gen *g, val e, struct lane_op *o)
 static void take_vector(struct gen *g, const struct uop *u, uint32_t bundle, enum role role, const struct place *at)
 {
 	struct lane_op o = {.u = u, .bundle = bundle, .pred = pred_of(g, u), .dest = dest_of(u)};
-	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_STORE ? LANE_STORE : LANE_TEMP;
+	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_ROWS ? LANE_ROWS : role == R_STORE ? LANE_STORE : role == R_VIEW ? LANE_VIEW : LANE_TEMP;
+	if (role == R_VIEW) {
+		o.temp = o.dest;
+		o.dest = NO_DEST;
+		g->seg.viewed |= UINT64_C(1) << o.temp;
+	}
 	if (role == R_PURE) {
 		o.temp = g->seg.n_temp++;
 		take_call(g, u, bundle, CALL_PURE, o.pred, o.temp, 0);
 	} else if (role != R_LANE) {
 		o.at = *at;
 		g->seg.stores |= role == R_STORE;
+		if (role == R_ROWS)
+			o.a = array_number(g, &u->in);
 	} else if (u->in.op == TG_I_vsplat) {
 		o.a = s_reg(g, u->in.f[1]);
 	} else if (u->in.op == TG_I_mext) {
@@ -511,6 +652,17 @@ static void note_latency(struct gen *g, const struct uop *u)
 		e->busy[e->n_busy++] = (struct written){u->slot * 16u + u->unit, e->length + u->occupancy, pred_of(g, u)};
 }
 
+/* Of registers that the segment has not written before. */
+static void note_lanes_read(struct segment *e, const struct uop *u, uint64_t of)
+{
+	for (unsigned i = 0; i < u->n_reads; i++) {
+		if (u->reads[i] >= REG_V && u->reads[i] < REG_M)
+			e->reads_v |= UINT64_C(1) << (u->reads[i] - REG_V) & of;
+	}
+	if (u->in.pred && u->result == 'v') /* the old value may stay */
+		e->reads_v |= UINT64_C(1) << (u->writes[0] - REG_V) & of;
+}
+
 static void take_control(struct gen *g, const struct uop *u)
 {
 	if (u->in.op == TG_I_loop)
@@ -529,11 +681,14 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 	const struct decoded *d = &g->s->bundles[bundle];
 	struct segment *e = &g->seg;
 	struct scalar_landing l[2 * TG_MAX_BUNDLE];
+	uint64_t written = e->dirty_v;
 	unsigned n = 0;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role role = b->of[i].role;
 		note_latency(g, u);
+		if (role != R_MATRIX)
+			note_lanes_read(e, u, ~written);
 		if (u->in.pred)
 			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, pred_of(g, u)};
 		if (role == R_SCALAR || role == R_FLAG) {
@@ -544,11 +699,13 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 			n++;
 		} else if (role == R_PURE_SCALAR) {
 			take_call(g, u, bundle, CALL_PURE, pred_of(g, u), JIT_N_TEMPS - 1, u->writes[0]);
-			e->scalar_result = true;
+			e->ends = true;
+		} else if (role == R_MATRIX) {
+			take_matrix(g, u, bundle);
+			e->ends = true;
 		} else if (role == R_ACT || role == R_LATE_STORE) {
 			take_call(g, u, bundle, role == R_ACT ? CALL_ACT : CALL_STORE, pred_of(g, u), 0, 0);
-			e->acts |= role == R_ACT;
-			e->late_store |= role == R_LATE_STORE;
+			e->ends = true;
 		} else if (role == R_CONTROL) {
 			take_control(g, u);
 		} else {
@@ -564,6 +721,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 	e->n_rows = b->n_rows;
 	e->n_lanes = b->n_lanes;
 	e->end = bundle + 1;
+	e->early = b->early;
 	e->length += bundle_length(g->s, bundle);
 }
 
@@ -622,21 +780,56 @@ static void call_pure(struct gen *g, struct called *c, val clock, LLVMBasicBlock
 		out->v = g->L->BuildSelect(g->b, c->pred, out->v, old, "");
 }
 
+static val clock_of(struct gen *g, val clock, uint64_t since)
+{
+	return g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)since), "");
+}
+
 static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
 {
 	LLVMBasicBlockRef no = around(g, c->pred);
 	put_reads(g, c);
-	val args[3] = {g->sim, uop_number(g, c->u), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), "")};
-	leave_unless(g, CALL(g, may_act, g->i64, args), leave);
+	if (c->kind == CALL_MATRIX) {
+		val args[5] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock), c->place, c->with};
+		leave_unless(g, CALL(g, may_matrix, g->i64, args), leave);
+	} else {
+		val args[3] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock)};
+		leave_unless(g, CALL(g, may_act, g->i64, args), leave);
+	}
 	meet_again(g, no);
 }
 
 static void act(struct gen *g, const struct called *c, val clock)
 {
 	LLVMBasicBlockRef no = around(g, c->pred);
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
 	put_reads(g, c);
-	val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), "")};
-	CALL(g, act, g->L->VoidTypeInContext(g->c), args);
+	if (c->kind == CALL_MATRIX) {
+		val args[6] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock), c->place, c->with};
+		CALL(g, matrix, none, args);
+	} else {
+		val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock)};
+		CALL(g, act, none, args);
+	}
+	meet_again(g, no);
+}
+
+static void all_acts(struct gen *g, val clock)
+{
+	for (unsigned i = 0; i < g->seg.n_call; i++) {
+		if (g->seg.call[i].kind != CALL_PURE)
+			act(g, &g->seg.call[i], clock);
+	}
+}
+
+static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLVMBasicBlockRef leave)
+{
+	LLVMBasicBlockRef no = around(g, o->pred);
+	uint64_t since = 0;
+	for (uint32_t b = g->seg.first; b < o->bundle; b++)
+		since += bundle_length(g->s, b);
+	val args[4] = {g->sim, uop_number(g, o->u), clock_of(g, clock, since), o->a};
+	leave_unless(g, CALL(g, may_read_rows, g->i64, args), leave);
 	meet_again(g, no);
 }
 
@@ -680,28 +873,36 @@ static void run_time(struct gen *g)
 	add_field(g, FIELD(cycle), cycles);
 }
 
+/* What the accesses of a bundle move, those of one kind: bytes of SRAM or of accumulators. */
+static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counter)
+{
+	struct segment *e = &g->seg;
+	uint64_t bytes = 0;
+	val some = NULL;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
+			continue;
+		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
+		val maybe = o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
+		if (o->pred)
+			maybe = g->L->BuildSelect(g->b, o->pred, maybe, gen_int(g, 0), "");
+		bytes += maybe ? 0 : n;
+		some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
+	}
+	size_t at = g->s->bundles[bundle].prov * sizeof(struct tg_counters) + counter;
+	if (some)
+		add_item(g, FIELD(by_prov), at, g->L->BuildAdd(g->b, some, gen_int(g, (int64_t)bytes), ""));
+	else if (bytes)
+		add_item(g, FIELD(by_prov), at, gen_int(g, (int64_t)bytes));
+}
+
 /* Counters that do not follow from how often a block ran: predicated instructions, bytes of the loop's accesses. */
 static void counters(struct gen *g)
 {
-	struct segment *e = &g->seg;
-	for (uint32_t b = e->first; b < e->end; b++) {
-		const struct decoded *d = &g->s->bundles[b];
-		uint64_t bytes = 0;
-		val some = NULL;
-		for (unsigned i = 0; i < e->n_op; i++) {
-			const struct lane_op *o = &e->op[i];
-			if (o->bundle != b || (o->kind != LANE_LOAD && o->kind != LANE_STORE))
-				continue;
-			uint64_t n = (uint64_t)o->at.rows * o->at.row_bytes;
-			val maybe = o->pred ? g->L->BuildSelect(g->b, o->pred, gen_int(g, (int64_t)n), gen_int(g, 0), "") : NULL;
-			bytes += o->pred ? 0 : n;
-			some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
-		}
-		size_t at = d->prov * sizeof(struct tg_counters) + offsetof(struct tg_counters, sram_bytes);
-		if (some)
-			add_item(g, FIELD(by_prov), at, g->L->BuildAdd(g->b, some, gen_int(g, (int64_t)bytes), ""));
-		else if (bytes)
-			add_item(g, FIELD(by_prov), at, gen_int(g, (int64_t)bytes));
+	for (uint32_t b = g->seg.first; b < g->seg.end; b++) {
+		count_moved(g, b, false, offsetof(struct tg_counters, sram_bytes));
+		count_moved(g, b, true, offsetof(struct tg_counters, acc_bytes));
 	}
 }
 
@@ -735,12 +936,8 @@ static void note_stores(struct gen *g, val slow)
 	LLVMBasicBlockRef past = around(g, slow);
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		const struct place *p = &o->at;
-		if (o->kind != LANE_STORE)
-			continue;
-		val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
-		val args[5] = {g->sim, p->base, p->step, p->block_step, o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape};
-		CALL(g, wrote, g->L->VoidTypeInContext(g->c), args);
+		if (o->kind == LANE_STORE)
+			gen_touch(g, o, true);
 	}
 	meet_again(g, past);
 }
@@ -752,6 +949,85 @@ static void count_hits(struct gen *g)
 		add_item(g, FIELD(jit.hits), (uint64_t)e->hit[i].uop * 8, g->L->BuildZExt(g->b, e->hit[i].pred, g->i64, ""));
 }
 
+static bool has_late_store(const struct segment *e)
+{
+	for (unsigned i = 0; i < e->n_call; i++) {
+		if (e->call[i].kind == CALL_STORE)
+			return true;
+	}
+	return false;
+}
+
+static bool lazy_works(struct gen *g, unsigned at)
+{
+	struct segment *e = &g->seg;
+	const struct lane_op *o = &e->op[at];
+	if (o->kind != LANE_LOAD || o->dest == NO_DEST || !plain_load(g, o->u, &o->at) || has_late_store(e))
+		return false;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (i > at && e->op[i].dest == o->dest)
+			return false;
+		if (e->op[i].kind == LANE_STORE && !together(g, &e->op[i].at, &o->at, true))
+			return false;
+	}
+	return readers_after(g, o->u->writes[0], e->end) != READ_BY_LANES;
+}
+
+/* Loads whose registers nobody needs after the segment, it seems. */
+static void choose_lazy(struct gen *g)
+{
+	for (unsigned i = 0; i < g->seg.n_op; i++)
+		g->seg.op[i].lazy = lazy_works(g, i);
+}
+
+/* Before anything else: registers whose lanes the segment reads, and those that look at what it may write. */
+static void settle_views(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	bool late = has_late_store(e);
+	uint64_t mask = late ? ~UINT64_C(0) : e->reads_v;
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
+	if ((!mask && !e->stores) || !has_views(g))
+		return;
+	val set = g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, e->stores ? -1 : (int64_t)mask), "");
+	LLVMBasicBlockRef past = around(g, g->L->BuildICmp(g->b, LLVMIntNE, set, gen_int(g, 0), ""));
+	val args[2] = {g->sim, gen_int(g, (int64_t)mask)};
+	if (mask)
+		CALL(g, settle, none, args);
+	for (unsigned i = 0; i < e->n_op && !late; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind != LANE_STORE)
+			continue;
+		LLVMBasicBlockRef no = around(g, o->pred);
+		val box[3] = {g->sim, g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.lo), ""), g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.hi), "")};
+		val all[2] = {g->sim, gen_int(g, -1)};
+		if (o->at.fixed)
+			CALL(g, settle_box, none, box);
+		else
+			CALL(g, settle, none, all);
+		meet_again(g, no);
+	}
+	meet_again(g, past);
+}
+
+/* Written registers are no views any more; loads that are not done leave one. */
+static void make_views(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	if (!has_views(g))
+		return;
+	if (e->dirty_v)
+		set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind != LANE_VIEW && !o->lazy)
+			continue;
+		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
+		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
+	}
+}
+
 static void emit_segment(struct gen *g)
 {
 	struct segment *e = &g->seg;
@@ -759,11 +1035,17 @@ static void emit_segment(struct gen *g)
 	struct scalar_landing result[MAX_CALLED];
 	unsigned n_result = 0;
 	val clock = gen_field(g, g->i64, FIELD(core.clock));
+	choose_lazy(g);
 	set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
+	settle_views(g);
 	val slow = gen_checks(g, leave);
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind == CALL_PURE)
 			call_pure(g, &e->call[i], clock, leave, &result[n_result++]);
+	}
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (e->op[i].kind == LANE_ROWS)
+			may_read_rows(g, &e->op[i], clock, leave);
 	}
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind != CALL_PURE)
@@ -772,15 +1054,12 @@ static void emit_segment(struct gen *g)
 	run_time(g);
 	counters(g);
 	count_hits(g);
-	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind == CALL_ACT)
-			act(g, &e->call[i], clock);
-	}
+	if (e->early)
+		all_acts(g, clock);
 	gen_lanes(g);
-	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind == CALL_STORE)
-			act(g, &e->call[i], clock);
-	}
+	make_views(g);
+	if (!e->early)
+		all_acts(g, clock);
 	note_stores(g, slow);
 	for (unsigned i = 0; i < n_result; i++)
 		land_scalar(g, &result[i]);
@@ -906,9 +1185,10 @@ static void begin_segment(struct gen *g, uint32_t first)
 	memset(e, 0, offsetof(struct segment, op));
 	e->first = e->end = first;
 	e->n_op = e->n_call = e->n_temp = e->n_wrote = e->n_busy = e->n_hit = 0;
-	e->dirty_v = e->dirty_m = 0;
+	e->dirty_v = e->reads_v = e->viewed = 0;
+	e->dirty_m = 0;
 	e->length = 0;
-	e->stores = e->acts = e->scalar_result = e->late_store = false;
+	e->stores = e->ends = e->early = false;
 	e->rows[0] = e->lanes[0] = 0;
 	e->n_rows = e->n_lanes = 1;
 }
@@ -967,7 +1247,7 @@ static bool fill_segment(struct gen *g, uint32_t from)
 		if (b->impossible || !control_works(g, i) || !joins(g, d, b))
 			return i > from;
 		take(g, i, b);
-		if (g->seg.scalar_result || g->seg.late_store)
+		if (g->seg.ends)
 			return true;
 	}
 	return true;

@@ -1,7 +1,8 @@
 /* jit_gen.h: what the files of the translator share. Private to sim/.
  *
  * A block is cut into segments: bundles that are checked together and then done together. A segment is
- *   checks (leave, if anything might trap) -> instruction fetch -> called instructions -> one loop over the lanes -> late stores, scalars, clocks.
+ *   checks (leave, if anything might trap) -> called instructions with nothing but a result -> instruction fetch -> one loop over the lanes
+ *   -> matrix instructions and stores that are called -> scalars, clocks.
  * The loop takes STRIP lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
  * host registers. What is not lane-wise is called; its vector result goes to a temporary that the loop reads. */
 #ifndef TG_JIT_GEN_H
@@ -29,8 +30,9 @@ struct place {
 	int64_t lo, hi;  /* and the bytes lie in base + [lo, hi) */
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
 	bool spread;     /* a load of element 0 for all lanes */
+	unsigned mask;   /* the mask register that selects lanes; 0: all */
 };
-enum lane_kind { LANE_ALU, LANE_LOAD, LANE_STORE, LANE_TEMP };
+enum lane_kind { LANE_ALU, LANE_LOAD, LANE_ROWS, LANE_STORE, LANE_TEMP, LANE_VIEW }; /* ROWS: of accumulators; VIEW: a load that is not done */
 struct lane_op {
 	enum lane_kind kind;
 	const struct uop *u;
@@ -39,10 +41,11 @@ struct lane_op {
 	val a, b;          /* scalar operands */
 	struct place at;
 	unsigned dest;     /* a register of struct jit; NO_DEST: dropped or none */
-	unsigned temp;
+	unsigned temp;     /* of LANE_VIEW: the register */
+	bool lazy;         /* a load whose register gets a view: its lanes are read in this segment only */
 };
 #define NO_DEST 255u
-enum call_kind { CALL_PURE, CALL_ACT, CALL_STORE };
+enum call_kind { CALL_PURE, CALL_ACT, CALL_MATRIX, CALL_STORE };
 struct called {
 	enum call_kind kind;
 	const struct uop *u;
@@ -52,6 +55,7 @@ struct called {
 	val reads[JIT_MAX_READS];
 	unsigned n_reads, temp;
 	unsigned to;       /* scalar or predicate register of the result, else 0 */
+	val place, with;   /* of CALL_MATRIX (jit.h) */
 };
 struct written { /* a result that may still be under way at the segment's end */
 	unsigned reg;      /* or unit */
@@ -74,16 +78,19 @@ struct segment {
 	unsigned n_busy;
 	struct hit hit[MAX_HITS];
 	unsigned n_hit;
+	uint64_t reads_v; /* vector registers of which lanes are read */
+	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
 	uint64_t length;  /* bundles with idle ones */
-	bool stores, acts, scalar_result, late_store;
+	bool stores, ends; /* ends: what comes after must see what this segment does */
+	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */
 	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES]; /* where ranges begin */
 	unsigned n_rows, n_lanes;
 };
 
 /* What the instructions of a bundle are to the translator. */
-enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_LATE_STORE, R_CONTROL, R_NO };
+enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_VIEW, R_ROWS, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_MATRIX, R_LATE_STORE, R_CONTROL, R_NO };
 struct bundle_plan {
 	struct {
 		enum role role;
@@ -92,6 +99,7 @@ struct bundle_plan {
 	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES];
 	unsigned n_rows, n_lanes;
 	bool impossible; /* the interpreter must do it */
+	bool early;
 };
 
 struct symbol {
@@ -107,7 +115,7 @@ struct gen {
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
 	/* the block at work */
 	const struct block *block;
-	uint32_t index;
+	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */
 	val fn, sim, mem, clean, registers, calls;
 	LLVMBasicBlockRef head;
 	val sreg[32], preg[8];
@@ -132,11 +140,13 @@ LLVMBasicBlockRef gen_label(struct gen *g);
 void gen_go_to(struct gen *g, LLVMBasicBlockRef label); /* continues there */
 /* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether stores have to note what they wrote */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
+val gen_touch(struct gen *g, const struct lane_op *o, bool written); /* asks whether the access may be, or notes that it was */
 bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
 /* jit_lanes.c */
 bool lanes_has(unsigned op);
 unsigned lanes_load_bytes(unsigned op);  /* of an element that the loop can load; 0: it cannot */
 unsigned lanes_store_bytes(unsigned op);
 void gen_lanes(struct gen *g);
+val gen_selected(struct gen *g, const struct place *p); /* how many lanes the mask selects */
 #endif
 #endif

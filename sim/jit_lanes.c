@@ -424,6 +424,8 @@ static struct lane_value settle_nans(struct gen *g, unsigned op, struct lane_val
 
 static val outside(struct gen *g, const struct tg_insn *in)
 {
+	if (in->op == TG_I_mrd)
+		return const_iv(g, 0);
 	bool is_float = in->op >= TG_I_vld_f32 && in->op <= TG_I_vld_e5m2;
 	if (in->f[7] == 1)
 		return const_iv(g, is_float ? TG_F32_INF : 0x7fffffff);
@@ -441,12 +443,17 @@ static val first_lanes(struct gen *g, uint32_t n)
 	return g->L->ConstVector(each, STRIP);
 }
 
+static val acc_of(struct gen *g, const struct lane_op *o)
+{
+	return gen_field(g, g->ptr, offsetof(struct tg_sim, core.array) + (size_t)o->u->in.f[1] * sizeof(struct tg_array) + offsetof(struct tg_array, acc));
+}
+
 /* Memory of a strip; where the predicate is false it is memory that nobody misses. */
 static val strip_at(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
 	val at = g->L->BuildAdd(g->b, y->row_at[k], g->L->BuildMul(g->b, y->lane, gen_int(g, o->at.bytes), ""), "");
-	val p = gen_at(g, g->mem, at);
+	val p = gen_at(g, o->kind == LANE_ROWS ? acc_of(g, o) : g->mem, at);
 	val sink = gen_at(g, g->registers, gen_int(g, (int64_t)(JIT_TEMP + JIT_N_TEMPS - 1) * g->s->core.n * 4));
 	return o->pred ? g->L->BuildSelect(g->b, o->pred, p, sink, "") : p;
 }
@@ -467,26 +474,50 @@ static void masked_store(struct gen *g, LLVMTypeRef vector, val v, val p, val ma
 	g->L->BuildCall2(g->b, g->L->FunctionType(g->L->VoidTypeInContext(g->c), in, 4, 0), f, args, 4, "");
 }
 
+/* The lanes of the strip that the access reaches and its mask selects; NULL: all. */
+static val reached(struct body *y, const struct lane_op *o)
+{
+	struct gen *g = y->g;
+	val inside = y->to > o->at.lanes ? first_lanes(g, o->at.lanes - y->from) : NULL;
+	if (!o->at.mask)
+		return inside;
+	val on = g->L->BuildICmp(g->b, LLVMIntNE, bits_of(g, reg(y, JIT_MASK + o->at.mask)), const_iv(g, 0), "");
+	return inside ? g->L->BuildAnd(g->b, inside, on, "") : on;
+}
+
+/* What lanes get that are not read: their old value where the mask or the instruction says so, else a constant. */
+static val not_read(struct body *y, const struct lane_op *o)
+{
+	struct gen *g = y->g;
+	bool part = y->first_row >= o->at.rows || y->to > o->at.lanes;
+	if (o->kind == LANE_ROWS || (!o->at.mask && o->u->in.f[7] != 3))
+		return outside(g, &o->u->in);
+	val old = bits_of(g, reg(y, (unsigned)(o->u->writes[0] - REG_V)));
+	if (!part || o->u->in.f[7] == 3)
+		return old;
+	val on = g->L->BuildICmp(g->b, LLVMIntNE, bits_of(g, reg(y, JIT_MASK + o->at.mask)), const_iv(g, 0), "");
+	return g->L->BuildSelect(g->b, on, outside(g, &o->u->in), old, "");
+}
+
 static struct lane_value load(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
 	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), STRIP);
 	struct lane_value v;
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
-		return of_bits(outside(g, &o->u->in));
-	bool part = y->to > o->at.lanes;
-	val mask = part ? first_lanes(g, o->at.lanes - y->from) : NULL;
+		return of_bits(not_read(y, o));
+	val some = reached(y, o);
 	if (o->at.spread) {
 		v = settle_nans(g, o->u->in.op, of_bits(splat(g, y->spread[k], g->iv)));
-	} else if (part) {
-		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), mask), g->iv));
+	} else if (some) {
+		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some), g->iv));
 	} else {
 		val raw = g->L->BuildLoad2(g->b, vector, strip_at(y, k, o), "");
 		g->L->SetAlignment(raw, 1);
 		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, raw, g->iv));
 	}
-	if (part)
-		return of_bits(g->L->BuildSelect(g->b, mask, bits_of(g, &v), outside(g, &o->u->in), ""));
+	if (some)
+		return of_bits(g->L->BuildSelect(g->b, some, bits_of(g, &v), not_read(y, o), ""));
 	return v;
 }
 
@@ -531,10 +562,46 @@ static void store(struct body *y, unsigned k, const struct lane_op *o)
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
 		return;
 	val v = narrow(g, o->u->in.op, reg(y, (unsigned)o->u->in.f[0]), vector), p = strip_at(y, k, o);
-	if (y->to > o->at.lanes)
-		masked_store(g, vector, v, p, first_lanes(g, o->at.lanes - y->from));
+	val some = reached(y, o);
+	if (some)
+		masked_store(g, vector, v, p, some);
 	else
 		g->L->SetAlignment(g->L->BuildStore(g->b, v, p), 1);
+}
+
+/* A function for each shape: mask -> lanes that it selects. */
+static val selected_for(struct gen *g, const struct place *p)
+{
+	char name[48];
+	snprintf(name, sizeof name, "selected_%u_%u", p->rows, p->lanes);
+	val fn = g->L->GetNamedFunction(g->m, name), all = gen_int(g, 0);
+	if (fn)
+		return fn;
+	LLVMTypeRef type = g->L->FunctionType(g->i64, &g->ptr, 1, 0), bits = g->i16;
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
+	fn = g->L->AddFunction(g->m, name, type);
+	g->L->SetLinkage(fn, LLVMInternalLinkage);
+	g->L->PositionBuilderAtEnd(g->b, g->L->AppendBasicBlockInContext(g->c, fn, ""));
+	for (uint32_t r = 0; r < p->rows; r++) {
+		for (uint32_t j = 0; j < p->lanes; j += STRIP) {
+			val at = gen_at(g, g->L->GetParam(fn, 0), gen_int(g, (int64_t)(r * g->s->core.lanes + j) * 4));
+			val v = g->L->BuildLoad2(g->b, g->iv, at, ""), on = g->L->BuildICmp(g->b, LLVMIntNE, v, const_iv(g, 0), "");
+			g->L->SetAlignment(v, 64);
+			if (p->lanes - j < STRIP)
+				on = g->L->BuildAnd(g->b, on, first_lanes(g, p->lanes - j), "");
+			val word = g->L->BuildBitCast(g->b, on, bits, ""), n = intrinsic(g, "llvm.ctpop", &bits, 1, &word, 1);
+			all = g->L->BuildAdd(g->b, all, g->L->BuildZExt(g->b, n, g->i64, ""), "");
+		}
+	}
+	g->L->BuildRet(g->b, all);
+	g->L->PositionBuilderAtEnd(g->b, here);
+	return fn;
+}
+
+val gen_selected(struct gen *g, const struct place *p)
+{
+	val mask = gen_at(g, g->registers, gen_int(g, (int64_t)(JIT_MASK + p->mask) * g->s->core.n * 4));
+	return g->L->BuildCall2(g->b, g->L->FunctionType(g->i64, &g->ptr, 1, 0), selected_for(g, p), &mask, 1, "");
 }
 
 static struct lane_value temporary(struct body *y, const struct lane_op *o)
@@ -559,11 +626,13 @@ static void strip(struct body *y)
 		unsigned end = i;
 		for (; end < e->n_op && e->op[end].bundle == e->op[i].bundle; end++) {
 			const struct lane_op *o = &e->op[end];
+			if (o->kind == LANE_VIEW)
+				continue;
 			if (o->kind == LANE_STORE) {
 				store(y, end, o);
 				continue;
 			}
-			landing[end] = o->kind == LANE_ALU ? compute(y, o) : o->kind == LANE_LOAD ? load(y, end, o) : temporary(y, o);
+			landing[end] = o->kind == LANE_ALU ? compute(y, o) : o->kind == LANE_TEMP ? temporary(y, o) : load(y, end, o);
 			if (o->pred && o->dest != NO_DEST) {
 				val now = bits_of(g, &landing[end]), was = bits_of(g, reg(y, o->dest));
 				landing[end] = of_bits(g->L->BuildSelect(g->b, o->pred, now, was, ""));
@@ -573,7 +642,7 @@ static void strip(struct body *y)
 			if (e->op[i].kind == LANE_STORE || e->op[i].dest == NO_DEST)
 				continue;
 			y->reg[e->op[i].dest] = landing[i];
-			y->reg[e->op[i].dest].dirty = true;
+			y->reg[e->op[i].dest].dirty = !e->op[i].lazy;
 		}
 	}
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
@@ -636,7 +705,7 @@ static void row_addresses(struct body *y)
 	for (unsigned k = 0; k < g->seg.n_op; k++) {
 		const struct lane_op *o = &g->seg.op[k];
 		const struct place *p = &o->at;
-		if ((o->kind != LANE_LOAD && o->kind != LANE_STORE) || y->first_row >= p->rows)
+		if (o->kind == LANE_ALU || o->kind == LANE_TEMP || o->kind == LANE_VIEW || y->first_row >= p->rows)
 			continue;
 		val r = y->row, at = p->base;
 		if (p->n < p->rows) {
@@ -672,7 +741,10 @@ void gen_lanes(struct gen *g)
 {
 	struct segment *e = &g->seg;
 	struct body body = {.g = g}, *y = &body;
-	for (unsigned k = 0; e->n_op && k < e->n_rows; k++) {
+	bool any = false;
+	for (unsigned i = 0; i < e->n_op; i++)
+		any = any || e->op[i].kind != LANE_VIEW;
+	for (unsigned k = 0; any && k < e->n_rows; k++) {
 		uint32_t from = e->rows[k], to = k + 1 < e->n_rows ? e->rows[k + 1] : g->s->core.rows;
 		y->first_row = from;
 		if (to - from == 1) {

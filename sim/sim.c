@@ -1,5 +1,6 @@
 /* sim.c: the simulator object: memories, initial contents, counters, digest. The interpreter is sim_exec.c. */
 #include "jit.h"
+#include "threads.h"
 
 #include <sys/mman.h>
 
@@ -23,16 +24,20 @@ static void *map(struct tg_arena *a, uint64_t bytes)
 	return p;
 }
 
-static tg_sem *const *pick_level(void)
+static void pick_level(struct tg_sim *s)
 {
+	s->sem = tg_sem_base;
+	s->matrix = &tg_matrix_base;
 #if defined(TG_HAS_LEVEL_V3) && defined(TG_HAS_LEVEL_V4)
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-		return tg_sem_v4;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-		return tg_sem_v3;
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+		s->sem = tg_sem_v4;
+		s->matrix = &tg_matrix_v4;
+	} else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+		s->sem = tg_sem_v3;
+		s->matrix = &tg_matrix_v3;
+	}
 #endif
-	return tg_sem_base;
 }
 
 static void new_registers(struct tg_sim *s)
@@ -52,7 +57,7 @@ static void new_registers(struct tg_sim *s)
 	c->p[0] = true;
 }
 
-static void new_weights(struct tg_sim *s, struct tg_weights *w)
+void sim_new_weights(struct tg_sim *s, struct tg_weights *w)
 {
 	uint32_t rows = s->core.chip->array_rows;
 	w->w = tg_alloc_n(s->arena, (size_t)rows * s->core.stride, sizeof *w->w);
@@ -69,8 +74,8 @@ static void new_arrays(struct tg_sim *s)
 	const struct tg_chip *chip = s->core.chip;
 	for (uint32_t i = 0; i < chip->n_arrays; i++) {
 		struct tg_array *u = &s->core.array[i];
-		new_weights(s, &u->set[0]);
-		new_weights(s, &u->set[1]);
+		sim_new_weights(s, &u->set[0]);
+		sim_new_weights(s, &u->set[1]);
 		u->acc = tg_alloc_n(s->arena, (size_t)chip->acc_rows * s->core.stride, sizeof *u->acc);
 		u->acc_written = tg_alloc(s->arena, chip->acc_rows);
 		u->acc_ready = tg_alloc_n(s->arena, chip->acc_rows, sizeof *u->acc_ready);
@@ -119,12 +124,13 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	s->options = *o;
 	if (s->options.max_cycles == 0)
 		s->options.max_cycles = UINT64_C(1) << 40;
-	s->sem = pick_level();
+	pick_level(s);
 	s->core.chip = &x->chip;
 	s->core.rows = x->chip.sublanes;
 	s->core.lanes = x->chip.lanes;
 	s->core.n = s->core.rows * s->core.lanes;
 	s->core.stride = (x->chip.array_cols + 31) & ~31u;
+	s->core.stride_in = (x->chip.array_rows + 31) & ~31u;
 	new_registers(s);
 	new_arrays(s);
 	new_engines(s);
@@ -134,6 +140,7 @@ struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const stru
 	new_memory(s);
 	dram_open(s);
 	dma_open(s);
+	threads_open(s);
 	jit_open(s);
 	return s;
 }
@@ -143,6 +150,7 @@ void tg_sim_free(struct tg_sim *s)
 	if (!s)
 		return;
 	jit_close(s);
+	threads_close(s);
 	free_memory(s);
 }
 
@@ -195,6 +203,7 @@ void tg_sim_state_hash(const struct tg_sim *s, uint8_t out[32])
 {
 	const struct tg_core *c = &s->core;
 	struct tg_sha256 h;
+	threads_wait(s);
 	tg_sha256_init(&h);
 	tg_sha256_add(&h, c->s, sizeof c->s);
 	tg_sha256_add(&h, c->p, sizeof c->p);

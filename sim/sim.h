@@ -15,6 +15,7 @@ struct tg_sim_options {
 	struct tg_trace *trace; /* records when things happen; NULL: nothing does. Runs on the interpreter */
 	enum tg_engine engine;
 	const char *cache_dir; /* where translated code is kept between runs; NULL: nowhere */
+	uint32_t threads;      /* host threads, 0 and 1: one; the results are the same */
 	bool translate_all;    /* also what hardly runs: for tests */
 };
 struct tg_counters {

@@ -22,10 +22,10 @@ static const char *mark_read(struct tg_memory *m, uint64_t at, uint64_t n)
 		return "a DMA transfer reads bytes that an unretired transfer writes";
 	if (!bits_all_set(m->written, at, n))
 		return "a DMA transfer reads SRAM bytes that were not written";
-	uint8_t full = 0;
+	uint8_t full = 0, *mark = m->mark + at;
 	for (uint64_t i = 0; i < n; i++) {
-		full |= (uint8_t)((m->mark[at + i] & MARK_READERS) == MARK_READERS);
-		m->mark[at + i]++;
+		full |= (uint8_t)((mark[i] & MARK_READERS) == MARK_READERS);
+		mark[i]++;
 	}
 	return full ? "more than 126 unretired transfers read a byte" : NULL;
 }
@@ -41,8 +41,9 @@ static const char *mark_write(struct tg_memory *m, uint64_t at, uint64_t n)
 
 static void unmark_read(struct tg_memory *m, uint64_t at, uint64_t n)
 {
+	uint8_t *mark = m->mark + at;
 	for (uint64_t i = 0; i < n; i++)
-		m->mark[at + i]--;
+		mark[i]--;
 }
 
 static void unmark_write(struct tg_memory *m, uint64_t at, uint64_t n)
@@ -130,8 +131,9 @@ static const char *take_mark_write(struct tg_memory *m, uint64_t at, uint64_t n)
 }
 static const char *give_mark_read(struct tg_memory *m, uint64_t at, uint64_t n)
 {
+	uint8_t *mark = m->mark + at;
 	for (uint64_t i = 0; i < n; i++)
-		m->mark[at + i]++;
+		mark[i]++;
 	return NULL;
 }
 static const char *give_mark_write(struct tg_memory *m, uint64_t at, uint64_t n)

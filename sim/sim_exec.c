@@ -3,6 +3,8 @@
  * A register result lands at once, but its register may not be read or written again before `latency` bundles have issued; so nobody can
  * see that it landed early. The clock counts issued bundles, the cycle counts stalls too. */
 #include "jit.h"
+#include "matrix_rules.h"
+#include "threads.h"
 
 bool sim_trap(struct tg_sim *s, const char *why, int64_t at, const struct uop *op)
 {
@@ -108,6 +110,22 @@ static void count(struct tg_sim *s, struct tg_counters *c, const struct uop *u, 
 		c->vector_lane_ops += s->core.n;
 }
 
+/* Instructions of the array where others do the products. */
+static void run_array(struct tg_sim *s, struct tg_writes *w, const struct uop *u)
+{
+	const struct tg_insn *in = &u->in;
+	if (u->slot == TG_SLOT_M) {
+		const struct tg_operand v = operand_register(&s->core, in->f[1]);
+		if (threads_multiply(s, w, in, &v, array_place(&s->core, in), multiply_adds(&s->core, in)))
+			return;
+	} else if (u->slot == TG_SLOT_R) {
+		threads_wait(s);
+	}
+	u->sem(&s->core, w, in);
+	if (in->op == TG_I_swap && !w->trap)
+		threads_swapped(s, in);
+}
+
 static bool run_sem(struct tg_sim *s, struct tg_counters *c, const struct uop *u, struct landing *l)
 {
 	struct tg_writes w;
@@ -120,7 +138,10 @@ static bool run_sem(struct tg_sim *s, struct tg_counters *c, const struct uop *u
 	w.mac_type = 0;
 	if (u->result == 'v' || u->result == 'm')
 		w.v = s->spare[--s->n_spare];
-	u->sem(&s->core, &w, &u->in);
+	if (s->workers && (u->slot == TG_SLOT_M || u->slot == TG_SLOT_P || u->slot == TG_SLOT_R))
+		run_array(s, &w, u);
+	else
+		u->sem(&s->core, &w, &u->in);
 	if (w.trap) {
 		if (w.v)
 			s->spare[s->n_spare++] = w.v;

@@ -78,6 +78,7 @@ struct loop {
 /* Runs a block from its start; returns the bundle to go on with, and in bit 32 whether the interpreter must run that bundle. */
 typedef uint64_t jit_code(struct tg_sim *s);
 struct jit_calls;
+struct workers;
 struct blocks;
 struct translator;
 #define JIT_MAX_READS 8
@@ -101,6 +102,12 @@ struct jit {
 	} pending[JIT_MAX_PENDING];
 	uint32_t n_pending;
 	uint64_t left_early;
+	uint64_t viewed;       /* bit r: vector register r has what view[r] says, and its lanes do not */
+	struct view {          /* rows in SRAM that a load would have copied; outside they are 0 */
+		int64_t at, step, block_step;
+		uint32_t rows, n, lanes;
+		bool spread; /* a row's element 0 for all its lanes */
+	} view[64];
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 
@@ -110,6 +117,8 @@ struct tg_sim {
 	struct tg_sim_options options;
 	struct tg_core core;
 	tg_sem *const *sem;
+	const struct tg_matrix *matrix; /* of the same level */
+	struct workers *workers; /* threads.h; NULL: none */
 
 	struct decoded *bundles;
 	uint32_t n_bundles;
@@ -176,6 +185,8 @@ void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded 
 void trace_begin(struct tg_sim *s, const struct tg_counters *c);
 void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);
 void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
+/* sim.c */
+void sim_new_weights(struct tg_sim *s, struct tg_weights *w);
 /* exec.c */
 bool sim_run_bundle(struct tg_sim *s, bool *halted);
 /* Adds what an instruction moved to the counters; the occupancy is counted apart. */

@@ -2,6 +2,7 @@
 #include "jit.h"
 
 #include "matrix_rules.h"
+#include "threads.h"
 
 #include <stdlib.h>
 
@@ -62,6 +63,52 @@ static void call_wrote(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t bl
 		mem_written(&s->core.mem, r.at, shape >> 32);
 }
 
+/* Runs of selected lanes, row by row, until `access` says no. */
+typedef bool on_run(struct tg_memory *m, uint64_t at, uint64_t n);
+static bool each_run(struct tg_sim *s, struct rows r, uint64_t row_bytes, uint64_t mask, on_run *access)
+{
+	uint64_t bytes = mask >> 8, lanes = row_bytes / bytes;
+	const uint32_t *on = s->core.m[mask & 0xff];
+	for (; r.left; next_row(&r), on += s->core.lanes) {
+		for (uint64_t from = 0, to; from < lanes; from = to) {
+			for (to = from; to < lanes && (on[to] != 0) == (on[from] != 0);)
+				to++;
+			if (on[from] && !access(&s->core.mem, r.at + from * bytes, (to - from) * bytes))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool run_may_read(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	return !mem_check_read(m, at, n);
+}
+static bool run_may_write(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	return !mem_may_write(m, at, n);
+}
+static bool run_wrote(struct tg_memory *m, uint64_t at, uint64_t n)
+{
+	mem_written(m, at, n);
+	return true;
+}
+
+static uint64_t call_may_read_masked(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask)
+{
+	return each_run(s, rows_of(at, step, block_step, shape), shape >> 32, mask, run_may_read);
+}
+
+static uint64_t call_may_write_masked(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask)
+{
+	return each_run(s, rows_of(at, step, block_step, shape), shape >> 32, mask, run_may_write);
+}
+
+static void call_wrote_masked(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape, uint64_t mask)
+{
+	each_run(s, rows_of(at, step, block_step, shape), shape >> 32, mask, run_wrote);
+}
+
 /* The scalar operands change places with the registers, which translated code may be ahead of or behind. */
 static void exchange_reads(struct tg_sim *s, const struct uop *u)
 {
@@ -83,6 +130,8 @@ static uint64_t call_pure(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint6
 	memset(&w, 0, sizeof w);
 	w.v = s->jit.registers + to * s->core.n;
 	s->core.clock = clock;
+	if (u->slot == TG_SLOT_R)
+		threads_wait(s);
 	exchange_reads(s, u);
 	u->sem(&s->core, &w, &u->in);
 	exchange_reads(s, u);
@@ -127,18 +176,128 @@ static bool store_may(struct tg_sim *s, const struct uop *u)
 			      jit_shape(x.rows, x.n, bytes)) != 0;
 }
 
-static bool matrix_may(const struct tg_core *now, const struct tg_insn *in)
+/* ---- views ---- */
+
+static void settle_one(struct tg_sim *s, unsigned r)
 {
-	if (in->op == TG_I_swap)
-		return !swap_trap(now, in);
-	if (in->op >= TG_I_push_f32 && in->op <= TG_I_push_u8)
-		return !push_trap(now, in, (unsigned)in->op - TG_I_push_f32);
-	if (in->op >= TG_I_mul_f32 && in->op <= TG_I_mul_u8)
-		return !multiply_trap(now, in, (unsigned)in->op - TG_I_mul_f32);
-	return true; /* a transposer write */
+	const struct view *v = &s->jit.view[r];
+	struct tg_core *c = &s->core;
+	for (uint32_t i = 0; i < c->rows; i++) {
+		uint32_t *to = c->v[r] + (size_t)i * c->lanes, n = i < v->rows ? v->lanes : 0;
+		const uint8_t *from = c->mem.at + (v->at + (int64_t)(i % v->n) * v->step + (int64_t)(i / v->n) * v->block_step);
+		if (n)
+			memcpy(to, from, v->spread ? sizeof *to : n * sizeof *to);
+		for (uint32_t j = 1; v->spread && j < n; j++)
+			to[j] = to[0];
+		memset(to + n, 0, (c->lanes - n) * sizeof *to);
+	}
+	s->jit.viewed &= ~(UINT64_C(1) << r);
 }
-/* opcodes of pushes and multiplies follow the array types */
-_Static_assert(TG_I_push_u8 - TG_I_push_f32 == TG_ARRAY_u8 && TG_I_mul_u8 - TG_I_mul_f32 == TG_ARRAY_u8, "rows of isa.def");
+
+static void call_settle(struct tg_sim *s, uint64_t set)
+{
+	for (set &= s->jit.viewed; set; set &= set - 1)
+		settle_one(s, (unsigned)__builtin_ctzll(set));
+}
+
+static void call_settle_box(struct tg_sim *s, uint64_t at, uint64_t end)
+{
+	for (uint64_t set = s->jit.viewed; set; set &= set - 1) {
+		unsigned r = (unsigned)__builtin_ctzll(set);
+		const struct view *v = &s->jit.view[r];
+		int64_t first = v->at, last = v->at, a = (int64_t)((v->rows < v->n ? v->rows : v->n) - 1) * v->step, b = (int64_t)((v->rows - 1) / v->n) * v->block_step;
+		first += (a < 0 ? a : 0) + (b < 0 ? b : 0);
+		last += (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)v->lanes * 4;
+		if ((int64_t)at < last && first < (int64_t)end)
+			settle_one(s, r);
+	}
+}
+
+static void call_view(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
+{
+	struct view *v = &s->jit.view[r];
+	*v = (struct view){.at = (int64_t)at, .step = (int64_t)step, .block_step = (int64_t)block_step, .rows = (uint32_t)(shape & 0xffff), .n = (uint32_t)(shape >> 16 & 0xffff)};
+	v->lanes = (uint32_t)(shape >> 32 & 0xffff);
+	v->spread = shape >> 63;
+	s->jit.viewed |= UINT64_C(1) << r;
+}
+
+/* Whether the instruction needs no more of its operand than the view has. */
+static bool view_serves(const struct tg_core *now, const struct tg_insn *in, const struct view *v, uint64_t with)
+{
+	const struct tg_chip *chip = now->chip;
+	if (v->spread || ((v->at | v->step | v->block_step) & 3)) /* words that are not aligned: nobody but memcpy reads those */
+		return false;
+	if (in->op <= TG_I_push_u8) {
+		struct tg_extent x = extent_of(now, (int64_t)with);
+		uint32_t cols = x.lanes < chip->array_cols ? x.lanes : chip->array_cols;
+		return in->f[6] ? v->rows == now->rows && v->lanes >= chip->array_rows : v->rows >= x.rows && v->lanes >= cols;
+	}
+	const struct tg_weights *w = &now->array[in->f[0]].set[now->array[in->f[0]].active];
+	uint32_t lanes = array_type_of(in) != TG_ARRAY_f32 || !w->uniform ? chip->array_rows : w->n_k ? w->k[w->n_k - 1] + 1u : 0;
+	return v->rows >= (uint64_t)in->f[4] && v->lanes >= lanes;
+}
+
+static struct tg_operand operand_of(struct tg_sim *s, const struct tg_insn *in, uint64_t with)
+{
+	uint64_t r = (uint64_t)in->f[1];
+	if (s->jit.viewed >> r & 1) {
+		const struct view *v = &s->jit.view[r];
+		if (view_serves(&s->core, in, v, with))
+			return (struct tg_operand){(const uint32_t *)(const void *)(s->core.mem.at + v->at), v->step / 4, v->block_step / 4, v->n};
+		settle_one(s, (unsigned)r);
+	}
+	return operand_register(&s->core, in->f[1]);
+}
+
+/* ---- matrix instructions ---- */
+
+static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with)
+{
+	const struct tg_insn *in = &s->uops[uop].in;
+	const struct tg_core *now = &s->core;
+	if (in->op == TG_I_swap)
+		return clock >= now->array[in->f[0]].swap_ready;
+	if (in->op <= TG_I_push_u8)
+		return !push_trap(now, in, array_type_of(in), (int64_t)place);
+	return !multiply_trap(now, in, array_type_of(in), (int64_t)place, with != 0);
+}
+
+static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
+{
+	const struct tg_insn *in = &s->uops[uop].in;
+	struct tg_core *now = &s->core;
+	uint64_t was = now->clock;
+	struct tg_writes w;
+	w.acc_bytes = w.macs = 0;
+	now->clock = clock;
+	if (in->op == TG_I_swap) {
+		s->matrix->swap(now, &w, in);
+		if (s->workers)
+			threads_swapped(s, in);
+	} else {
+		const struct tg_operand v = operand_of(s, in, with);
+		if (in->op <= TG_I_push_u8) {
+			s->matrix->push(now, &w, in, &v, (int64_t)place, (int64_t)with);
+		} else {
+			if (!s->workers || !threads_multiply(s, &w, in, &v, (int64_t)place, with != 0))
+				s->matrix->multiply(now, &w, in, &v, (int64_t)place, with != 0);
+			struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
+			c->acc_bytes += w.acc_bytes;
+			c->macs[array_type_of(in)] += w.macs;
+		}
+	}
+	now->clock = was;
+}
+
+static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
+{
+	const struct tg_insn *in = &s->uops[uop].in;
+	if (read_trap(&s->core, in, (int64_t)place, clock))
+		return 0;
+	threads_wait_rows(s, in, (int64_t)place);
+	return 1;
+}
 
 static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
 {
@@ -147,7 +306,7 @@ static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
 	bool may;
 	s->core.clock = clock;
 	exchange_reads(s, u);
-	may = u->slot == TG_SLOT_W ? store_may(s, u) : matrix_may(&s->core, &u->in);
+	may = u->slot != TG_SLOT_W || store_may(s, u); /* a transposer write never traps */
 	exchange_reads(s, u);
 	s->core.clock = was;
 	return may;
@@ -172,9 +331,18 @@ const struct jit_calls jit_calls = {
 	.may_read = call_may_read,
 	.may_write = call_may_write,
 	.wrote = call_wrote,
+	.may_read_masked = call_may_read_masked,
+	.may_write_masked = call_may_write_masked,
+	.wrote_masked = call_wrote_masked,
 	.pure = call_pure,
 	.may_act = call_may_act,
 	.act = call_act,
+	.may_matrix = call_may_matrix,
+	.matrix = call_matrix,
+	.view = call_view,
+	.settle = call_settle,
+	.settle_box = call_settle_box,
+	.may_read_rows = call_may_read_rows,
 };
 
 bool jit_is_pure(const struct uop *u)
@@ -284,6 +452,12 @@ static jit_code *code_of(struct tg_sim *s, uint32_t block)
 	return code;
 }
 
+static bool interpret(struct tg_sim *s, bool *halted)
+{
+	call_settle(s, s->jit.viewed);
+	return sim_run_bundle(s, halted);
+}
+
 bool jit_run(struct tg_sim *s)
 {
 	struct blocks *k = s->jit.blocks;
@@ -293,7 +467,7 @@ bool jit_run(struct tg_sim *s)
 		jit_code *code = code_of(s, block);
 		if (!code || (!checked && !loops_fit(s, &k->at[block]))) {
 			checked = false;
-			if (!sim_run_bundle(s, &halted))
+			if (!interpret(s, &halted))
 				return false;
 			continue;
 		}
@@ -303,7 +477,7 @@ bool jit_run(struct tg_sim *s)
 		if (next & (JIT_INTERPRET | JIT_LEAVE)) {
 			leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
 			checked = false;
-			if (!sim_run_bundle(s, &halted))
+			if (!interpret(s, &halted))
 				return false;
 		}
 	}

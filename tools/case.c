@@ -14,6 +14,11 @@ bool sim_options(struct tool *t, struct tg_sim_options *o)
 		return tg_usage(&t->diag, TG_NOWHERE, "option --engine is '%s', expected interp or jit", tg_quoted(t->arena, engine));
 	if (engine && engine[0] == 'j' && !tg_sim_can_translate())
 		return tg_usage(&t->diag, TG_NOWHERE, "option --engine jit: this build or this host has no LLVM to translate with");
+	const char *threads = option(t, "threads");
+	int64_t n_threads = 1;
+	if (threads && !parse_number(threads, 1, 64, &n_threads))
+		return tg_usage(&t->diag, TG_NOWHERE, "option --threads is '%s', expected 1 to 64", tg_quoted(t->arena, threads));
+	o->threads = (uint32_t)n_threads;
 	o->engine = !engine ? TG_ENGINE_DEFAULT : engine[0] == 'j' ? TG_ENGINE_JIT : TG_ENGINE_INTERP;
 	if (!s || strcmp(s, "early") == 0)
 		return true;

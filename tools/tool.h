@@ -60,6 +60,7 @@ void print_messages(const struct tg_diag *d);
 #define SIM_OPTIONS                                                                                                                        \
 	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },                                                     \
 	{ "engine", "interp|jit", "interpret, or translate to host code (default jit where LLVM is there); results are the same" },        \
+	{ "threads", "N", "host threads of a simulation (default 1); results are the same" },                                              \
 	{ "cache-dir", "DIR", "where translated code is kept for the next run (default nowhere)" }
 #define COMMON_OPTIONS                                                                                                                     \
 	{ "json", "FILE", "write one report, whole or not at all" }, { "help", NULL, "this text" }, { NULL, NULL, NULL }

@@ -28,6 +28,31 @@ typedef uint32_t v8u_row __attribute__((vector_size(32), aligned(4), may_alias))
 			(p)[l_] = __builtin_fmaf((a)[l_], (w)[l_], (p)[l_]);                                                                         \
 	} while (0)
 #endif
+/* VW lanes a vector, by the level's instruction set */
+#if defined(__AVX512F__)
+#define VW 16
+#define SPLAT(x) (vf)_mm512_set1_ps(x)
+#define FMA(a, w, p) (p) = (vf)_mm512_fmadd_ps((__m512)(a), (__m512)(w), (__m512)(p))
+#elif defined(__AVX2__) && defined(__FMA__)
+#define VW 8
+#define SPLAT(x) (vf)_mm256_set1_ps(x)
+#define FMA(a, w, p) (p) = (vf)_mm256_fmadd_ps((__m256)(a), (__m256)(w), (__m256)(p))
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#define VW 4
+#define SPLAT(x) (vf)vdupq_n_f32(x)
+#define FMA(a, w, p) (p) = (vf)vfmaq_f32((float32x4_t)(p), (float32x4_t)(a), (float32x4_t)(w))
+#else
+#define VW 4
+#define SPLAT(x) {x, x, x, x}
+#define FMA(a, w, p)                                                                                                                                 \
+	for (int l_ = 0; l_ < VW; l_++)                                                                                                              \
+	(p)[l_] = __builtin_fmaf((a)[l_], (w)[l_], (p)[l_])
+#endif
+typedef float vf __attribute__((vector_size(4 * VW)));
+typedef uint32_t vu __attribute__((vector_size(4 * VW)));
+typedef int32_t vi __attribute__((vector_size(4 * VW)));
+typedef float vf_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
+typedef uint32_t vu_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
 #define SPLAT8(x) {x, x, x, x, x, x, x, x}
 #define HOLES UINT16_MAX
 #define MAX_ROWS 16
@@ -93,26 +118,62 @@ static void set_low(uint64_t bits[4], uint32_t n)
 		bits[k] = n >= 64 * (k + 1) ? ~UINT64_C(0) : n <= 64 * k ? 0 : ~UINT64_C(0) >> (64 * (k + 1) - n);
 }
 
-static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const uint32_t *a, uint32_t first, struct tg_extent x, const uint32_t *mask)
+/* n lanes, PANEL at most; a library call would take longer than most copies. */
+static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, uint32_t n)
+{
+	if (n == PANEL) {
+		vu v[PANEL / VW];
+		for (uint32_t i = 0; i < PANEL / VW; i++)
+			v[i] = (vu) * (const vu_row *)(const void *)(a + i * VW);
+		for (uint32_t i = 0; i < PANEL / VW; i++)
+			*(vu_row *)(void *)(d + i * VW) = (vu_row)v[i];
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		d[i] = a[i];
+}
+
+/* What all pushes since the last swap have in common: `swap` need not look at rows then. */
+static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t group, uint32_t rows, uint32_t cols, bool masked)
+{
+	w->odd = w->odd || masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols);
+	w->group_cols = (uint16_t)cols;
+	w->groups |= UINT64_C(1) << (group & 63);
+}
+
+static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
+	uint64_t low[4];
+	set_low(low, cols);
+	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
 	for (uint32_t r = 0; r < now->rows; r++) {
 		uint64_t *bits = w->bits[first + r];
-		uint32_t n = r < x.rows ? cols : 0;
-		for (uint32_t c = 0; c < n; c += PANEL)
-			enter_row(type, w->w + weight_at(now->chip->array_rows, first + r, c), a + r * now->lanes + c, n - c < PANEL ? n - c : PANEL);
-		set_low(bits, n);
-		for (uint32_t j = 0; mask && j < n; j++)
+		if (r >= x.rows) {
+			memset(bits, 0, sizeof low);
+			continue;
+		}
+		const uint32_t *a = operand_row(v, r);
+		for (uint32_t c = 0; c < cols; c += PANEL) {
+			uint32_t *d = w->w + weight_at(now->chip->array_rows, first + r, c), n = cols - c < PANEL ? cols - c : PANEL;
+			if (type == TG_ARRAY_f32)
+				copy_panel(d, a + c, n);
+			else
+				enter_row(type, d, a + c, n);
+		}
+		memcpy(bits, low, sizeof low);
+		for (uint32_t j = 0; mask && j < cols; j++)
 			set_bit(bits, j, mask[r * now->lanes + j]);
 	}
 }
 
-static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const uint32_t *a, uint32_t first, struct tg_extent x,
+static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
 	uint32_t rows = now->chip->array_rows, t[256];
+	w->odd = true;
 	for (uint32_t r = 0; r < now->rows; r++) {
-		enter_row(type, t, a + r * now->lanes, rows);
+		enter_row(type, t, operand_row(v, r), rows);
 		for (uint32_t k = 0; k < rows; k++) {
 			bool present = r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]);
 			set_bit(w->bits[k], first + r, present);
@@ -121,30 +182,35 @@ static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned 
 	}
 }
 
-static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type)
+static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent)
 {
+	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	struct tg_weights *shadow = &u->set[u->active ^ 1];
 	bool across = in->f[6] != 0;
-	int64_t group = array_place(now, in);
 	next->at = group;
-	next->trap = push_trap(now, in, type);
+	next->trap = push_trap(now, in, type, group);
 	if (next->trap)
 		return;
 	shadow->any = true;
 	shadow->type = (uint8_t)type;
 	const uint32_t *mask = in->f[5] ? now->m[in->f[5]] : NULL;
-	struct tg_extent x = extent_of(now, now->s[in->f[4]]);
-	(across ? push_transposed : push_plain)(now, shadow, type, now->v[in->f[1]], (uint32_t)group * now->rows, x, mask);
+	struct tg_extent x = extent_of(now, extent);
+	(across ? push_transposed : push_plain)(now, shadow, type, v, (uint32_t)group * now->rows, x, mask);
 	u->swap_ready = now->clock + now->chip->latency.push_swap;
 }
-SEM(push_f32) { push(now, next, in, TG_ARRAY_f32); }
-SEM(push_bf16) { push(now, next, in, TG_ARRAY_bf16); }
-SEM(push_f16) { push(now, next, in, TG_ARRAY_f16); }
-SEM(push_e4m3) { push(now, next, in, TG_ARRAY_e4m3); }
-SEM(push_e5m2) { push(now, next, in, TG_ARRAY_e5m2); }
-SEM(push_i8) { push(now, next, in, TG_ARRAY_i8); }
-SEM(push_u8) { push(now, next, in, TG_ARRAY_u8); }
+static void push_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
+{
+	const struct tg_operand v = operand_register(now, in->f[1]);
+	push(now, next, in, &v, array_place(now, in), now->s[in->f[4]]);
+}
+SEM(push_f32) { push_register(now, next, in); }
+SEM(push_bf16) { push_register(now, next, in); }
+SEM(push_f16) { push_register(now, next, in); }
+SEM(push_e4m3) { push_register(now, next, in); }
+SEM(push_e5m2) { push_register(now, next, in); }
+SEM(push_i8) { push_register(now, next, in); }
+SEM(push_u8) { push_register(now, next, in); }
 
 /* The run of a row's present columns. */
 static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_t *present)
@@ -180,6 +246,21 @@ static void find_uniform(struct tg_weights *w, uint32_t rows)
 	}
 }
 
+/* Whole row groups from the first on with the same columns: nothing is left to find out. */
+static bool plain_groups(const struct tg_core *now, struct tg_weights *w)
+{
+	if (w->odd || !w->groups || (w->groups & (w->groups + 1)))
+		return false;
+	w->uniform = true;
+	w->paired = false;
+	w->from = 0;
+	w->to = w->group_cols;
+	w->n_k = (uint32_t)__builtin_popcountll(w->groups) * now->rows;
+	w->k[w->n_k - 1] = (uint16_t)(w->n_k - 1); /* all up to it: nobody asks for the others */
+	w->present = (uint64_t)w->n_k * w->to;
+	return true;
+}
+
 SEM(swap)
 {
 	struct tg_array *u = &now->array[in->f[0]];
@@ -189,12 +270,15 @@ SEM(swap)
 		return;
 	u->active ^= 1;
 	struct tg_weights *w = &u->set[u->active], *shadow = &u->set[u->active ^ 1];
-	w->present = 0;
-	for (uint32_t k = 0; k < now->chip->array_rows; k++)
-		find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
-	find_uniform(w, now->chip->array_rows);
+	if (!plain_groups(now, w)) {
+		w->present = 0;
+		for (uint32_t k = 0; k < now->chip->array_rows; k++)
+			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
+		find_uniform(w, now->chip->array_rows);
+	}
 	memset(shadow->bits, 0, now->chip->array_rows * sizeof *shadow->bits);
-	shadow->any = false;
+	shadow->any = shadow->odd = false;
+	shadow->groups = 0;
 }
 
 /* ---- multiply ---- */
@@ -300,27 +384,8 @@ static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint3
 
 /* ---- the usual case: all rows have the same columns ----
  *
- * Blocks of ROWS x 2 vectors stay in registers from the first k to the accumulator. VW lanes a vector, by the level's instruction set. */
+ * Blocks of rows x 2 vectors stay in registers from the first k to the accumulator. */
 
-#if defined(__AVX512F__)
-#define VW 16
-#define SPLAT(x) (vf)_mm512_set1_ps(x)
-#define FMA(a, w, p) (p) = (vf)_mm512_fmadd_ps((__m512)(a), (__m512)(w), (__m512)(p))
-#elif defined(__AVX2__) && defined(__FMA__)
-#define VW 8
-#define SPLAT(x) (vf)_mm256_set1_ps(x)
-#define FMA(a, w, p) (p) = (vf)_mm256_fmadd_ps((__m256)(a), (__m256)(w), (__m256)(p))
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-#define VW 4
-#define SPLAT(x) (vf)vdupq_n_f32(x)
-#define FMA(a, w, p) (p) = (vf)vfmaq_f32((float32x4_t)(p), (float32x4_t)(a), (float32x4_t)(w))
-#else
-#define VW 4
-#define SPLAT(x) {x, x, x, x}
-#define FMA(a, w, p)                                                                                                                                 \
-	for (int l_ = 0; l_ < VW; l_++)                                                                                                              \
-	(p)[l_] = __builtin_fmaf((a)[l_], (w)[l_], (p)[l_])
-#endif
 /* sums of two products of 16-bit halves */
 #if defined(__AVX512BW__)
 #define MADD(a, w, p) (p) += (vu)_mm512_madd_epi16((__m512i)(a), (__m512i)(w))
@@ -329,15 +394,12 @@ static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint3
 #define MADD(a, w, p) (p) += (vu)_mm256_madd_epi16((__m256i)(a), (__m256i)(w))
 #endif
 #endif
-typedef float vf __attribute__((vector_size(4 * VW)));
-typedef uint32_t vu __attribute__((vector_size(4 * VW)));
-typedef int32_t vi __attribute__((vector_size(4 * VW)));
-typedef float vf_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
-typedef uint32_t vu_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
 #ifndef MADD
 #define LOW(x) (((vi)(x) << 16) >> 16)
 #define MADD(a, w, p) (p) += (vu)(LOW(a) * LOW(w) + ((vi)(a) >> 16) * ((vi)(w) >> 16))
 #endif
+
+#define TILE_ROWS (VW == 16 ? 8 : 4) /* as many accumulators as the host has registers for */
 
 struct tile {
 	const uint32_t *a;   /* rows of operands, or of pairs of them */
@@ -372,7 +434,7 @@ static inline void finish_f32(const struct tile *t, uint32_t *acc, vf p, uint32_
 
 static inline __attribute__((always_inline)) void tile_f32(const struct tile *t, uint32_t c, const uint32_t rows, const uint16_t *k)
 {
-	vf p[4][2];
+	vf p[TILE_ROWS][2];
 	const float *a = (const float *)(const void *)t->a;
 	for (uint32_t r = 0; r < rows; r++)
 		p[r][0] = p[r][1] = (vf){0};
@@ -380,14 +442,14 @@ static inline __attribute__((always_inline)) void tile_f32(const struct tile *t,
 		uint32_t at = k ? k[i] : i;
 		const vf_row *w = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, at, c));
 		vf w0 = w[0], w1 = w[1];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
 		for (uint32_t r = 0; r < rows; r++) {
 			vf x = SPLAT(a[r * t->a_stride + at]);
 			FMA(x, w0, p[r][0]);
 			FMA(x, w1, p[r][1]);
 		}
 	}
-#pragma GCC unroll 4
+#pragma GCC unroll 8
 	for (uint32_t r = 0; r < rows; r++) {
 		finish_f32(t, t->acc + r * t->stride + c, p[r][0], c);
 		finish_f32(t, t->acc + r * t->stride + c + VW, p[r][1], c + VW);
@@ -396,7 +458,7 @@ static inline __attribute__((always_inline)) void tile_f32(const struct tile *t,
 
 static inline __attribute__((always_inline)) void tile_i32(const struct tile *t, uint32_t c, const uint32_t rows, const uint16_t *k)
 {
-	vu p[4][2];
+	vu p[TILE_ROWS][2];
 	(void)k;
 	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t h = 0; h < 2; h++)
@@ -405,35 +467,44 @@ static inline __attribute__((always_inline)) void tile_i32(const struct tile *t,
 	for (uint32_t i = 0; i < t->n_k; i++) {
 		const vu_row *w = (const vu_row *)(const void *)(t->w + weight_at(t->w_rows, i, c));
 		vu w0 = w[0], w1 = w[1];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
 		for (uint32_t r = 0; r < rows; r++) {
 			vu x = t->a[r * t->a_stride + i] + (vu){0};
 			MADD(x, w0, p[r][0]);
 			MADD(x, w1, p[r][1]);
 		}
 	}
-#pragma GCC unroll 4
+#pragma GCC unroll 8
 	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t h = 0; h < 2; h++)
 			*(vu_row *)(void *)(t->acc + r * t->stride + c + h * VW) = p[r][h];
 	}
 }
 
-/* Rows of one tile at a time, columns [first, end) in steps of two vectors. */
+/* Rows of one tile, TILE_ROWS at most, at a time; columns [first, end) in steps of two vectors. */
 #define TILES(name, one)                                                                                                                            \
 	static void name(const struct tile *t, uint32_t rows, uint32_t first, uint32_t end)                                                          \
 	{                                                                                                                                            \
-		for (uint32_t c = first; c < end; c += 2 * VW) {                                                                                     \
-			if (rows == 4 && !t->k)                                                                                                      \
-				one(t, c, 4, NULL);                                                                                                  \
-			else if (rows == 4)                                                                                                          \
-				one(t, c, 4, t->k);                                                                                                  \
-			else if (rows == 3)                                                                                                          \
-				one(t, c, 3, t->k);                                                                                                  \
-			else if (rows == 2)                                                                                                          \
-				one(t, c, 2, t->k);                                                                                                  \
-			else                                                                                                                         \
-				one(t, c, 1, t->k);                                                                                                  \
+		uint32_t r = 0;                                                                                                                      \
+		for (struct tile now = *t; r < rows;) {                                                                                              \
+			uint32_t some = rows - r >= TILE_ROWS ? TILE_ROWS : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;                               \
+			now.a = t->a + r * t->a_stride;                                                                                              \
+			now.acc = t->acc + r * t->stride;                                                                                            \
+			for (uint32_t c = first; c < end; c += 2 * VW) {                                                                             \
+				if (some == TILE_ROWS && !t->k)                                                                                      \
+					one(&now, c, TILE_ROWS, NULL);                                                                               \
+				else if (some == TILE_ROWS)                                                                                          \
+					one(&now, c, TILE_ROWS, t->k);                                                                               \
+				else if (some == 4 && !t->k)                                                                                         \
+					one(&now, c, 4, NULL);                                                                                       \
+				else if (some == 4)                                                                                                  \
+					one(&now, c, 4, t->k);                                                                                       \
+				else if (some == 2)                                                                                                  \
+					one(&now, c, 2, t->k);                                                                                       \
+				else                                                                                                                 \
+					one(&now, c, 1, t->k);                                                                                       \
+			}                                                                                                                            \
+			r += some;                                                                                                                   \
 		}                                                                                                                                    \
 	}
 TILES(tiles_f32, tile_f32)
@@ -459,11 +530,11 @@ static void make_pairs(struct tg_weights *w, uint32_t rows, uint32_t stride)
 static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
 {
 	struct tg_weights *w = &u->set[u->active];
-	uint32_t rows = now->chip->array_rows, half = (rows + 1) / 2, pairs[4 * 128];
+	uint32_t rows = now->chip->array_rows, half = (rows + 1) / 2, pairs[TILE_ROWS * 128];
 	if (!w->paired)
 		make_pairs(w, rows, now->stride);
-	for (uint32_t r = 0; r < n; r += 4) {
-		uint32_t some = n - r < 4 ? n - r : 4;
+	for (uint32_t r = 0; r < n; r += TILE_ROWS) {
+		uint32_t some = n - r < TILE_ROWS ? n - r : TILE_ROWS;
 		for (uint32_t j = 0; j < some; j++) {
 			for (uint32_t i = 0; i < half; i++) {
 				const uint32_t *x = a + (r + j) * a_stride + 2 * i;
@@ -476,23 +547,32 @@ static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_
 	}
 }
 
-static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+/* Columns [first, end), multiples of PANEL, of the products of weights that are uniform. */
+static void multiply_columns(const struct tg_product *p, uint32_t first, uint32_t end)
 {
 	static const uint32_t zeros[256];
-	const struct tg_weights *w = &u->set[u->active];
-	const uint32_t step = 2 * VW, from = w->n_k ? w->from / step * step : 0, to = w->n_k ? (w->to + step - 1) / step * step : 0;
+	const struct tg_weights *w = p->w;
+	const uint32_t step = 2 * VW;
+	uint32_t from = w->n_k ? w->from / step * step : 0, to = w->n_k ? (w->to + step - 1) / step * step : 0;
 	bool in_order = w->n_k == 0 || w->k[w->n_k - 1] + 1u == w->n_k;
-	for (uint32_t r = 0; r < n; r += 4) {
-		uint32_t *acc = u->acc + (size_t)(first + r) * now->stride;
-		const struct tile t = {.a = a + r * a_stride, .a_stride = a_stride, .w = w->w, .w_rows = now->chip->array_rows, .stride = now->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
-				       .from = w->from, .to = w->to, .acc = acc, .add = add};
-		uint32_t some = n - r < 4 ? n - r : 4;
-		tiles_f32(&t, some, from, to);
-		for (uint32_t j = 0; j < some; j++) {
-			accumulate(acc + j * now->stride, zeros, from, add);
-			accumulate(acc + j * now->stride + to, zeros, now->stride - to, add);
-		}
+	from = from < first ? first : from > end ? end : from;
+	to = to < from ? from : to > end ? end : to;
+	const struct tile t = {.a = p->a, .a_stride = p->a_stride, .w = w->w, .w_rows = p->array_rows, .stride = p->stride, .k = in_order ? NULL : w->k, .n_k = w->n_k,
+			       .from = w->from, .to = w->to, .acc = p->acc, .add = p->add};
+	tiles_f32(&t, p->n, from, to);
+	if (from == first && to >= end)
+		return;
+	for (uint32_t r = 0; r < p->n; r++) {
+		accumulate(p->acc + r * p->stride + first, zeros, from - first, p->add);
+		accumulate(p->acc + r * p->stride + to, zeros, end - to, p->add);
 	}
+}
+
+static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+{
+	const struct tg_product p = {.w = &u->set[u->active], .a = a, .a_stride = a_stride, .stride = now->stride, .acc = u->acc + (size_t)first * now->stride, .n = n,
+				     .array_rows = now->chip->array_rows, .add = add};
+	multiply_columns(&p, 0, now->stride);
 }
 
 /* Rows with holes or different columns: products first, then the sum. */
@@ -513,43 +593,89 @@ static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint3
 		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, add);
 }
 
-static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, unsigned type)
+/* Operands that enter rounded, or weights with holes. */
+static __attribute__((noinline)) void multiply_entered(struct tg_core *now, struct tg_array *u, const struct tg_operand *v, unsigned type, int64_t first, uint32_t n, bool add)
 {
-	struct tg_array *u = &now->array[in->f[0]];
-	const struct tg_weights *w = &u->set[u->active];
-	int64_t first = array_place(now, in);
-	uint32_t n = (uint32_t)in->f[4], entered[MAX_ROWS * 256];
-	bool add = multiply_adds(now, in), plain = type == TG_ARRAY_f32 && w->uniform;
-	next->trap = multiply_trap(now, in, type);
-	next->at = first;
-	if (next->trap)
-		return;
-	for (uint32_t r = 0; !plain && r < (n + 3) / 4 * 4; r++) {
+	uint32_t entered[MAX_ROWS * 256];
+	for (uint32_t r = 0; r < (n + 3) / 4 * 4; r++) {
 		/* rows past n fill a block of 4; their products are not used */
-		uint32_t from = r < n ? r : 0;
-		enter_row(type, entered + r * 256, now->v[in->f[1]] + from * now->lanes, now->chip->array_rows);
+		enter_row(type, entered + r * 256, operand_row(v, r < n ? r : 0), now->chip->array_rows);
 	}
 	if (array_type_is_int(type))
 		multiply_ints(now, u, entered, 256, first, n, add);
-	else if (w->uniform)
-		multiply_uniform(now, u, plain ? now->v[in->f[1]] : entered, plain ? now->lanes : 256, first, n, add);
+	else if (u->set[u->active].uniform)
+		multiply_uniform(now, u, entered, 256, first, n, add);
 	else
 		multiply_ragged(now, u, entered, first, n, add);
+}
+
+/* What else a multiply does. */
+static void multiplied(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, int64_t first, bool add)
+{
+	struct tg_array *u = &now->array[in->f[0]];
+	uint32_t n = (uint32_t)in->f[4];
 	for (uint32_t r = 0; r < n; r++) {
 		u->acc_written[first + r] = 1;
 		u->acc_ready[first + r] = now->clock + now->chip->latency.multiply_read;
 	}
-	next->macs = w->present * n;
-	next->mac_type = (uint8_t)type;
-	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (multiply_adds(now, in) ? 8 : 4);
+	next->macs = u->set[u->active].present * n;
+	next->mac_type = (uint8_t)array_type_of(in);
+	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
 }
-SEM(mul_f32) { multiply(now, next, in, TG_ARRAY_f32); }
-SEM(mul_bf16) { multiply(now, next, in, TG_ARRAY_bf16); }
-SEM(mul_f16) { multiply(now, next, in, TG_ARRAY_f16); }
-SEM(mul_e4m3) { multiply(now, next, in, TG_ARRAY_e4m3); }
-SEM(mul_e5m2) { multiply(now, next, in, TG_ARRAY_e5m2); }
-SEM(mul_i8) { multiply(now, next, in, TG_ARRAY_i8); }
-SEM(mul_u8) { multiply(now, next, in, TG_ARRAY_u8); }
+
+static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add)
+{
+	unsigned type = array_type_of(in);
+	struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	uint32_t n = (uint32_t)in->f[4];
+	next->trap = multiply_trap(now, in, type, first, add);
+	next->at = first;
+	if (next->trap)
+		return;
+	if (type == TG_ARRAY_f32 && w->uniform) {
+		for (uint32_t r = 0; r < n; r += v->n)
+			multiply_uniform(now, u, operand_row(v, r), (size_t)v->step, first + r, n - r < v->n ? n - r : v->n, add);
+	} else {
+		multiply_entered(now, u, v, type, first, n, add);
+	}
+	multiplied(now, next, in, first, add);
+}
+
+/* All of a multiply but its products. */
+static bool multiply_start(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add, struct tg_product *p,
+			   uint32_t *rows)
+{
+	unsigned type = array_type_of(in);
+	struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	uint32_t n = (uint32_t)in->f[4], lanes = w->n_k ? w->k[w->n_k - 1] + 1u : 0;
+	if (array_type_is_int(type) || !w->uniform)
+		return false;
+	next->trap = multiply_trap(now, in, type, first, add);
+	next->at = first;
+	if (next->trap)
+		return true;
+	for (uint32_t r = 0; r < n; r++)
+		enter_row(type, rows + (size_t)r * now->stride_in, operand_row(v, r), lanes);
+	*p = (struct tg_product){.w = w, .a = rows, .a_stride = now->stride_in, .stride = now->stride, .acc = u->acc + (size_t)first * now->stride, .n = n,
+				 .array_rows = now->chip->array_rows, .add = add};
+	multiplied(now, next, in, first, add);
+	return true;
+}
+
+static void multiply_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
+{
+	const struct tg_operand v = operand_register(now, in->f[1]);
+	multiply(now, next, in, &v, array_place(now, in), multiply_adds(now, in));
+}
+SEM(mul_f32) { multiply_register(now, next, in); }
+SEM(mul_bf16) { multiply_register(now, next, in); }
+SEM(mul_f16) { multiply_register(now, next, in); }
+SEM(mul_e4m3) { multiply_register(now, next, in); }
+SEM(mul_e5m2) { multiply_register(now, next, in); }
+SEM(mul_i8) { multiply_register(now, next, in); }
+SEM(mul_u8) { multiply_register(now, next, in); }
 
 SEM(mrd)
 {
@@ -557,22 +683,22 @@ SEM(mrd)
 	int64_t first = (int64_t)((uint64_t)now->s[in->f[2]] + (uint64_t)in->f[3]);
 	uint32_t n = (uint32_t)in->f[4], cols = now->chip->array_cols;
 	next->at = first;
-	if (first < 0 || first > (int64_t)now->chip->acc_rows - (int64_t)n) {
-		next->trap = "a read outside the accumulator memory";
+	next->trap = read_trap(now, in, first, now->clock);
+	if (next->trap)
 		return;
-	}
 	for (uint32_t r = 0; r < n; r++) {
-		if (!u->acc_written[first + r]) {
-			next->trap = "a read of an accumulator row that was not written";
-			return;
-		}
-		if (now->clock < u->acc_ready[first + r]) {
-			next->trap = "a read of an accumulator row before its last multiply has landed";
-			return;
-		}
 		memcpy(next->v + r * now->lanes, u->acc + (size_t)(first + r) * now->stride, cols * sizeof(uint32_t));
 		memset(next->v + r * now->lanes + cols, 0, (now->lanes - cols) * sizeof(uint32_t));
 	}
 	memset(next->v + n * now->lanes, 0, (size_t)(now->rows - n) * now->lanes * sizeof(uint32_t));
 	next->acc_bytes = (uint64_t)n * cols * 4;
 }
+
+/* ---- the same for translated code, which knows the operands ---- */
+
+static void swap_known(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
+{
+	SEM_NAME(swap)(now, next, in);
+}
+
+const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns};

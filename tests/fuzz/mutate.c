@@ -47,7 +47,7 @@ static bool try_onnx(struct input *x) { return on_path(x, import); }
 
 static struct tg_module *read_module(struct input *x, const char *text, size_t n)
 {
-	struct tg_module *m = tg_module_parse(x->d, x->a, "fuzz.tir", text, n);
+	struct tg_module *m = tg_module_parse_mach(x->d, x->a, "fuzz.tir", text, n, tg_mach_table(x->a));
 	return m && tg_module_verify(x->d, m) ? m : NULL;
 }
 
@@ -75,7 +75,8 @@ static bool try_tir(struct input *x)
 	struct tg_exe exe = { 0 };
 	if (!tg_chip_load(x->d, x->a, rng_chance(x->r, 50) ? "t1" : "t1-edge", chip))
 		abort();
-	bool ok = tg_run_passes(&cx, again, &run) && tg_codegen(x->d, x->a, again, chip, &o, &exe);
+	bool selected = again->level && !strcmp(again->level, "select"); /* behind every pass of the table */
+	bool ok = (selected || tg_run_passes(&cx, again, &run)) && tg_codegen(x->d, x->a, again, chip, &o, &exe);
 	if (!ok && x->d->status == TG_ERR_INTERNAL)
 		abort();
 	tg_arena_free(cx.scratch);

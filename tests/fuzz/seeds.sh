@@ -9,4 +9,5 @@ small=$regressions/bool_reduction.tir
 "$tegula" chips --random 5 > "$out/random.yaml"
 "$tegula" opt "$model" --stop-after fold_affine > "$out/graph.tir"
 "$tegula" opt "$small" > "$out/tile.tir"
+"$tegula" opt "$small" --stop-after select > "$out/mach.tir"
 "$tegula" run "$model" -o "$out/f32.npy" > /dev/null

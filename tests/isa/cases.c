@@ -10,6 +10,7 @@
  *   #! asm TEXT             the assembler must refuse it so; nothing else is asked
  *   #! trap TEXT            the run must trap with it; else it must halt
  *   #! verify TEXT          the checker must say it; else it must accept
+ *   #! open N               accesses and conflicts that the checker, accepting, leaves to the simulator; not asked when absent
  *   #! patch WORD VALUE     a code word replaced after assembly
  *   #! move-maps SRAM       where every buffer and birth of the debug map is put after assembly, which refuses one outside SRAM
  *   #! budget CYCLES        of the run
@@ -24,6 +25,7 @@ struct test_case {
 	TG_VEC(const char *) expect;
 	TG_VEC(const char *) patches;
 	uint64_t budget, cycles, move_maps;
+	const char *open;
 	uint32_t scalar_latency;
 	uint64_t dram_bytes;
 	bool skip_run;
@@ -75,6 +77,8 @@ static void load_cases(struct fixture *f, const char *path, struct suite_of *out
 			c->trap = rest;
 		} else if (starts(line, "#! verify ", &rest)) {
 			c->verify = rest;
+		} else if (starts(line, "#! open ", &rest)) {
+			c->open = rest;
 		} else if (starts(line, "#! expect ", &rest)) {
 			*TG_PUSH(f->a, &c->expect) = rest;
 		} else if (starts(line, "#! patch ", &rest)) {
@@ -175,6 +179,11 @@ static void run_case(const struct test_case *c)
 		ck_assert_msg(!accepted && strstr(messages(f), c->verify), "%s: the checker was to say '%s', and said: %s", c->name, c->verify, messages(f));
 	else
 		ck_assert_msg(accepted, "%s: the checker refuses it: %s", c->name, messages(f));
+	if (c->open) {
+		const char *said = strstr(messages(f), " accesses depend"), *wanted = tg_asprintf(f->a, "note: %s of ", c->open);
+		ck_assert_msg(strcmp(c->open, "0") == 0 ? !said : said && strstr(messages(f), wanted), "%s: %s accesses were to stay open; the checker says: %s", c->name, c->open,
+			      messages(f));
+	}
 	if (!c->skip_run) {
 		run_mode(f, &x, c, TG_DMA_EARLY, 0, early);
 		run_mode(f, &x, c, TG_DMA_LATE, 0, other);
@@ -268,7 +277,7 @@ static unsigned missing_in(struct fixture *f, const struct suite_of *s, const ch
 START_TEST(every_message_has_a_case)
 {
 	static const char *const files[] = {"sim/core.h", "sim/sim_exec.c", "sim/sim_dma.c", "sim/sem/mem.c", "sim/sem/alu.c", "sim/sem/matrix.c", "sim/matrix_rules.h", "isa/dma.c", "isa/encode.c",
-					    "isa/check.c", "isa/check_time.c", "isa/check_value.c"};
+					    "isa/check.c", "isa/check_time.c", "isa/check_value.c", "isa/check_walk.c"};
 	struct fixture *f = fixture_new("t1");
 	struct suite_of s = {0};
 	unsigned missing = 0;

@@ -1,5 +1,5 @@
 /* engines.c [BUNDLES [SEED]]: random bundle programs on both engines. A program is a setup step and many short ones; after each, state,
- * counters and message of the interpreter and of translated code (every block) must be the same to the bit.
+ * counters and message of the interpreter and of translated code (every block) must be the same to the bit, with any number of threads.
  *
  * Programs keep the rules mostly, so that they run on: registers are taken when they are free, addresses stay in what is written. Now and then
  * they break one, and then both engines must trap alike; the next program begins. Scalar registers: 1..4 addresses, 5..6 post-increments,
@@ -387,12 +387,13 @@ static void setup(struct maker *m)
 /* Runs the program's steps while both go on; returns bundles. */
 static uint64_t run_program(struct maker *m, uint64_t seed)
 {
-	struct tg_sim_options o = {.engine = TG_ENGINE_INTERP, .max_cycles = 1 << 22};
+	struct tg_sim_options o = {.engine = TG_ENGINE_INTERP, .max_cycles = 1 << 22, .threads = seed % 7 == 3 ? 3 : 1};
 	m->p->x.code = m->p->code.at;
 	m->p->x.n_words = (uint32_t)m->p->code.n;
 	struct tg_sim *interp = tg_sim_new(m->f->a, &m->p->x, &o);
 	o.engine = TG_ENGINE_JIT;
 	o.translate_all = true;
+	o.threads = (uint32_t)(seed % 4);
 	struct tg_sim *jit = tg_sim_new(m->f->a, &m->p->x, &o);
 	ck_assert_msg(tg_sim_translates(jit), "seed %llu: nothing was translated", (unsigned long long)seed);
 	for (size_t i = 0; i < m->p->x.steps.n; i++) {

@@ -70,7 +70,7 @@ FAULT(into_flag) { U; root->attrs[TG_AT(tile_stage, into)].i = 2; }
 FAULT(into_without) { U; root->attrs[TG_AT(tile_stage, into)].i = 1; }
 FAULT(two_outs) { U; body(root)->n_outs = 2; }
 FAULT(broken_list) { U; root->prev = NULL; }
-FAULT(unknown_op) { U; root->code = TG_FIRST_MACH + 5; }
+FAULT(unknown_op) { U; root->code = TG_FIRST_INSN + 5; }
 
 static const struct { fault_fn *put; const char *says; } faults[] = {
 	{ no_prov, "provenance" }, { far_prov, "provenance" }, { no_operand, "no value" }, { far_operand, "no value" },
