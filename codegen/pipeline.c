@@ -630,7 +630,7 @@ static void trim(const struct pipe *p, struct sched *s, int64_t windows)
 static void write_code(struct pipe *p)
 {
 	struct pipeline *out = tg_alloc(p->b.f->arena, sizeof *out);
-	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies };
+	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies, .trips = (uint64_t)p->trips };
 	int64_t fill = (int64_t)p->stages - 1, windows = p->trips + fill, rounds = (p->trips - fill) / p->copies;
 	name_copies(p);
 	if (rounds >= 1 && p->trips > fill) {
