@@ -389,7 +389,8 @@ static double matrix_work(const struct plan *p)
 	}
 	double kb = contracted_blocks(p);
 	int64_t columns = p->tile[p->lane] * (p->pixels ? p->pixels : 1);
-	double nb = outer_n * (double)ceil_div(columns, c->array_cols);
+	int64_t whole = columns / c->array_cols, arrays = p->pixels || tiles_reduction(p) ? 1 : c->n_arrays; /* blocks of columns side by side */
+	double nb = outer_n * (double)(ceil_div(whole, arrays) + (columns % c->array_cols > 0));
 	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
 	double push = c->array_rows / (double)c->push_rows_per_cycle;
 	double loops = p->pixels ? nb : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
