@@ -1,4 +1,4 @@
-/* sim.c: bench_sim [--runs N] [--engines both|jit] [--cache DIR] FILE.tgx...: how fast each engine simulates each executable, beside the host's own matrix multiply.
+/* sim.c: bench_sim [--runs N] [--engines both|jit] [--cache DIR] [--threads N] FILE.tgx...: how fast each engine simulates each executable, beside the host's own matrix multiply.
  *
  * A line an executable: cycles and MACs of one run, then for both engines the processor time to get ready (translation included) and of the fastest of
  * N runs. Inputs are zeros from fresh DRAM: timing and work of a program do not depend on its numbers. Host steps are not run. */
@@ -8,16 +8,24 @@
 #include <string.h>
 #include <time.h>
 
+struct job {
+	const char *cache;
+	int runs, n;
+	uint32_t threads;
+	bool both;
+	char **paths;
+};
 struct figures {
 	double ready, run;
 	uint64_t cycles, macs;
 	bool translated, ok;
 };
 
-static double now(void)
+/* Processor time, since a busy machine must not decide; with several threads there is only the clock on the wall. */
+static double now(uint32_t threads)
 {
 	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* a busy machine must not decide */
+	clock_gettime(threads > 1 ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -38,20 +46,20 @@ static bool run_steps(struct tg_sim *s, const struct tg_exe *x, struct tg_diag *
 	return true;
 }
 
-static struct figures measure(struct tg_arena *a, const struct tg_exe *x, enum tg_engine engine, const char *cache, int runs)
+static struct figures measure(struct tg_arena *a, const struct tg_exe *x, enum tg_engine engine, const struct job *j)
 {
 	struct figures f = {.run = 1e30, .ok = true};
 	struct tg_diag d;
 	tg_diag_init(&d, a);
-	double start = now();
-	struct tg_sim *s = tg_sim_new(a, x, &(struct tg_sim_options){.engine = engine, .cache_dir = cache});
-	f.ready = now() - start;
+	double start = now(j->threads);
+	struct tg_sim *s = tg_sim_new(a, x, &(struct tg_sim_options){.engine = engine, .cache_dir = j->cache, .threads = j->threads});
+	f.ready = now(j->threads) - start;
 	f.translated = tg_sim_translates(s);
-	for (int i = 0; i < runs && f.ok; i++) {
+	for (int i = 0; i < j->runs && f.ok; i++) {
 		uint64_t cycles = tg_sim_counters(s)->cycles, macs = macs_of(tg_sim_counters(s));
-		start = now();
+		start = now(j->threads);
 		f.ok = run_steps(s, x, &d);
-		double took = now() - start;
+		double took = now(j->threads) - start;
 		f.run = took < f.run ? took : f.run;
 		f.cycles = tg_sim_counters(s)->cycles - cycles;
 		f.macs = macs_of(tg_sim_counters(s)) - macs;
@@ -68,7 +76,7 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static bool bench(struct tg_heap *h, const char *path, const char *cache, int runs, bool both)
+static bool bench(struct tg_heap *h, const char *path, const struct job *o)
 {
 	struct tg_arena *a = tg_arena_new(h);
 	struct tg_diag d;
@@ -79,7 +87,7 @@ static bool bench(struct tg_heap *h, const char *path, const char *cache, int ru
 		fprintf(stderr, "%s: %s\n", path, d.list.n ? d.list.at[0].text : "not read");
 		return false;
 	}
-	struct figures j = measure(a, &x, TG_ENGINE_JIT, cache, runs), i = both ? measure(a, &x, TG_ENGINE_INTERP, NULL, runs) : j;
+	struct figures j = measure(a, &x, TG_ENGINE_JIT, o), i = o->both ? measure(a, &x, TG_ENGINE_INTERP, o) : j;
 	printf("%-36s %9.2f %8.1f | %8.1f %7.1f | %8.1f %8.1f %7.1f %7.2f | %5.1f%s\n", base_name(path), (double)i.cycles * 1e-6, (double)i.macs * 1e-6, i.run * 1e3,
 	       (double)i.cycles / i.run * 1e-6, j.ready * 1e3, j.run * 1e3, (double)j.cycles / j.run * 1e-6, (double)j.macs / j.run * 1e-9, i.run / j.run,
 	       j.translated ? "" : " (interpreted)");
@@ -98,7 +106,7 @@ static double sgemm_rate(void)
 	for (int i = 0; i < N * N; i++)
 		a[i / N][i % N] = b[i / N][i % N] = (float)(i % 7);
 	for (int round = 0; round < 20; round++) {
-		double start = now();
+		double start = now(1);
 		for (int i = 0; i < N; i += 4) {
 			for (int j = 0; j < N; j += 16) {
 				float p[4][16] = {{0}};
@@ -112,18 +120,11 @@ static double sgemm_rate(void)
 					memcpy(&c[i + r][j], p[r], sizeof p[r]);
 			}
 		}
-		double rate = (double)N * N * N / (now() - start);
+		double rate = (double)N * N * N / (now(1) - start);
 		best = rate > best ? rate : best;
 	}
 	return c[1][1] < 0 ? 0 : best;
 }
-
-struct job {
-	const char *cache;
-	int runs, n;
-	bool both;
-	char **paths;
-};
 
 static int bench_all(const struct job *j)
 {
@@ -134,7 +135,7 @@ static int bench_all(const struct job *j)
 	for (volatile int i = 0; i < j->n; i++) {
 		tg_heap_init(&h);
 		if (setjmp(h.unwind) == 0)
-			status |= !bench(&h, j->paths[i], j->cache, j->runs, j->both);
+			status |= !bench(&h, j->paths[i], j);
 		else
 			fprintf(stderr, "%s: out of memory\n", j->paths[i]);
 		tg_heap_free(&h);
@@ -144,17 +145,19 @@ static int bench_all(const struct job *j)
 
 int main(int argc, char **argv)
 {
-	struct job j = {.runs = 3, .both = true};
+	struct job j = {.runs = 3, .threads = 1, .both = true};
 	int first = 1;
 	for (; first + 1 < argc && argv[first][0] == '-'; first += 2) {
 		if (strcmp(argv[first], "--runs") == 0)
 			j.runs = atoi(argv[first + 1]) > 1 ? atoi(argv[first + 1]) : 1;
 		else if (strcmp(argv[first], "--engines") == 0)
 			j.both = strcmp(argv[first + 1], "jit") != 0;
+		else if (strcmp(argv[first], "--threads") == 0)
+			j.threads = atoi(argv[first + 1]) > 1 ? (uint32_t)atoi(argv[first + 1]) : 1;
 		else if (strcmp(argv[first], "--cache") == 0)
 			j.cache = argv[first + 1];
 		else
-			return fprintf(stderr, "usage: bench_sim [--runs N] [--engines both|jit] [--cache DIR] FILE.tgx...\n"), 2;
+			return fprintf(stderr, "usage: bench_sim [--runs N] [--engines both|jit] [--cache DIR] [--threads N] FILE.tgx...\n"), 2;
 	}
 	j.n = argc - first;
 	j.paths = argv + first;

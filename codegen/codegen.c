@@ -386,6 +386,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 {
 	struct driver dr = { .d = d, .a = a, .m = m, .chip = chip, .options = o, .x = out };
 	size_t n = m->values.n;
+	tg_ungroup(m); /* every stage has loops of its own */
 	dr.given = tg_alloc_n(a, n, sizeof *dr.given);
 	dr.reg = tg_alloc_n(a, n, sizeof *dr.reg);
 	collect_ops(&dr);

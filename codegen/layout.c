@@ -186,6 +186,7 @@ static void lay_forward(struct driver *dr)
 
 enum { WISH_NONE, WISH_ONE, WISH_SEVERAL };
 struct wish { uint8_t state, layout[TG_MAX_RANK]; };
+enum { WISH_ROUNDS = 4 };
 enum { READ_AGAIN = 4 }; /* a reader counts that needs each element so many times */
 
 static int64_t points_of(const struct tg_stage *s)
@@ -197,8 +198,22 @@ static int64_t points_of(const struct tg_stage *s)
 	return n;
 }
 
-/* A small tensor that a stage reads again and again beside a large one should lie as the large one does, not as whoever computes it happens to go. */
-static void collect_wishes(const struct driver *dr, struct wish *wish)
+/* Ranks of the stage's dimensions as its result lies. */
+static void result_ranks(const struct driver *dr, const struct tg_op *op, int64_t *rank)
+{
+	const struct tg_stage *s = stage_of(op);
+	const struct tg_value *v = tg_value_get(dr->m, op->out[0]);
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		rank[d] = d;
+	for (uint32_t at = 0; at < v->shape.rank; at++)
+		for (uint32_t d = 0; d < s->n_dims; d++)
+			if (s->outs[0].map.index[v->layout[at]].coef[d])
+				rank[d] = 100 + (int64_t)at * 10;
+}
+
+/* A small tensor that a stage reads again and again beside a large one should lie as the large one does, not as whoever computes it happens to go; and
+ * what the one who computes it reads should then lie so too. */
+static void collect_wishes(const struct driver *dr, const bool *granted, struct wish *wish)
 {
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
@@ -207,13 +222,17 @@ static void collect_wishes(const struct driver *dr, struct wish *wish)
 		if (!is_ours(dr, i))
 			continue;
 		const struct tg_stage *s = stage_of(op);
-		dim_ranks(dr, op, rank);
+		bool follows = granted[dr->storage[op->out[0].id]];
+		if (follows)
+			result_ranks(dr, op, rank);
+		else
+			dim_ranks(dr, op, rank);
 		for (uint32_t k = 0; k < s->n_ins; k++) {
 			struct tg_value v = *tg_value_get(dr->m, op->in[k]);
 			struct wish *w = &wish[dr->storage[op->in[k].id]];
 			if (product_factors(s, &lhs, &rhs) && (k == lhs || k == rhs)) /* laid for the array */
 				w->state = WISH_SEVERAL;
-			if (!tg_shape_count(&v.shape, &n) || n < 1 || points_of(s) / n < READ_AGAIN)
+			if (!tg_shape_count(&v.shape, &n) || n < 1 || (!follows && points_of(s) / n < READ_AGAIN))
 				continue;
 			order_by(&s->ins[k].map, s, rank, &v);
 			bool same = w->state == WISH_ONE && memcmp(w->layout, v.layout, v.shape.rank) == 0;
@@ -225,7 +244,7 @@ static void collect_wishes(const struct driver *dr, struct wish *wish)
 }
 
 /* Grants what is not fixed and is computed by a stage; false: nothing changes. */
-static bool grant_wishes(struct driver *dr, const struct wish *wish)
+static bool grant_wishes(struct driver *dr, const struct wish *wish, bool *granted)
 {
 	bool any = false;
 	for (uint32_t v = 1; v < dr->m->values.n; v++) {
@@ -234,7 +253,7 @@ static bool grant_wishes(struct driver *dr, const struct wish *wish)
 		    memcmp(wish[v].layout, val->layout, val->shape.rank) == 0)
 			continue;
 		copy_layout(dr, v, wish[v].layout);
-		dr->pinned[v] = any = true;
+		dr->pinned[v] = granted[v] = any = true;
 	}
 	return any;
 }
@@ -247,10 +266,13 @@ void driver_layout(struct driver *dr)
 		identity(&dr->m->values.at[i]);
 	pin_fixed(dr);
 	lay_forward(dr);
-	struct wish *wish = tg_alloc_n(dr->a, dr->m->values.n, sizeof *wish);
-	collect_wishes(dr, wish);
-	if (!grant_wishes(dr, wish))
-		return;
-	memset(dr->laid, 0, dr->m->values.n * sizeof *dr->laid);
-	lay_forward(dr);
+	bool *granted = tg_alloc_n(dr->a, dr->m->values.n, sizeof *granted);
+	for (int round = 0; round < WISH_ROUNDS; round++) {
+		struct wish *wish = tg_alloc_n(dr->a, dr->m->values.n, sizeof *wish);
+		collect_wishes(dr, granted, wish);
+		if (!grant_wishes(dr, wish, granted))
+			return;
+		memset(dr->laid, 0, dr->m->values.n * sizeof *dr->laid);
+		lay_forward(dr);
+	}
 }

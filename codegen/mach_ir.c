@@ -50,7 +50,7 @@ static struct tg_attr_info immediate(struct tg_arena *a, enum tg_opcode op, cons
 static struct tg_op_info row(struct tg_arena *a, enum tg_opcode op)
 {
 	const struct tg_insn_info *info = tg_insn_info(op);
-	struct tg_op_info out = { .name = info->name, .doc = info->doc, .dialect = TG_MACH };
+	struct tg_op_info out = { .name = info->name, .doc = info->doc, .dialect = TG_MACH, .traits = op == TG_I_smov ? T_CONSTANT : 0 };
 	uint8_t *kinds = tg_alloc_n(a, TG_MAX_FIELDS + 1, sizeof *kinds);
 	struct tg_attr_info *attrs = tg_alloc_n(a, TG_MAX_FIELDS + N_EXTRA, sizeof *attrs);
 	for (uint32_t i = 0; i < info->n_fields; i++) {

@@ -476,6 +476,9 @@ static void start_at(struct emit *e, uint32_t operand, vreg sram, vreg dram, vre
 	vreg desc[MAX_TRANSFER_PARTS] = { { 0 } };
 	place_descs(e, operand, desc);
 	struct around a;
+	s->number[0] = sreg(e);
+	if (t->extra) /* whoever reads it behind the loops finds something on every path */
+		EMIT(&e->at, smov, R(s->number[0]), 0);
 	open_loops(e, t, &a);
 	int64_t starts = 1;
 	for (uint32_t i = 0; i < t->extra; i++)
@@ -486,7 +489,7 @@ static void start_at(struct emit *e, uint32_t operand, vreg sram, vreg dram, vre
 		int64_t from = i * t->cut_size;
 		vreg sram_part = part_of(e, sram, i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0);
 		vreg dram_part = part_of(e, dram, i ? from * cut->dram * elem_bytes(o->dtype) : 0);
-		s->number[i] = sreg(e);
+		s->number[i] = i ? sreg(e) : s->number[0];
 		s->queue[i] = part_queue(t, i);
 		e->at.pred = when;
 		EMIT(&e->at, dma_start, R(s->number[i]), s->queue[i], R(desc[t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0]), out ? R(sram_part) : R(dram_part),

@@ -1,7 +1,7 @@
 /* eval.c: runs a module of the tile dialect. Every tensor has an arena of its own, which goes after its last use; views share the tensor they
  * look at; `into` writes in place where nobody else needs the old contents. Constants stay where they are; splats stay one element.
  *
- * A tile.host op runs the ops of its region; its results are values that those ops define. */
+ * tile.host and tile.group run the ops of their regions; their results are values that those ops define. */
 #include <string.h>
 
 #include "eval_internal.h"
@@ -181,6 +181,7 @@ static bool run_op(struct machine *x, const struct tg_op *op)
 	case TG_TILE_words: return run_words(x, op);
 	case TG_TILE_stage: return run_stage(x, op);
 	case TG_TILE_empty: return fresh(x, op->out[0]) != NULL;
+	case TG_TILE_group:
 	case TG_TILE_host: return true; /* the ops of its region come next */
 	default:
 		return tg_internal(x->d, tg_op_loc(x->m, op), "the evaluator has no %s.%s", tg_dialect_name(tg_op_info(op->code)->dialect),
@@ -190,7 +191,7 @@ static bool run_op(struct machine *x, const struct tg_op *op)
 
 static bool show(struct machine *x, const struct tg_op *op)
 {
-	for (uint32_t i = 0; x->watch && op->code != TG_TILE_data && op->code != TG_TILE_host && i < op->n_out; i++) {
+	for (uint32_t i = 0; x->watch && op->code != TG_TILE_data && !op->n_regions && i < op->n_out; i++) {
 		const struct tg_value *v = value(x, op->out[i]);
 		const struct slot *s = &x->slot[op->out[i].id];
 		if (s->splat || !s->data)
@@ -224,7 +225,7 @@ static bool run_all(struct machine *x)
 	for (struct tg_op *op = x->m->body.first; op; op = next_op(op)) {
 		if (!ready(x, op) || !run_op(x, op) || !show(x, op))
 			return false;
-		if (op->code == TG_TILE_host)
+		if (op->n_regions)
 			continue; /* its operands are counted where its region uses them */
 		for (uint32_t i = 0; i < op->n_out; i++) {
 			x->slot[op->out[i].id].ready = true;
@@ -241,7 +242,7 @@ static void count(struct machine *x)
 {
 	const struct tg_module *m = x->m;
 	for (struct tg_op *op = m->body.first; op; op = next_op(op))
-		for (uint32_t i = 0; op->code != TG_TILE_host && i < op->n_in; i++)
+		for (uint32_t i = 0; !op->n_regions && i < op->n_in; i++)
 			x->slot[value(x, op->in[i]) == &m->values.at[0] ? 0 : op->in[i].id].uses_left++;
 	for (size_t i = 0; i < m->outputs.n; i++)
 		x->slot[m->outputs.at[i].value.id].uses_left++;

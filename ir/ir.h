@@ -15,8 +15,8 @@ static inline bool tg_has(tg_val v) { return v.id != 0; }
 
 /* ---- op tables ----------------------------------------------------------------------------------------------- */
 
-/* T_REGION: has regions; T_SCALAR, T_PREDICATE: its operand is such a register. */
-enum tg_trait { T_ELEMENTWISE = 1, T_COMPARE = 2, T_SHAPE = 4, T_REGION = 8, T_SCALAR = 16, T_PREDICATE = 32 };
+/* T_REGION: has regions; T_SCALAR, T_PREDICATE: its operand is such a register; T_CONSTANT: its result is its first attribute. */
+enum tg_trait { T_ELEMENTWISE = 1, T_COMPARE = 2, T_SHAPE = 4, T_REGION = 8, T_SCALAR = 16, T_PREDICATE = 32, T_CONSTANT = 64 };
 enum tg_dialect { TG_GRAPH, TG_TILE, TG_MACH, TG_N_DIALECTS };
 enum tg_op_code {
 	TG_OP_none,
@@ -249,6 +249,15 @@ tg_expr tg_body_reduce(struct tg_body *b, enum tg_combine c, tg_expr value); /* 
  * into: a tensor to overwrite in part, or zero. */
 tg_val tg_body_end(struct tg_body *b, struct tg_op *before, enum tg_dtype t, const struct tg_shape *s, tg_expr value, const struct tg_map *out_map, tg_val into);
 
+/* group.c: tile.group. Stages in the order of their block, which they leave for the group's region, at the place of the last one. dims: for each
+ * stage, for each of n_shared loops, the stage's dimension; results: what others than these stages read. */
+struct tg_group { struct tg_op *const *stages; uint32_t n_stages, n_shared, n_results; const int64_t *dims, *tile; const tg_val *results; };
+struct tg_op *tg_group_new(struct tg_module *m, const struct tg_group *g);
+void tg_group_inline(struct tg_module *m, struct tg_op *group); /* its stages in its place */
+void tg_ungroup(struct tg_module *m);                           /* all groups */
+/* verify_group.c: whether its stages, each verified, may share the loops; false and a message. */
+bool tg_group_check(struct tg_diag *d, const struct tg_module *m, const struct tg_op *group);
+
 /* macs.c: multiply-accumulates of products and convolutions of the graph dialect, as the graph states them. */
 uint64_t tg_module_macs(const struct tg_module *m);
 
@@ -282,6 +291,7 @@ struct tg_pass_info {
 	const char *level, *name, *doc;
 	bool (*run)(struct tg_pass *cx, struct tg_module *m);
 	bool optional; /* may be skipped */
+	bool groups;   /* knows tile.group; the others find none */
 };
 struct tg_pass_run {
 	const struct tg_pass_info *passes;

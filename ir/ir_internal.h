@@ -101,6 +101,7 @@ static inline int64_t tg_floordiv(int64_t a, int64_t b) { return a / b - (a % b 
 static inline int64_t tg_floormod(int64_t a, int64_t b) { return a - tg_floordiv(a, b) * b; }
 
 /* module.c */
+void tg_op_insert(struct tg_block *b, struct tg_op *before, struct tg_op *op); /* one that is in no block; at the end when before is NULL */
 /* The op after this one in execution order, an op's regions right after it; NULL at the end. */
 struct tg_op *tg_op_step(struct tg_op *op);
 struct tg_op *tg_op_skip(struct tg_op *op); /* the same, but not into the op's regions */

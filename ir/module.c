@@ -28,7 +28,7 @@ tg_val tg_value_new(struct tg_module *m, enum tg_value_kind k, enum tg_dtype t, 
 	return (tg_val){ (uint32_t)(m->values.n - 1) };
 }
 
-static void link_before(struct tg_block *b, struct tg_op *op, struct tg_op *before)
+void tg_op_insert(struct tg_block *b, struct tg_op *before, struct tg_op *op)
 {
 	op->block = b;
 	op->next = before;
@@ -52,7 +52,7 @@ struct tg_op *tg_op_new(struct tg_module *m, struct tg_block *b, struct tg_op *b
 	if (n_in)
 		memcpy(op->in, in, n_in * sizeof *in);
 	tg_attrs_default(info, op->attrs);
-	link_before(b, op, before);
+	tg_op_insert(b, before, op);
 	return op;
 }
 

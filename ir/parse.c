@@ -239,17 +239,17 @@ static bool op_rest(struct parser *p, struct tg_op *op)
 	return tg_parse_error(p, "%s has no stage", info->name);
 }
 
-/* An operand; instructions have %0 too, and may read what they write. */
-static bool operand(struct parser *p, bool insn, const tg_val *out, size_t n_out, tg_val *v)
+/* An operand; where they are registers %0 is one, and an op may read what it writes. */
+static bool operand(struct parser *p, bool registers, const tg_val *out, size_t n_out, tg_val *v)
 {
 	v->id = 0;
-	if (insn && p->l.now.kind == TOK_VALUE && p->l.now.n == 2 && p->l.now.at[1] == '0') {
+	if (registers && p->l.now.kind == TOK_VALUE && p->l.now.n == 2 && p->l.now.at[1] == '0') {
 		tg_lex_next(&p->l);
 		return true;
 	}
 	if (!use(p, v))
 		return false;
-	for (size_t i = 0; !insn && i < n_out; i++)
+	for (size_t i = 0; !registers && i < n_out; i++)
 		if (out[i].id == v->id)
 			return tg_parse_error(p, "op uses its own result");
 	return true;
@@ -279,9 +279,10 @@ static bool operation(struct parser *p, struct stack *st)
 	}
 	if ((out.n && !tg_parse_punct(p, '=')) || !op_name(p, &code) || !tg_parse_punct(p, '('))
 		return false;
+	bool registers = tg_op_info_in(p->m, code)->in_kinds != NULL;
 	while (!tg_lex_is(&p->l, ')')) {
 		tg_val v;
-		if ((in.n && !tg_parse_punct(p, ',')) || !operand(p, code >= TG_FIRST_INSN, out.at, out.n, &v))
+		if ((in.n && !tg_parse_punct(p, ',')) || !operand(p, registers, out.at, out.n, &v))
 			return false;
 		*TG_PUSH(p->a, &in) = v;
 	}

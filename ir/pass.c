@@ -88,6 +88,8 @@ static bool run_one(struct tg_pass *cx, struct tg_module *m, const struct tg_pas
 {
 	double start = seconds();
 	uint32_t errors = cx->d->n_errors;
+	if (!p->groups)
+		tg_ungroup(m);
 	bool ok = p->run(cx, m);
 	double took = seconds() - start;
 	if (cx->scratch)

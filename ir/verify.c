@@ -215,6 +215,8 @@ static bool end_region(struct verifier *v, const struct tg_op *parent)
 {
 	if (tg_op_info(parent->code)->dialect == TG_MACH && !tg_verify_mach_end(v->mach, parent))
 		return false;
+	if (parent->code == TG_TILE_group && !tg_group_check(v->d, v->m, parent))
+		return false;
 	for (uint32_t r = 0; r < parent->n_regions; r++)
 		for (const struct tg_op *op = parent->regions[r]->first; op; op = op->next)
 			for (uint32_t i = 0; op->code < TG_FIRST_INSN && i < op->n_out; i++)

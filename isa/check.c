@@ -284,6 +284,39 @@ static void check_debug(struct check *c)
 	}
 }
 
+static bool binding_meets(const struct check *c, const struct tg_binding *b)
+{
+	size_t bytes;
+	int64_t at = (int64_t)b->dram + TG_DRAM_BASE;
+	return tg_shape_bytes(&b->shape, (enum tg_dtype)b->dtype, &bytes) && span_meets(c->trusted, (struct span){at, at + (int64_t)bytes});
+}
+
+/* Whether something may write, while the program runs, what the proofs took from the file. */
+static bool trust_broken(const struct check *c)
+{
+	bool broken = false;
+	for (size_t i = 0; i < c->insns.n; i++)
+		if (c->insns.at[i].op == TG_I_dma_start && c->verdict[i] != NOT_SEEN)
+			broken |= c->verdict[i] == UNPROVEN || span_meets(c->trusted, c->span[i]);
+	for (size_t i = 0; i < c->x->inputs.n; i++)
+		broken |= binding_meets(c, &c->x->inputs.at[i]);
+	for (size_t i = 0; i < c->x->steps.n; i++)
+		for (uint32_t k = c->x->steps.at[i].n_in; k < c->x->steps.at[i].n_args; k++)
+			broken |= binding_meets(c, &c->x->steps.at[i].args[k]);
+	return broken;
+}
+
+/* Descriptors and copies of them are not what the file says: transfers are open again, and what the walk decided. */
+static void reopen(struct check *c)
+{
+	for (size_t i = 0; i < c->insns.n; i++) {
+		uint8_t open = c->open ? c->open[i] : 0;
+		if (c->verdict[i] == PROVEN && (open & OPEN_ACCESS || c->insns.at[i].op == TG_I_dma_start))
+			c->verdict[i] = UNPROVEN;
+		c->early[i] |= (open & OPEN_TIME) != 0;
+	}
+}
+
 /* Accesses and conflicts that some pass had to look at, and those that none has decided. */
 static void count_open(const struct check *c, uint32_t *all, uint32_t *open)
 {
@@ -297,7 +330,7 @@ static void count_open(const struct check *c, uint32_t *all, uint32_t *open)
 bool tg_exe_verify(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x)
 {
 	struct check *c = tg_alloc(a, sizeof *c);
-	*c = (struct check){.d = d, .arena = a, .x = x, .ok = true};
+	*c = (struct check){.d = d, .arena = a, .x = x, .ok = true, .trusted = {INT64_MAX, INT64_MIN}};
 	check_dram(c);
 	check_buffers(c);
 	check_debug(c);
@@ -313,6 +346,8 @@ bool tg_exe_verify(struct tg_diag *d, struct tg_arena *a, const struct tg_exe *x
 	count_open(c, &all, &open);
 	if (c->ok && open)
 		check_walk(c);
+	if (c->ok && trust_broken(c))
+		reopen(c);
 	count_open(c, &left, &open);
 	if (c->ok && open)
 		*TG_PUSH(d->arena, &d->list) = (struct tg_message){

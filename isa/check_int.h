@@ -58,6 +58,9 @@ enum book_phase { PHASE_READ, PHASE_UNIT, PHASE_LATE };
 enum book_phase book_phase(enum book_kind k);
 
 struct span { int64_t lo, hi; };
+static inline bool span_meets(struct span a, struct span b) { return a.lo < b.hi && b.lo < a.hi; }
+static inline struct span span_both(struct span a, struct span b) { return (struct span){a.lo < b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi}; }
+enum { OPEN_ACCESS = 1, OPEN_TIME = 2 };
 struct check {
 	struct tg_diag *d;
 	struct tg_arena *arena;
@@ -69,6 +72,8 @@ struct check {
 	uint32_t *node_at;  /* by word; UINT32_MAX: no reachable bundle starts there */
 	uint8_t *verdict;   /* by instruction: enum verdict of its memory access */
 	struct span *span;  /* by instruction: the bytes that a proven access may touch; of a transfer: that it may write */
+	uint8_t *open;      /* by instruction: what the walk had to decide; NULL before it */
+	struct span trusted; /* DRAM addresses whose bytes the proofs took from the executable */
 	bool *early;        /* by instruction: a conflict that depends on predicates or rows */
 	TG_VEC(struct booking) bookings;
 	uint32_t *first_booking; /* by instruction, and one more */
@@ -100,7 +105,7 @@ void check_access(struct check *c, const struct node *n, const struct tg_insn *i
 uint32_t check_writes(struct check *c, struct loop *l); /* scalar registers that the loop's body writes, a bit each */
 /* The same for dma_start and its descriptor (where it lies, of any alignment); NULL: not known. */
 void check_transfer(struct check *c, const struct node *n, const struct tg_insn *in, const struct env *e, const struct tg_dma_desc *desc);
-const uint8_t *check_dram_bytes(const struct check *c, int64_t at, uint64_t bytes); /* as the executable's segments hold them; NULL: not there */
+const uint8_t *check_dram_bytes(struct check *c, int64_t at, uint64_t bytes); /* as the executable's segments hold them; NULL: not there */
 uint32_t check_element_bits(unsigned op); /* of a vector load or store in memory */
 void check_schedule(struct check *c); /* check_time.c: latencies and units on every path */
 void check_book_error(struct check *c, const struct node *n, const struct tg_insn *in, const struct booking *b, uint64_t early);

@@ -19,7 +19,6 @@ struct planner {
 
 static const struct tg_insn_info *info_of(const struct tg_insn *in) { return tg_insn_info((enum tg_opcode)in->op); }
 static bool has_format(const struct tg_insn *in, const char *format) { return strcmp(info_of(in)->format, format) == 0; }
-static bool meets(struct span a, struct span b) { return a.lo < b.hi && b.lo < a.hi; }
 
 /* Bytes that an access may touch: where it is proven those that were seen, else all of SRAM. */
 static struct span reach(const struct planner *k, uint32_t i)
@@ -27,8 +26,6 @@ static struct span reach(const struct planner *k, uint32_t i)
 	uint8_t v = k->c->verdict[i];
 	return v == PROVEN ? k->c->span[i] : (struct span){0, v == NOT_SEEN ? 0 : (int64_t)k->c->x->chip.sram_bytes};
 }
-
-static struct span both(struct span a, struct span b) { return (struct span){a.lo < b.lo ? a.lo : b.lo, a.hi > b.hi ? a.hi : b.hi}; }
 
 /* ---- steps ---- */
 
@@ -142,7 +139,7 @@ static void put_result(struct planner *k, uint32_t i)
 static void put_store(struct planner *k, uint32_t i)
 {
 	const struct tg_insn *in = &k->c->insns.at[i];
-	bool hits = meets(reach(k, i), k->p->words), open = (k->p->open[i] & OPEN_ACCESS) != 0;
+	bool hits = span_meets(reach(k, i), k->p->words), open = (k->p->open[i] & OPEN_ACCESS) != 0;
 	if (has_format(in, "SST")) {
 		struct walk_step *u = put(k, STEP_STORE, i);
 		u->a = reg(in, 'a');
@@ -256,7 +253,7 @@ static void note_node(struct body *b, const struct node *n, struct walk_loop *l)
 		bool timed = in->op == TG_I_idle && in->pred;
 		b->slow |= b->k->p->open[i] || inner || timed || has_format(in, "SST") || in->op == TG_I_br || in->op == TG_I_halt;
 		if (has_format(in, "VST") || has_format(in, "VSX") || in->op == TG_I_dma_start)
-			l->writes = both(l->writes, reach(b->k, i));
+			l->writes = span_both(l->writes, reach(b->k, i));
 		note_reads(b, in);
 	}
 	for (uint32_t i = n->first_insn; i < n->first_insn + n->n_insn; i++)
@@ -296,7 +293,7 @@ static void mark_open(struct planner *k)
 		const struct tg_insn *in = &c->insns.at[i];
 		p->open[i] = (uint8_t)((c->verdict[i] == UNPROVEN ? OPEN_ACCESS : 0) | (c->early[i] ? OPEN_TIME : 0));
 		if (has_format(in, "SST"))
-			p->words = both(p->words, reach(k, i));
+			p->words = span_both(p->words, reach(k, i));
 		for (uint32_t b = c->first_booking[i]; b < c->first_booking[i + 1]; b++) {
 			const struct booking *at = &c->bookings.at[b];
 			p->longest = at->bundles > p->longest ? at->bundles : p->longest;
@@ -309,6 +306,7 @@ void plan_walk(struct check *c, struct walk_plan *p)
 {
 	struct planner k = {.c = c, .p = p};
 	*p = (struct walk_plan){.words = {INT64_MAX / 2, INT64_MIN / 2}, .open = tg_alloc(c->arena, c->insns.n + 1), .reported = tg_alloc(c->arena, c->insns.n + 1)};
+	c->open = p->open;
 	p->first = tg_alloc_n(c->arena, c->nodes.n + 1, sizeof *p->first);
 	p->after = tg_alloc_n(c->arena, c->nodes.n + 1, sizeof *p->after);
 	p->loop = tg_alloc_n(c->arena, c->loops.n + 1, sizeof *p->loop);

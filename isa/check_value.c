@@ -258,13 +258,15 @@ static void check_rows(struct check *c, const struct node *n, const struct tg_in
 	conclude(c, n, in, e, !at.sym && at.lo >= 0 && at.hi <= limit - count, at.exact && !at.sym, why, at.lo, at.hi + count);
 }
 
-const uint8_t *check_dram_bytes(const struct check *c, int64_t at, uint64_t bytes)
+const uint8_t *check_dram_bytes(struct check *c, int64_t at, uint64_t bytes)
 {
 	for (size_t i = 0; i < c->x->segments.n; i++) {
 		const struct tg_segment *g = &c->x->segments.at[i];
 		uint64_t off = (uint64_t)(at - TG_DRAM_BASE) - g->dram;
-		if (g->data && (uint64_t)(at - TG_DRAM_BASE) >= g->dram && g->bytes >= bytes && off <= g->bytes - bytes)
-			return (const uint8_t *)g->data + off;
+		if (!g->data || (uint64_t)(at - TG_DRAM_BASE) < g->dram || g->bytes < bytes || off > g->bytes - bytes)
+			continue;
+		c->trusted = span_both(c->trusted, (struct span){at, at + (int64_t)bytes});
+		return (const uint8_t *)g->data + off;
 	}
 	return NULL;
 }
@@ -292,7 +294,7 @@ void check_transfer(struct check *c, const struct node *n, const struct tg_insn 
 }
 
 /* The descriptor that the executable's segments hold there, or NULL. */
-static const void *check_descriptor(const struct check *c, struct val at)
+static const void *check_descriptor(struct check *c, struct val at)
 {
 	return is_const(at) && at.lo >= TG_DRAM_BASE ? check_dram_bytes(c, at.lo, sizeof(struct tg_dma_desc)) : NULL;
 }

@@ -44,7 +44,6 @@ struct walk_loop {
 	uint32_t linear;        /* those, a bit each */
 	struct span writes;     /* bytes that vector stores and transfers within may touch */
 };
-enum { OPEN_ACCESS = 1, OPEN_TIME = 2 };
 struct walk_plan {
 	TG_VEC(struct walk_step) steps;
 	uint32_t *first;        /* by node, and one more */

@@ -4,10 +4,17 @@
  *   %c = stage(%b) { [8, ...] }     ==>    %c0 = stage(%b0)                            %c7 = stage(%b7)
  *   %d = stage(%c, %b)                     %d' = stage(%c0, %b0) into []               %d  = stage(%c7, %b7) into %d"
  *
+ * Images may as well be the heads of an attention: then the scores of a few heads at a time stay in SRAM from the product to the next.
+ *
  * In: tile stages behind all other passes. Out: a run of stages that move more bytes than they compute on, once for each part of the batch: what lies between
- * them fits SRAM then and stays there. Only the run's last result is one tensor again. Parts share nothing, so every element is computed as before. */
+ * them fits SRAM then and stays there. Only the run's last result is one tensor again. Parts share nothing, so every element is computed as before.
+ *
+ * A run's first stage counts images by the outermost index of its result that has more than one value; in the stages behind it the dimension that walks this
+ * index of what they read counts them, wherever it stands in their own result. */
 #include "isa.h"
 #include "join.h"
+
+#include <string.h>
 
 bool pass_images(struct tg_pass *cx, struct tg_module *m);
 
@@ -19,6 +26,9 @@ struct runner {
 	const struct tg_chip *chip;
 	struct tg_op **ops;  /* candidates, in order */
 	uint32_t n;
+	int *dim;            /* by candidate of the run at hand: its dimension that counts images */
+	uint32_t *index;     /* and the index of its result that this dimension walks */
+	uint32_t n_makers, *maker; /* by value: candidate + 1 that makes it in the run at hand, or 0 */
 	tg_val *part;        /* by value: its part in the copy that is being made, 0: it is no result of the run */
 };
 
@@ -41,14 +51,28 @@ static bool walks_alone(const struct tg_stage *s, const struct tg_index *x, uint
 	return is_plain(x) && x->offset == 0;
 }
 
-/* Index 0 is d alone and no other index knows d; or no index does. */
-static bool slices(const struct tg_stage *s, const struct tg_map *map, uint32_t d, bool *depends)
+/* Index `at` is d alone and no other index knows d. */
+static bool only_index(const struct tg_stage *s, const struct tg_map *map, uint32_t at, uint32_t d)
 {
-	*depends = map->rank && map->index[0].coef[d];
-	if (*depends && !walks_alone(s, &map->index[0], d))
-		return false;
-	for (uint32_t i = 1; i < map->rank; i++)
+	for (uint32_t i = 0; i < map->rank; i++)
+		if (i != at && map->index[i].coef[d])
+			return false;
+	return at < map->rank && walks_alone(s, &map->index[at], d);
+}
+
+static bool walks(const struct tg_map *map, uint32_t d)
+{
+	for (uint32_t i = 0; i < map->rank; i++)
 		if (map->index[i].coef[d])
+			return true;
+	return false;
+}
+
+/* A part of the tensor is reached by moving the indices. */
+static bool can_move(const struct tg_map *map, uint32_t d)
+{
+	for (uint32_t i = 0; i < map->rank; i++)
+		if (map->index[i].coef[d] && !is_plain(&map->index[i]))
 			return false;
 	return true;
 }
@@ -58,53 +82,91 @@ static const struct tg_shape *shape_of(const struct runner *r, tg_val v)
 	return &tg_value_get(r->m, v)->shape;
 }
 
-/* The stage's dimension that counts images, or -1. */
-static int batch_dim(const struct runner *r, const struct tg_op *op)
+static bool is_candidate(const struct tg_op *op)
 {
+	return op->code == TG_TILE_stage && op->n_out == 1 && stage_of(op)->n_outs == 1 && !op->attrs[TG_AT(tile_stage, into)].i && !tg_stage_beyond_lanes(stage_of(op));
+}
+
+/* The dimension that alone walks index `at` of a map, or -1. */
+static int walker_of(const struct tg_stage *s, const struct tg_map *map, uint32_t at)
+{
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		if (s->dims[d].kind == TG_DIM_PARALLEL && only_index(s, map, at, d))
+			return (int)d;
+	return -1;
+}
+
+/* What counts images in candidate i: as what it reads of the run says, or the outermost of its result; -1: nothing does. */
+static int wanted_dim(const struct runner *r, uint32_t i)
+{
+	const struct tg_op *op = r->ops[i];
 	const struct tg_stage *s = stage_of(op);
 	const struct tg_shape *out = shape_of(r, op->out[0]);
-	bool depends;
-	if (op->n_out != 1 || s->n_outs != 1 || op->attrs[TG_AT(tile_stage, into)].i || tg_stage_beyond_lanes(s) || out->rank < 2)
-		return -1;
-	for (uint32_t d = 0; d < s->n_dims; d++) {
-		if (s->dims[d].kind != TG_DIM_PARALLEL || s->dims[d].extent != out->dim[0] || out->dim[0] < 2 || !slices(s, &s->outs[0].map, d, &depends) || !depends)
-			continue;
-		for (uint32_t i = 0; i < s->n_ins; i++)
-			if (!slices(s, &s->ins[i].map, d, &depends) || (depends && shape_of(r, op->in[i])->dim[0] != out->dim[0]))
-				return -1;
-		for (uint32_t i = 0; i < s->n_nodes; i++)
-			if (s->nodes[i].op == TG_X_index && (uint32_t)s->nodes[i].k == d)
-				return -1;
-		return (int)d;
-	}
+	for (uint32_t k = 0; k < s->n_ins; k++)
+		if (r->maker[op->in[k].id])
+			return walker_of(s, &s->ins[k].map, r->index[r->maker[op->in[k].id] - 1]);
+	for (uint32_t at = 0; at < out->rank; at++)
+		if (out->dim[at] > 1)
+			return walker_of(s, &s->outs[0].map, at);
 	return -1;
+}
+
+/* Takes candidate i into the run that begins at `first`: false where its parts cannot be told apart. */
+static bool join_run(struct runner *r, uint32_t first, uint32_t i)
+{
+	const struct tg_op *op = r->ops[i];
+	const struct tg_stage *s = stage_of(op);
+	const struct tg_shape *out = shape_of(r, op->out[0]);
+	int d = wanted_dim(r, i);
+	uint32_t at = 0;
+	if (d < 0)
+		return false;
+	while (at < out->rank && !s->outs[0].map.index[at].coef[d])
+		at++;
+	int64_t images = s->dims[d].extent;
+	if (at == out->rank || !only_index(s, &s->outs[0].map, at, (uint32_t)d) || out->dim[at] != images || images < 2 ||
+	    (i > first && images != stage_of(r->ops[first])->dims[r->dim[first]].extent))
+		return false;
+	for (uint32_t k = 0; k < s->n_ins; k++) {
+		uint32_t maker = r->maker[op->in[k].id];
+		if (maker ? !only_index(s, &s->ins[k].map, r->index[maker - 1], (uint32_t)d) : !can_move(&s->ins[k].map, (uint32_t)d))
+			return false;
+	}
+	for (uint32_t k = 0; k < s->n_nodes; k++)
+		if (s->nodes[k].op == TG_X_index && s->nodes[k].k == d)
+			return false;
+	r->dim[i] = d;
+	r->index[i] = at;
+	r->maker[op->out[0].id] = i + 1;
+	return true;
 }
 
 /* ---- which stages ------------------------------------------------------------------------------------------------------------------ */
 
 /* Bytes of the tensors that hold a part for each image. */
-static double batch_bytes(const struct runner *r, const struct tg_op *op)
+static double batch_bytes(const struct runner *r, uint32_t candidate)
 {
+	const struct tg_op *op = r->ops[candidate];
 	const struct tg_stage *s = stage_of(op);
-	int d = batch_dim(r, op);
+	uint32_t d = (uint32_t)r->dim[candidate];
 	double sum = 0;
 	for (uint32_t i = 0; i <= s->n_ins; i++) {
 		const struct tg_map *map = i < s->n_ins ? &s->ins[i].map : &s->outs[0].map;
 		const struct tg_value *v = tg_value_get(r->m, i < s->n_ins ? op->in[i] : op->out[0]);
 		size_t bytes = 0;
-		bool counts = map->rank && map->index[0].coef[d] && tg_shape_bytes(&v->shape, (enum tg_dtype)v->dtype, &bytes);
+		bool counts = walks(map, d) && tg_shape_bytes(&v->shape, (enum tg_dtype)v->dtype, &bytes);
 		sum += counts ? (double)bytes : 0;
 	}
 	return sum;
 }
 
 /* More cycles for the bytes than for the work, and too many of them to stay in SRAM. */
-static bool is_pressed(const struct runner *r, const struct tg_op *op)
+static bool is_pressed(const struct runner *r, uint32_t candidate)
 {
-	const struct tg_stage *s = stage_of(op);
+	const struct tg_stage *s = stage_of(r->ops[candidate]);
 	const struct tg_chip *c = r->chip;
 	struct tg_factor f[2];
-	double bytes = batch_bytes(r, op), points = (double)tg_stage_points(s);
+	double bytes = batch_bytes(r, candidate), points = (double)tg_stage_points(s);
 	bool array = tg_stage_product(s, f) && tg_reuses_factors(s, f);
 	double each = array ? (double)c->array_rows * c->array_cols * c->n_arrays : (double)c->lanes * c->sublanes;
 	return bytes > (double)c->sram_bytes / 2 && bytes / c->dram_bytes_per_cycle > points / each;
@@ -126,7 +188,7 @@ static bool used_behind(const struct runner *r, tg_val v, uint32_t first, uint32
 	return false;
 }
 
-/* Only the last result is read outside of [first, last]: the end moves forward until that holds. */
+/* Only the last result may be read outside of [first, last]: the end moves back until that holds. */
 static uint32_t closed_end(const struct runner *r, uint32_t first, uint32_t last)
 {
 	for (uint32_t i = first; i < last; i++)
@@ -142,7 +204,7 @@ static int64_t part_images(const struct runner *r, uint32_t first, uint32_t last
 {
 	double most = 0;
 	for (uint32_t i = first; i <= last; i++)
-		most = batch_bytes(r, r->ops[i]) > most ? batch_bytes(r, r->ops[i]) : most;
+		most = batch_bytes(r, i) > most ? batch_bytes(r, i) : most;
 	int64_t n = images / 2;
 	while (n > 0 && (images % n || most * (double)n / (double)images > (double)r->chip->sram_bytes / 2))
 		n--;
@@ -151,21 +213,23 @@ static int64_t part_images(const struct runner *r, uint32_t first, uint32_t last
 
 /* ---- copies -------------------------------------------------------------------------------------------------------------------------- */
 
-static struct tg_map moved_map(struct runner *r, const struct tg_map *from, int64_t by)
+static struct tg_map moved_map(struct runner *r, const struct tg_map *from, uint32_t d, int64_t by)
 {
 	struct tg_map to = { from->rank, tg_alloc_n(r->m->arena, from->rank, sizeof *to.index) };
-	for (uint32_t i = 0; i < from->rank; i++)
+	for (uint32_t i = 0; i < from->rank; i++) {
 		to.index[i] = from->index[i];
-	to.index[0].offset += by;
+		to.index[i].offset += by * from->index[i].coef[d];
+	}
 	return to;
 }
 
 /* The stage for images [at, at + n). Results of the run are read from their parts, everything else where the images lie. */
-static struct tg_stage *part_stage(struct runner *r, const struct tg_op *op, int64_t at, int64_t n, tg_val *in)
+static struct tg_stage *part_stage(struct runner *r, uint32_t candidate, int64_t at, int64_t n, tg_val *in)
 {
+	const struct tg_op *op = r->ops[candidate];
 	const struct tg_stage *s = stage_of(op);
 	struct tg_stage *p = tg_alloc(r->m->arena, sizeof *p);
-	int d = batch_dim(r, op);
+	uint32_t d = (uint32_t)r->dim[candidate];
 	*p = *s;
 	p->dims = tg_alloc_n(r->m->arena, s->n_dims, sizeof *p->dims);
 	p->ins = tg_alloc_n(r->m->arena, s->n_ins + 1, sizeof *p->ins);
@@ -176,28 +240,29 @@ static struct tg_stage *part_stage(struct runner *r, const struct tg_op *op, int
 		tg_val part = r->part[op->in[i].id];
 		p->ins[i] = s->ins[i];
 		in[i] = part.id ? part : op->in[i];
-		if (!part.id && s->ins[i].map.rank && s->ins[i].map.index[0].coef[d])
-			p->ins[i].map = moved_map(r, &s->ins[i].map, at);
+		if (!part.id && walks(&s->ins[i].map, d))
+			p->ins[i].map = moved_map(r, &s->ins[i].map, d, at);
 	}
 	return p;
 }
 
 /* into: where the run's last result is collected, or 0: a tensor of its own. */
-static tg_val copy_stage(struct runner *r, struct tg_op *before, const struct tg_op *op, int64_t at, int64_t n, tg_val into)
+static tg_val copy_stage(struct runner *r, struct tg_op *before, uint32_t candidate, int64_t at, int64_t n, tg_val into)
 {
+	const struct tg_op *op = r->ops[candidate];
 	const struct tg_value *whole = tg_value_get(r->m, op->out[0]);
 	struct tg_shape shape = whole->shape;
 	enum tg_dtype t = (enum tg_dtype)whole->dtype;
 	tg_val *in = tg_alloc_n(r->cx->scratch, op->n_in + 2, sizeof *in);
-	struct tg_stage *s = part_stage(r, op, at, n, in);
+	struct tg_stage *s = part_stage(r, candidate, at, n, in);
 	uint32_t n_in = s->n_ins;
 	if (into.id) {
 		in[n_in++] = into;
 		s->outs = tg_alloc(r->m->arena, sizeof *s->outs);
 		*s->outs = *stage_of(op)->outs;
-		s->outs->map = moved_map(r, &s->outs->map, at);
+		s->outs->map = moved_map(r, &s->outs->map, (uint32_t)r->dim[candidate], at);
 	} else {
-		shape.dim[0] = n;
+		shape.dim[r->index[candidate]] = n;
 	}
 	struct tg_op *c = tg_op_new(r->m, &r->m->body, before, TG_TILE_stage, in, n_in, 1, op->prov);
 	for (uint32_t i = 0; i < tg_op_info(op->code)->n_attrs; i++)
@@ -220,8 +285,8 @@ static void split_run(struct runner *r, uint32_t first, uint32_t last, int64_t i
 	r->part = tg_alloc_n(r->cx->scratch, r->m->values.n, sizeof *r->part);
 	for (int64_t at = 0; at < images; at += n) {
 		for (uint32_t i = first; i < last; i++)
-			r->part[r->ops[i]->out[0].id] = copy_stage(r, before, r->ops[i], at, n, (tg_val){ 0 });
-		into = copy_stage(r, before, end, at, n, into);
+			r->part[r->ops[i]->out[0].id] = copy_stage(r, before, i, at, n, (tg_val){ 0 });
+		into = copy_stage(r, before, last, at, n, into);
 	}
 	tg_value_of(r->m, into)->name = tg_value_get(r->m, whole)->name;
 	tg_replace_uses(r->m, whole, into);
@@ -231,18 +296,38 @@ static void split_run(struct runner *r, uint32_t first, uint32_t last, int64_t i
 
 /* ---- runs ------------------------------------------------------------------------------------------------------------------------------ */
 
+/* New values came with the last run. */
+static void make_room(struct runner *r)
+{
+	if (r->n_makers >= r->m->values.n)
+		return;
+	r->n_makers = (uint32_t)r->m->values.n + (uint32_t)r->m->values.n / 2;
+	r->maker = tg_alloc_n(r->cx->scratch, r->n_makers, sizeof *r->maker);
+}
+
+/* Candidates first..last leave the run. */
+static void leave_run(struct runner *r, uint32_t first, uint32_t last)
+{
+	for (uint32_t i = first; i <= last; i++)
+		r->maker[r->ops[i]->out[0].id] = 0;
+}
+
 /* From candidate `first` on: the pressed stages and the few between them. Returns how many candidates are done with. */
 static uint32_t try_run(struct runner *r, uint32_t first, uint32_t n)
 {
-	uint32_t last = first;
-	int64_t images = shape_of(r, r->ops[first]->out[0])->dim[0];
-	if (!is_pressed(r, r->ops[first]))
+	uint32_t last = first, reach = first;
+	make_room(r);
+	if (join_run(r, first, first) && is_pressed(r, first))
+		for (uint32_t i = first + 1; i < n && i - last <= MOST_BETWEEN && join_run(r, first, i); i++) {
+			reach = i;
+			if (is_pressed(r, i))
+				last = i;
+		}
+	leave_run(r, first, reach);
+	if (last == first)
 		return 1;
-	for (uint32_t i = first + 1; i < n && i - last <= MOST_BETWEEN && shape_of(r, r->ops[i]->out[0])->dim[0] == images; i++)
-		if (is_pressed(r, r->ops[i]))
-			last = i;
 	last = closed_end(r, first, last);
-	int64_t part = part_images(r, first, last, images);
+	int64_t images = stage_of(r->ops[first])->dims[r->dim[first]].extent, part = part_images(r, first, last, images);
 	if (last - first + 1 < LEAST_STAGES || part == 0)
 		return 1;
 	split_run(r, first, last, images, part);
@@ -263,11 +348,13 @@ bool pass_images(struct tg_pass *cx, struct tg_module *m)
 	for (const struct tg_op *op = m->body.first; op; op = op->next)
 		n++;
 	r.ops = tg_alloc_n(cx->scratch, n + 1, sizeof *r.ops);
+	r.dim = tg_alloc_n(cx->scratch, n + 1, sizeof *r.dim);
+	r.index = tg_alloc_n(cx->scratch, n + 1, sizeof *r.index);
 	for (struct tg_op *op = m->body.first, *next; r.chip && op; op = next) {
 		next = op->next;
 		if (op->code == TG_TILE_data)
 			continue;
-		if (op->code == TG_TILE_stage && batch_dim(&r, op) >= 0)
+		if (is_candidate(op))
 			r.ops[r.n++] = op;
 		else
 			flush(&r);

@@ -5,7 +5,7 @@
 #include "passes.def"
 
 const struct tg_pass_info tg_passes[] = {
-#define PASS(level, name, optional, doc) { #level, #name, doc, pass_##name, optional },
+#define PASS(level, name, optional, doc) { #level, #name, doc, pass_##name, optional, false },
 #include "passes.def"
 };
 const uint32_t tg_n_passes = TG_ARRAY_LEN(tg_passes);

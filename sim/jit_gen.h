@@ -128,16 +128,51 @@ struct gen {
 };
 enum { ROOT_CONST = 32 };
 
+/* A result of a scalar instruction, until its bundle is over. */
+struct scalar_landing {
+	uint8_t reg;
+	val v;
+	struct symbol sym;
+};
+#define FIELD(path) offsetof(struct tg_sim, path)
+
 /* jit_gen.c */
 bool gen_block(struct gen *g, uint32_t block); /* false: nothing of it was worth it */
+/* jit_value.c */
 val gen_int(struct gen *g, int64_t v);
 val gen_field(struct gen *g, LLVMTypeRef type, size_t offset); /* loads a field of struct tg_sim */
+void gen_set_field(struct gen *g, size_t offset, val v);
+void gen_add_field(struct gen *g, size_t offset, uint64_t by);
+void gen_add_item(struct gen *g, size_t base, uint64_t byte, val by); /* base[byte] += by, base a pointer field */
 val gen_at(struct gen *g, val base, val bytes); /* pointer arithmetic in bytes */
 bool gen_constant(struct gen *g, val v, int64_t *out);
 #define CALL(g, name, result, args) gen_call(g, offsetof(struct jit_calls, name), result, args, sizeof(args) / sizeof *(args))
 val gen_call(struct gen *g, size_t which, LLVMTypeRef result, val *args, size_t n);
 LLVMBasicBlockRef gen_label(struct gen *g);
 void gen_go_to(struct gen *g, LLVMBasicBlockRef label); /* continues there */
+void gen_give_back(struct gen *g, uint64_t bundle, uint64_t how); /* returns */
+void gen_leave_unless(struct gen *g, val ok, LLVMBasicBlockRef leave);
+LLVMBasicBlockRef gen_around(struct gen *g, val pred); /* goes around what follows where it is false; NULL: never */
+void gen_meet(struct gen *g, LLVMBasicBlockRef at);
+val gen_s(struct gen *g, int64_t r);
+val gen_p(struct gen *g, int64_t r);
+val gen_pred(struct gen *g, const struct uop *u); /* NULL: always */
+struct symbol gen_symbol(struct gen *g, int64_t r);
+struct symbol gen_fresh(struct gen *g);
+val gen_scalar_value(struct gen *g, const struct tg_insn *in, struct symbol *sym);
+val gen_predicate_value(struct gen *g, const struct uop *u);
+void gen_mix_old(struct gen *g, val pred, struct scalar_landing *l);
+void gen_land(struct gen *g, const struct scalar_landing *l);
+uint64_t gen_bundle_length(const struct tg_sim *s, uint32_t bundle); /* with idle ones */
+uint32_t gen_first_line(const struct gen *g, uint32_t bundle);
+uint32_t gen_last_line(const struct gen *g, uint32_t bundle);
+/* jit_plan.c */
+bool gen_fill_segment(struct gen *g, uint32_t from); /* as many bundles as go together; false: not even the first */
+bool gen_has_views(const struct gen *g);
+bool gen_has_late_store(const struct segment *e);
+void gen_choose_lazy(struct gen *g);
+/* jit_segment.c */
+void gen_segment(struct gen *g);
 /* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether stores have to note what they wrote */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
 val gen_touch(struct gen *g, const struct lane_op *o, bool written); /* asks whether the access may be, or notes that it was */

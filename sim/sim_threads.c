@@ -9,6 +9,7 @@
 #define N_SPARE 4    /* sets of weights for each array besides the two that are in use */
 #define MAX_WORKERS 8
 #define SPINS 4000   /* before a thread sleeps or yields */
+#define WORTH_IT 4096 /* weights of an array: products of a smaller one are made in less time than it takes to hand them over */
 
 struct slot {
 	struct tg_weights w; /* as they were when the multiply was issued */
@@ -186,7 +187,7 @@ void threads_open(struct tg_sim *s)
 {
 	uint32_t pieces = s->core.stride / 32, most = pieces < MAX_WORKERS ? pieces : MAX_WORKERS;
 	uint32_t want = s->options.threads > 1 ? s->options.threads - 1 : 0, n = want < most ? want : most;
-	if (!n)
+	if (!n || (s->core.chip->array_rows * s->core.chip->array_cols < WORTH_IT && !s->options.translate_all))
 		return;
 	struct workers *k = new_workers(s);
 	s->workers = k;

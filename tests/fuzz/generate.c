@@ -133,13 +133,14 @@ static bool dims_of(struct gen *g, tg_val v)
 	return true;
 }
 
-static void general_stage(struct gen *g)
+/* onward: it reads the last result. */
+static void general_stage(struct gen *g, bool onward)
 {
 	gen_begin(g);
-	bool chained = g->vals.n && chance(g, 60);
+	bool chained = g->vals.n && (onward || chance(g, 60));
 	tg_val from = { 0 };
 	if (chained) {
-		from = g->vals.at[some(g, 0, (int64_t)g->vals.n - 1)];
+		from = g->vals.at[onward ? (int64_t)g->vals.n - 1 : some(g, 0, (int64_t)g->vals.n - 1)];
 		chained = dims_of(g, from);
 	}
 	if (!chained)
@@ -465,7 +466,7 @@ struct tg_module *fuzz_generate(struct tg_arena *a, uint64_t seed)
 	for (int64_t n = some(g, 1, chance(g, 50) ? 2 : 6); n > 0; n--) {
 		int64_t how = some(g, 0, 99);
 		if (how < 55)
-			general_stage(g);
+			general_stage(g, false);
 		else if (how < 76)
 			contraction_stage(g);
 		else if (how < 82)
@@ -477,6 +478,11 @@ struct tg_module *fuzz_generate(struct tg_arena *a, uint64_t seed)
 		else if (g->vals.n)
 			view(g);
 	}
+	bool grouped = chance(g, 50);
+	for (int64_t n = grouped ? some(g, 0, 3) : 0; n > 0; n--)
+		general_stage(g, true);
 	pick_outputs(g);
+	if (grouped)
+		gen_groups(g);
 	return g->m;
 }

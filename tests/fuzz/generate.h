@@ -57,4 +57,7 @@ void gen_index_node(struct gen *g, bool varies);
 void gen_grow(struct gen *g, bool varies, int64_t n);
 tg_expr gen_gathered(struct gen *g, enum tg_dtype t, bool varies, struct known *k);
 
+/* generate_groups.c */
+void gen_groups(struct gen *g);
+
 #endif

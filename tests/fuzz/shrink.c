@@ -274,6 +274,18 @@ static void simpler_maps(struct shrinker *s, struct tg_stage *st)
 	}
 }
 
+/* Stages of groups by themselves: the other steps see only those. */
+static void no_groups(struct shrinker *s)
+{
+	bool any = false;
+	for (const struct tg_op *op = s->m->body.first; op; op = op->next)
+		any |= op->code == TG_TILE_group;
+	if (any && turn(s)) {
+		tg_ungroup(s->m);
+		s->applies = true;
+	}
+}
+
 /* An input no larger than its maps reach. */
 static void smaller_inputs(struct shrinker *s)
 {
@@ -295,6 +307,7 @@ static void smaller_inputs(struct shrinker *s)
 bool fuzz_shrink(struct tg_module *m, uint32_t step, bool *applies)
 {
 	struct shrinker s = { m, step, 0, false, false };
+	no_groups(&s);
 	isolate(&s);
 	fewer_outputs(&s);
 	if (!s.hit)

@@ -147,7 +147,7 @@ static bool pass_silent(struct tg_pass *cx, struct tg_module *m)
 	return false;
 }
 static const struct tg_pass_info passes[] = {
-	{ "tile", "one", "", pass_good, true }, { "tile", "two", "", pass_good, true }, { "tile", "breaks", "", pass_breaks, true }, { "tile", "silent", "", pass_silent, true },
+	{ "tile", "one", "", pass_good, true, false }, { "tile", "two", "", pass_good, true, false }, { "tile", "breaks", "", pass_breaks, true, false }, { "tile", "silent", "", pass_silent, true, false },
 };
 
 static bool run(struct h *h, struct tg_pass_run r)

@@ -1,0 +1,291 @@
+/* jit_segment.c: a segment's code: checks, called instructions, time and counters, the loop, matrix instructions, registers and clocks. */
+#ifdef TG_HAS_LLVM
+#include "jit_gen.h"
+
+static void put_reads(struct gen *g, const struct called *c)
+{
+	for (unsigned i = 0; i < c->n_reads; i++)
+		gen_set_field(g, FIELD(jit.reads) + 8 * i, c->reads[i]);
+}
+
+static val uop_number(struct gen *g, const struct uop *u)
+{
+	return gen_int(g, u - g->s->uops);
+}
+
+static void call_pure(struct gen *g, struct called *c, val clock, LLVMBasicBlockRef leave, struct scalar_landing *out)
+{
+	val old = c->to == REG_S || c->to == REG_P || !c->to ? NULL : c->to < REG_V ? gen_s(g, c->to) : gen_p(g, c->to - REG_P);
+	LLVMBasicBlockRef no = gen_around(g, c->pred);
+	put_reads(g, c);
+	val args[5] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), ""), gen_int(g, JIT_TEMP + c->temp)};
+	gen_leave_unless(g, CALL(g, pure, g->i64, args), leave);
+	gen_meet(g, no);
+	out->reg = 0;
+	if (!old)
+		return;
+	val v = gen_field(g, g->i64, FIELD(jit.scalar));
+	out->reg = (uint8_t)c->to;
+	out->v = c->to < REG_V ? v : g->L->BuildICmp(g->b, LLVMIntNE, v, gen_int(g, 0), "");
+	out->sym = gen_fresh(g);
+	if (c->pred)
+		out->v = g->L->BuildSelect(g->b, c->pred, out->v, old, "");
+}
+
+static val clock_of(struct gen *g, val clock, uint64_t since)
+{
+	return g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)since), "");
+}
+
+static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
+{
+	LLVMBasicBlockRef no = gen_around(g, c->pred);
+	put_reads(g, c);
+	if (c->kind == CALL_MATRIX) {
+		val args[5] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock), c->place, c->with};
+		gen_leave_unless(g, CALL(g, may_matrix, g->i64, args), leave);
+	} else {
+		val args[3] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock)};
+		gen_leave_unless(g, CALL(g, may_act, g->i64, args), leave);
+	}
+	gen_meet(g, no);
+}
+
+static void act(struct gen *g, const struct called *c, val clock)
+{
+	LLVMBasicBlockRef no = gen_around(g, c->pred);
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
+	put_reads(g, c);
+	if (c->kind == CALL_MATRIX) {
+		val args[6] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock), c->place, c->with};
+		CALL(g, matrix, none, args);
+	} else {
+		val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock)};
+		CALL(g, act, none, args);
+	}
+	gen_meet(g, no);
+}
+
+static void all_acts(struct gen *g, val clock)
+{
+	for (unsigned i = 0; i < g->seg.n_call; i++) {
+		if (g->seg.call[i].kind != CALL_PURE)
+			act(g, &g->seg.call[i], clock);
+	}
+}
+
+static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLVMBasicBlockRef leave)
+{
+	LLVMBasicBlockRef no = gen_around(g, o->pred);
+	uint64_t since = 0;
+	for (uint32_t b = g->seg.first; b < o->bundle; b++)
+		since += gen_bundle_length(g->s, b);
+	val args[4] = {g->sim, uop_number(g, o->u), clock_of(g, clock, since), o->a};
+	gen_leave_unless(g, CALL(g, may_read_rows, g->i64, args), leave);
+	gen_meet(g, no);
+}
+
+static void fetch_one(struct gen *g, uint32_t bundle, uint64_t *cycles)
+{
+	val args[2] = {g->sim, gen_int(g, bundle)};
+	LLVMBasicBlockRef past = NULL;
+	bool begins = bundle == g->block->first;
+	if (!begins && gen_first_line(g, bundle) == gen_last_line(g, bundle - 1) && gen_first_line(g, bundle) == gen_last_line(g, bundle))
+		return;
+	gen_add_field(g, FIELD(cycle), *cycles);
+	*cycles = 0;
+	if (begins && gen_first_line(g, bundle) == gen_last_line(g, bundle)) {
+		val there = gen_field(g, g->i32, FIELD(fetch.line));
+		LLVMBasicBlockRef other = gen_label(g);
+		past = gen_label(g);
+		g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntEQ, there, g->L->ConstInt(g->i32, gen_first_line(g, bundle), 0), ""), past, other);
+		g->L->PositionBuilderAtEnd(g->b, other);
+	}
+	CALL(g, fetch, g->L->VoidTypeInContext(g->c), args);
+	gen_meet(g, past);
+}
+
+static void run_time(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	uint64_t cycles = 0;
+	for (uint32_t b = e->first; b < e->end; b++) {
+		fetch_one(g, b, &cycles);
+		cycles += gen_bundle_length(g->s, b);
+	}
+	gen_add_field(g, FIELD(cycle), cycles);
+}
+
+/* What the accesses of a bundle move, those of one kind: bytes of SRAM or of accumulators. */
+static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counter)
+{
+	struct segment *e = &g->seg;
+	uint64_t bytes = 0;
+	val some = NULL;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
+			continue;
+		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
+		val maybe = o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
+		if (o->pred)
+			maybe = g->L->BuildSelect(g->b, o->pred, maybe, gen_int(g, 0), "");
+		bytes += maybe ? 0 : n;
+		some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
+	}
+	size_t at = g->s->bundles[bundle].prov * sizeof(struct tg_counters) + counter;
+	if (some)
+		gen_add_item(g, FIELD(by_prov), at, g->L->BuildAdd(g->b, some, gen_int(g, (int64_t)bytes), ""));
+	else if (bytes)
+		gen_add_item(g, FIELD(by_prov), at, gen_int(g, (int64_t)bytes));
+}
+
+/* Counters that do not follow from how often a block ran: predicated instructions, bytes of the loop's accesses. */
+static void counters(struct gen *g)
+{
+	for (uint32_t b = g->seg.first; b < g->seg.end; b++) {
+		count_moved(g, b, false, offsetof(struct tg_counters, sram_bytes));
+		count_moved(g, b, true, offsetof(struct tg_counters, acc_bytes));
+	}
+}
+
+static void late_ready(struct gen *g, val clock, const struct written *w, size_t at)
+{
+	if (w->ready <= g->seg.length)
+		return;
+	val v = g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)w->ready), "");
+	gen_set_field(g, at, w->pred ? g->L->BuildSelect(g->b, w->pred, v, gen_field(g, g->i64, at), "") : v);
+}
+
+static void write_back(struct gen *g)
+{
+	for (unsigned r = 1; r < 32; r++) {
+		if (g->s_dirty[r])
+			gen_set_field(g, FIELD(core.s) + 8 * r, g->sreg[r]);
+		g->s_dirty[r] = false;
+	}
+	for (unsigned r = 1; r < 8; r++) {
+		if (g->p_dirty[r])
+			gen_set_field(g, FIELD(core.p) + r, g->L->BuildZExt(g->b, g->preg[r], g->i8, ""));
+		g->p_dirty[r] = false;
+	}
+}
+
+static void note_stores(struct gen *g, val slow)
+{
+	struct segment *e = &g->seg;
+	if (!slow || !e->stores)
+		return;
+	LLVMBasicBlockRef past = gen_around(g, slow);
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind == LANE_STORE)
+			gen_touch(g, o, true);
+	}
+	gen_meet(g, past);
+}
+
+static void count_hits(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	for (unsigned i = 0; i < e->n_hit; i++)
+		gen_add_item(g, FIELD(jit.hits), (uint64_t)e->hit[i].uop * 8, g->L->BuildZExt(g->b, e->hit[i].pred, g->i64, ""));
+}
+
+/* Before anything else: registers whose lanes the segment reads, and those that look at what it may write. */
+static void settle_views(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	bool late = gen_has_late_store(e);
+	uint64_t mask = late ? ~UINT64_C(0) : e->reads_v;
+	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
+	if ((!mask && !e->stores) || !gen_has_views(g))
+		return;
+	val set = g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, e->stores ? -1 : (int64_t)mask), "");
+	LLVMBasicBlockRef past = gen_around(g, g->L->BuildICmp(g->b, LLVMIntNE, set, gen_int(g, 0), ""));
+	val args[2] = {g->sim, gen_int(g, (int64_t)mask)};
+	if (mask)
+		CALL(g, settle, none, args);
+	for (unsigned i = 0; i < e->n_op && !late; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind != LANE_STORE)
+			continue;
+		LLVMBasicBlockRef no = gen_around(g, o->pred);
+		val box[3] = {g->sim, g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.lo), ""), g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.hi), "")};
+		val all[2] = {g->sim, gen_int(g, -1)};
+		if (o->at.fixed)
+			CALL(g, settle_box, none, box);
+		else
+			CALL(g, settle, none, all);
+		gen_meet(g, no);
+	}
+	gen_meet(g, past);
+}
+
+/* Written registers are no views any more; loads that are not done leave one. */
+static void make_views(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	if (!gen_has_views(g))
+		return;
+	if (e->dirty_v)
+		gen_set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind != LANE_VIEW && !o->lazy)
+			continue;
+		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
+		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
+	}
+}
+
+void gen_segment(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	LLVMBasicBlockRef leave = gen_label(g);
+	struct scalar_landing result[MAX_CALLED];
+	unsigned n_result = 0;
+	val clock = gen_field(g, g->i64, FIELD(core.clock));
+	gen_choose_lazy(g);
+	gen_set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
+	settle_views(g);
+	val slow = gen_checks(g, leave);
+	for (unsigned i = 0; i < e->n_call; i++) {
+		if (e->call[i].kind == CALL_PURE)
+			call_pure(g, &e->call[i], clock, leave, &result[n_result++]);
+	}
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (e->op[i].kind == LANE_ROWS)
+			may_read_rows(g, &e->op[i], clock, leave);
+	}
+	for (unsigned i = 0; i < e->n_call; i++) {
+		if (e->call[i].kind != CALL_PURE)
+			may_act(g, &e->call[i], clock, leave);
+	}
+	run_time(g);
+	counters(g);
+	count_hits(g);
+	if (e->early)
+		all_acts(g, clock);
+	gen_lanes(g);
+	make_views(g);
+	if (!e->early)
+		all_acts(g, clock);
+	note_stores(g, slow);
+	for (unsigned i = 0; i < n_result; i++)
+		gen_land(g, &result[i]);
+	write_back(g);
+	for (unsigned i = 0; i < e->n_wrote; i++)
+		late_ready(g, clock, &e->wrote[i], FIELD(ready) + 8 * e->wrote[i].reg);
+	for (unsigned i = 0; i < e->n_busy; i++)
+		late_ready(g, clock, &e->busy[i], FIELD(slot_free) + 8 * e->busy[i].reg);
+	gen_set_field(g, FIELD(core.clock), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)e->length), ""));
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
+	g->L->PositionBuilderAtEnd(g->b, leave);
+	gen_give_back(g, e->first, JIT_INTERPRET);
+	g->L->PositionBuilderAtEnd(g->b, here);
+}
+#else
+typedef int jit_segment_is_empty;
+#endif

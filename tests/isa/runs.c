@@ -1,0 +1,164 @@
+/* runs.c: what a run costs and leaves behind: memory for a sparse DRAM, translated code on disk with many writers at once. */
+#include "harness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GIB (INT64_C(1) << 30)
+#define MIB (INT64_C(1) << 20)
+#define WRITERS 4
+
+/* ---- memory ---- */
+
+static int64_t peak_bytes(void)
+{
+	struct rusage u;
+	ck_assert(getrusage(RUSAGE_SELF, &u) == 0);
+	return (int64_t)u.ru_maxrss * 1024;
+}
+
+/* A page in each GiB of DRAM is written: the run needs SRAM and these pages, not the 16 GiB. Each test is a process of its own, so peaks are its own. */
+START_TEST(sparse_dram)
+{
+	struct fixture *f = fixture_new("t1");
+	struct program *p = program_new(f);
+	int64_t n = (int64_t)f->chip.dram_bytes / GIB;
+	uint32_t data[1024] = {7};
+	program_data(p, 0, data, sizeof data);
+	program_copy(p, TG_DRAM_BASE, 0, sizeof data, 8192);
+	for (int64_t i = 1; i < n; i++)
+		program_copy(p, 0, TG_DRAM_BASE + i * GIB, sizeof data, (uint64_t)(8192 + 256 * i));
+	program_end(p);
+	p->x.dram_bytes = f->chip.dram_bytes;
+	ck_assert_int_ge(n, 16);
+	int64_t before = peak_bytes();
+	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
+	ck_assert_msg(tg_sim_run(s, &f->d, p->x.steps.at[0].entry_word), "%s", messages(f));
+	ck_assert_uint_eq(*(uint32_t *)tg_sim_dram(s, (uint64_t)((n - 1) * GIB), 4, false), 7);
+	int64_t took = peak_bytes() - before;
+	ck_assert_msg(took < (int64_t)f->chip.sram_bytes + 64 * MIB, "a sparse run takes %lld MiB", (long long)(took / MIB));
+	tg_sim_free(s);
+	fixture_free(f);
+}
+END_TEST
+
+/* ---- translated code on disk ---- */
+
+static struct program *loop_program(struct fixture *f)
+{
+	static const float data[4096] = {1, 2, 3};
+	struct program *p = program_new(f);
+	program_data(p, 0, data, sizeof data);
+	program_copy(p, TG_DRAM_BASE, 0, sizeof data, 65536);
+	EMIT(p, smov, 7, 512);
+	EMIT(p, smov, 8, 100);
+	EMIT1(p, loop, 8, (int64_t)p->code.n + 8);
+	EMIT1(p, vld_f32, 2, 0, 0, 7, 0, 0, 0, 0, 1, 0);
+	EMIT1(p, idle, 8);
+	EMIT1(p, vadd_f32, 3, 3, 2);
+	EMIT1(p, idle, 8);
+	EMIT1(p, saddi, 9, 9, 1);
+	program_end(p);
+	return p;
+}
+
+static void hash_with(struct fixture *f, enum tg_engine engine, const char *dir, uint8_t out[32])
+{
+	struct program *p = loop_program(f);
+	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = engine, .cache_dir = dir, .translate_all = true});
+	ck_assert_msg(tg_sim_run(s, &f->d, p->x.steps.at[0].entry_word), "%s", messages(f));
+	ck_assert(engine == TG_ENGINE_INTERP || tg_sim_translates(s));
+	tg_sim_state_hash(s, out);
+	tg_sim_free(s);
+}
+
+static bool same_result(const char *dir, const uint8_t want[32])
+{
+	uint8_t got[32];
+	struct fixture *f = fixture_new("t1");
+	hash_with(f, TG_ENGINE_JIT, dir, got);
+	fixture_free(f);
+	return memcmp(got, want, sizeof got) == 0;
+}
+
+/* Calls `fn` with the path of each file in the folder; returns how many. */
+static int each_file(const char *dir, void (*fn)(const char *path))
+{
+	int n = 0;
+	DIR *d = opendir(dir);
+	ck_assert(d != NULL);
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		char path[600];
+		if (e->d_name[0] == '.')
+			continue;
+		n++;
+		snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+		fn(path);
+	}
+	closedir(d);
+	return n;
+}
+
+static void must_be_whole(const char *path)
+{
+	ck_assert_msg(strcmp(path + strlen(path) - 4, ".tgj") == 0, "'%s' is left over", path);
+}
+static void spoil(const char *path)
+{
+	struct stat s;
+	int file = open(path, O_RDWR);
+	ck_assert(file >= 0 && fstat(file, &s) == 0 && ftruncate(file, s.st_size / 2) == 0);
+	close(file);
+}
+static void take_away(const char *path)
+{
+	ck_assert(unlink(path) == 0);
+}
+
+START_TEST(many_writers)
+{
+	char dir[] = "/tmp/tegula-runs-XXXXXX";
+	uint8_t want[32];
+	struct fixture *f = fixture_new("t1");
+	ck_assert(mkdtemp(dir) != NULL);
+	hash_with(f, TG_ENGINE_INTERP, NULL, want);
+	for (int i = 0; i < WRITERS; i++) {
+		pid_t pid = fork();
+		ck_assert(pid >= 0);
+		if (pid == 0)
+			_exit(same_result(dir, want) && same_result(dir, want) ? 0 : 1);
+	}
+	for (int i = 0; i < WRITERS; i++) {
+		int status = 1;
+		ck_assert(wait(&status) > 0);
+		ck_assert_int_eq(status, 0);
+	}
+	ck_assert_int_gt(each_file(dir, must_be_whole), 0);
+	each_file(dir, spoil);
+	ck_assert_msg(same_result(dir, want), "a spoilt file is used");
+	each_file(dir, take_away);
+	ck_assert(rmdir(dir) == 0);
+	fixture_free(f);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("runs");
+	TCase *t = tcase_create("runs");
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, sparse_dram);
+	if (tg_sim_can_translate())
+		tcase_add_test(t, many_writers);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_NORMAL);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed != 0;
+}
