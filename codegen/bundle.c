@@ -113,6 +113,8 @@ static bool close_body(struct emitter *e, const struct open_loop *o)
 static bool put_pipe(struct emitter *e, const struct mnode *n)
 {
 	struct open_loop o;
+	const struct pipeline *p = n->pipe;
+	*TG_PUSH(e->f->arena, &e->code->loops) = (struct tg_loop_note){ (uint32_t)e->code->words.n, p->interval, p->least, p->stages, p->copies, p->trips };
 	if (!put_sched(e, &n->pipe->before, n->prov))
 		return false;
 	if (n->pipe->kernel.n && (!open_body(e, n, &o) || !put_sched(e, &n->pipe->kernel, n->prov) || !close_body(e, &o)))

@@ -159,6 +159,7 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 		return why;
 	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
 	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
+	*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ (uint32_t)dr->code.words.n, (uint64_t)sp->plan.cost };
 	return emit_code(dr, i_op, better ? &joined : &c);
 }
 
@@ -416,6 +417,8 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	out->n_words = (uint32_t)dr.code.words.n;
 	out->ranges.at = dr.code.ranges.at;
 	out->ranges.n = out->ranges.cap = dr.code.ranges.n;
+	out->loops.at = dr.code.loops.at;
+	out->loops.n = out->loops.cap = dr.code.loops.n;
 	out->macs = m->macs;
 	return d->n_errors == 0;
 }

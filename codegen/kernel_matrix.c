@@ -62,7 +62,7 @@ static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t
 
 static int64_t most_groups(const struct kernel *k)
 {
-	int64_t n = MAX_BODY_OPS / (k->post_nodes + 6), unrolled = 2 * (int64_t)(k->unroll ? k->unroll : 1);
+	int64_t n = MAX_BODY_OPS / ((k->post_nodes + 6) * k->f->chip->n_arrays), unrolled = 2 * (int64_t)(k->unroll ? k->unroll : 1);
 	n = n < unrolled ? n : unrolled;
 	return n < 1 ? 1 : n > MAX_GROUPS ? MAX_GROUPS : n;
 }
@@ -116,7 +116,7 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 			if (k->dim[d].role == ROLE_K && (int)d != x->contract && !is_packed(x, (int)d))
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
 	}
-	l[n++] = (struct level_of){ k->lane, k->f->chip->array_cols, column_blocks, ROLE_N };
+	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
 	for (uint32_t d = k->n_dims; d-- > 0;)
 		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
 			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
@@ -347,7 +347,8 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 			memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(s->from), 0, R(stride), 0, R(extent), 0, 0, 1, R(by) }, 10);
 			k->at.mem = MEM_NONE;
 		}
-		memit(&k->at, mul, (const int64_t[]){ 0, R(v), R(s->acc), (int64_t)i * sublanes(k), pt->rows, s->add, R(s->first) }, 7)->acc = i + 1;
+		for (uint32_t unit = 0; unit < x->arrays; unit++)
+			memit(&k->at, mul, (const int64_t[]){ unit, R(v), R(s->acc), (int64_t)i * sublanes(k), pt->rows, s->add, R(s->first) }, 7)->acc = i + 1;
 	}
 }
 
@@ -430,12 +431,14 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 			inner += f->level[i].count > 1;
 		last = walker_at_last(w, &k->at, (int)inner);
 	}
-	for (uint32_t i = 0; i < x->cut.n_points; i++) {
+	for (uint32_t n = 0; n < x->cut.n_points * x->arrays; n++) {
+		uint32_t i = n / x->arrays, unit = n % x->arrays;
 		struct point pt = x->cut.pts[i];
 		vreg *of = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *of), sum = mreg(k->f, CLASS_V);
 		pt.lanes = x->cols;
+		pt.delta[k->lane] += (int64_t)unit * x->cols;
 		k->at.pred = last;
-		struct mop *read = memit(&k->at, TG_I_mrd, (const int64_t[]){ R(sum), 0, R(acc), (int64_t)i * sublanes(k), pt.rows }, 5);
+		struct mop *read = memit(&k->at, TG_I_mrd, (const int64_t[]){ R(sum), unit, R(acc), (int64_t)i * sublanes(k), pt.rows }, 5);
 		read->acc = i + 1;
 		read->fresh = true;
 		k->at.pred = (vreg){ 0 };
@@ -546,10 +549,10 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 		x->cut = coarse;
 		done += n;
 		if (done < count)
-			kernel_advance(k, &k->dim[k->lane], n * cols);
+			kernel_advance(k, &k->dim[k->lane], n * cols * x->arrays);
 	}
 	if (done > hold / others)
-		kernel_advance(k, &k->dim[k->lane], -((done - 1) / (hold / others)) * (hold / others) * cols);
+		kernel_advance(k, &k->dim[k->lane], -((done - 1) / (hold / others)) * (hold / others) * cols * x->arrays);
 }
 
 static void fold(struct kernel *k, struct matrix *x)
@@ -625,7 +628,7 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
-	struct matrix x = { .mode = mode, .contract = k->p->contract, .parts = 1 };
+	struct matrix x = { .mode = mode, .contract = k->p->contract, .parts = 1, .arrays = 1 };
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	join_pixels(k, &x);
 	fold(k, &x);
@@ -643,14 +646,19 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 		pixel_columns(k, &x);
 		return;
 	}
-	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols;
-	if (full)
-		column_blocks(k, &x, (uint32_t)cols, full);
-	if (!tail)
-		return;
-	if (full)
-		kernel_advance(k, &k->dim[k->lane], full * cols);
-	column_blocks(k, &x, (uint32_t)tail, 1);
-	if (full)
-		kernel_advance(k, &k->dim[k->lane], -full * cols);
+	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = mode == KERNEL_WHOLE ? k->f->chip->n_arrays : 1;
+	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
+	int64_t done = 0;
+	for (size_t i = 0; i < TG_ARRAY_LEN(runs); i++) {
+		int64_t wide = runs[i].arrays * runs[i].blocks * runs[i].cols;
+		if (!wide)
+			continue;
+		x.arrays = (uint32_t)runs[i].arrays;
+		column_blocks(k, &x, (uint32_t)runs[i].cols, runs[i].blocks);
+		done += wide;
+		if (done < n)
+			kernel_advance(k, &k->dim[k->lane], wide);
+		else if (done > wide)
+			kernel_advance(k, &k->dim[k->lane], wide - n);
+	}
 }

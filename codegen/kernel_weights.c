@@ -31,7 +31,7 @@ static vreg constant_weight(struct kernel *k)
 struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; };
 
 /* Registers of weights one after another; group g holds array rows (transposed: columns) from g * S on. */
-static int64_t push_groups(struct kernel *k, struct matrix *x, struct push *u)
+static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint32_t unit)
 {
 	int64_t row = u->o ? step_bytes(k, u->transposed ? k->lane : x->contract, (uint32_t)k->p->rhs) : 0, moved = 0;
 	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));
@@ -63,9 +63,23 @@ static int64_t push_groups(struct kernel *k, struct matrix *x, struct push *u)
 				moved += row * sublanes(k);
 			}
 		}
-		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), 0, u->transposed }, 7);
+		memit(&k->at, push, (const int64_t[]){ unit, R(v), 0, g, R(extent), 0, u->transposed }, 7);
 	}
-	return moved;
+}
+
+/* Each array gets the block of columns that follows the one before it. */
+static void push_arrays(struct kernel *k, struct matrix *x, const struct push *u)
+{
+	for (uint32_t unit = 0; unit < x->arrays; unit++) {
+		struct push one = *u;
+		int64_t by = u->o ? (int64_t)unit * x->cols * step_bytes(k, k->lane, (uint32_t)k->p->rhs) : 0;
+		k->at.pred = (vreg){ 0 };
+		if (by) {
+			one.from = mreg(k->f, CLASS_S);
+			EMIT(&k->at, saddi, R(one.from), R(u->from), by);
+		}
+		push_groups(k, x, &one, unit);
+	}
 }
 
 /* ---- several pixels in the array (pixels.c) ---------------------------------------------------------------------------------------- */
@@ -277,9 +291,10 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	if (x->pixel_cols)
 		push_pixels(k, x, &u);
 	else
-		push_groups(k, x, &u);
+		push_arrays(k, x, &u);
 	k->at.pred = u.start;
-	EMIT(&k->at, swap, 0);
+	for (uint32_t unit = 0; unit < x->arrays; unit++)
+		EMIT(&k->at, swap, unit);
 	k->at.pred = (vreg){ 0 };
 	walker_advance(w, &k->at);
 }

@@ -45,6 +45,7 @@ struct pipeline {
 	struct sched before, kernel, after;
 	vreg rounds;
 	uint32_t interval, least;  /* initiation interval: achieved; what units and recurrences allow */
+	uint64_t trips;
 	uint32_t stages, copies;   /* iterations in flight; copies of the body in the kernel (modulo variable expansion) */
 };
 
@@ -91,6 +92,7 @@ bool mach_allocate(struct mfn *f);
 struct mcode {
 	TG_VEC(uint64_t) words;
 	TG_VEC(struct tg_debug_range) ranges;
+	TG_VEC(struct tg_loop_note) loops;
 };
 bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt);
 

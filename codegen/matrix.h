@@ -30,6 +30,7 @@ struct matrix {
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
 	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
 	uint32_t cols;           /* columns of the blocks at work */
+	uint32_t arrays;         /* so many blocks side by side, each on an array of its own, which the same rows pass */
 	int64_t pixel_cols;      /* of each of the neighbours that share the array; 0: none do */
 	int64_t first_col;       /* where the block at work begins among the columns of all neighbours */
 	vreg zero;

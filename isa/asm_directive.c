@@ -249,6 +249,28 @@ static bool do_birth(struct as *s)
 	return true;
 }
 
+/* .predicted CYCLES: of the stage that begins at the next bundle */
+static bool do_predicted(struct as *s)
+{
+	int64_t v;
+	if (!tg_as_number_up_to(s, INT64_MAX, &v))
+		return false;
+	*TG_PUSH(s->arena, &s->x->predictions) = (struct tg_prediction){.word = (uint32_t)s->code.n, .cycles = (uint64_t)v};
+	return true;
+}
+
+/* .pipeline INTERVAL LEAST STAGES COPIES TRIPS: the software pipeline that begins at the next bundle */
+static bool do_pipeline(struct as *s)
+{
+	int64_t v[5];
+	for (int i = 0; i < 5; i++)
+		if (!tg_as_number_up_to(s, i == 4 ? INT64_MAX : INT32_MAX, &v[i]))
+			return false;
+	*TG_PUSH(s->arena, &s->x->loops) = (struct tg_loop_note){.word = (uint32_t)s->code.n, .interval = (uint32_t)v[0], .least = (uint32_t)v[1], .stages = (uint32_t)v[2],
+								   .copies = (uint32_t)v[3], .trips = (uint64_t)v[4]};
+	return true;
+}
+
 /* A code position: a word index or a label that may come later. */
 static bool position(struct as *s, uint32_t *now, int kind, size_t at)
 {
@@ -368,6 +390,7 @@ static const struct {
 } directives[] = {
 	{".data", do_data},   {".hex", do_hex},	      {".fill", do_fill}, {".desc", do_desc}, {".input", do_input},	      {".output", do_output},
 	{".prov", do_prov},   {".noprov", do_noprov}, {".birth", do_birth}, {".buffer", do_buffer}, {".step", do_step},		      {".host", do_host},
+	{".predicted", do_predicted}, {".pipeline", do_pipeline},
 	{".arg", do_arg},     {".macs", do_macs},     {".version", do_version}, {".flags", do_flags}, {".dram_bytes", do_dram_bytes}, {".model_sha256", do_model},
 };
 

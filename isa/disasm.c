@@ -145,12 +145,23 @@ static uint8_t *find_targets(struct tg_arena *a, const struct tg_exe *x, struct 
 	return is_target;
 }
 
+/* What the compiler expected of the code from word `at` on. */
+static void print_notes(struct tg_buf *out, const struct tg_exe *x, size_t at, size_t *prediction, size_t *loop)
+{
+	for (; *prediction < x->predictions.n && x->predictions.at[*prediction].word <= at; ++*prediction)
+		tg_buf_printf(out, ".predicted %llu\n", (unsigned long long)x->predictions.at[*prediction].cycles);
+	for (; *loop < x->loops.n && x->loops.at[*loop].word <= at; ++*loop) {
+		const struct tg_loop_note *l = &x->loops.at[*loop];
+		tg_buf_printf(out, ".pipeline %u %u %u %u %llu\n", l->interval, l->least, l->stages, l->copies, (unsigned long long)l->trips);
+	}
+}
+
 void tg_disasm(struct tg_buf *out, const struct tg_exe *x)
 {
 	struct tg_arena *a = out->arena;
 	struct tg_bundle *b = tg_alloc(a, sizeof *b);
 	uint8_t *is_target = find_targets(a, x, b);
-	size_t next, range = 0, birth = 0;
+	size_t next, range = 0, birth = 0, prediction = 0, loop = 0;
 	uint32_t prov = UINT32_MAX;
 	print_header(out, x);
 	print_steps(out, x);
@@ -169,6 +180,7 @@ void tg_disasm(struct tg_buf *out, const struct tg_exe *x)
 			tg_buf_printf(out, "w%zu:\n", at);
 		for (; birth < x->births.n && x->births.at[birth].word <= at; birth++)
 			tg_buf_printf(out, ".birth %llu %llu\n", (unsigned long long)x->births.at[birth].sram, (unsigned long long)x->births.at[birth].bytes);
+		print_notes(out, x, at, &prediction, &loop);
 		const char *why = tg_bundle_decode(&x->chip, x->code, x->n_words, at, b, &next);
 		if (why) {
 			tg_buf_printf(out, "# word %zu: 0x%016llx: %s\n", at, (unsigned long long)x->code[at], why);
@@ -177,6 +189,7 @@ void tg_disasm(struct tg_buf *out, const struct tg_exe *x)
 		}
 		print_bundle(out, b);
 	}
+	print_notes(out, x, x->n_words, &prediction, &loop);
 	if (is_target[x->n_words])
 		tg_buf_printf(out, "w%u:\n", x->n_words);
 }

@@ -3,7 +3,7 @@
  *   .text           code words                .tg.chip     the chip, as tg_chip_print prints it
  *   .tg.segments    table of DRAM contents    .tg.data     their bytes, each 8-byte aligned; fills stay fills
  *   .tg.bindings    inputs, then outputs      .tg.steps    what runs, in order
- *   .tg.debug       ranges, provenance sets, births, buffers
+ *   .tg.debug       ranges, provenance sets, births, buffers, predicted cycles, pipelines
  *   .note.tegula    version, flags, digests, sizes; last the SHA-256 of all sections before it
  *
  * Records are little-endian, text is length + bytes. The layout is ours (ELF_F_LAYOUT) and holds no time or path, so the same executable
@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 
 enum section { SEC_NULL, SEC_TEXT, SEC_CHIP, SEC_SEGMENTS, SEC_DATA, SEC_BINDINGS, SEC_STEPS, SEC_DEBUG, SEC_NOTE, SEC_NAMES, N_SECTIONS };
 static const struct {
@@ -114,6 +114,19 @@ static void put_debug(struct tg_buf *b, const struct tg_exe *x)
 		put(b, x->buffers.at[i].bytes, 8);
 		put(b, x->buffers.at[i].first_word, 4);
 		put(b, x->buffers.at[i].end_word, 4);
+	}
+	put(b, x->predictions.n, 4);
+	for (size_t i = 0; i < x->predictions.n; i++) {
+		put(b, x->predictions.at[i].word, 4);
+		put(b, x->predictions.at[i].cycles, 8);
+	}
+	put(b, x->loops.n, 4);
+	for (size_t i = 0; i < x->loops.n; i++) {
+		const struct tg_loop_note *l = &x->loops.at[i];
+		const uint32_t fields[] = { l->word, l->interval, l->least, l->stages, l->copies };
+		for (size_t k = 0; k < TG_ARRAY_LEN(fields); k++)
+			put(b, fields[k], 4);
+		put(b, l->trips, 8);
 	}
 }
 

@@ -5,7 +5,7 @@
 #include <libelf.h>
 #include <string.h>
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2
 
 /* A cursor over one section. Once it has failed it stays failed and yields zeros. */
 struct cursor {
@@ -334,6 +334,34 @@ static bool read_places(struct reader *r, struct cursor *c)
 	return true;
 }
 
+static bool read_notes(struct reader *r, struct cursor *c)
+{
+	uint32_t n = get_count(c, 12), last = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct tg_prediction p = {.word = (uint32_t)get(c, 4)};
+		p.cycles = get(c, 8);
+		if (p.word < last || p.word > r->x->n_words)
+			return tg_error(r->d, r->loc, "prediction %u is out of order or outside the code", i);
+		last = p.word;
+		*TG_PUSH(r->arena, &r->x->predictions) = p;
+	}
+	n = get_count(c, 28);
+	last = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		struct tg_loop_note l = {.word = (uint32_t)get(c, 4)};
+		l.interval = (uint32_t)get(c, 4);
+		l.least = (uint32_t)get(c, 4);
+		l.stages = (uint32_t)get(c, 4);
+		l.copies = (uint32_t)get(c, 4);
+		l.trips = get(c, 8);
+		if (l.word < last || l.word > r->x->n_words)
+			return tg_error(r->d, r->loc, "pipeline %u is out of order or outside the code", i);
+		last = l.word;
+		*TG_PUSH(r->arena, &r->x->loops) = l;
+	}
+	return true;
+}
+
 static bool read_debug(struct reader *r)
 {
 	struct cursor c = r->sec[SEC_DEBUG];
@@ -354,7 +382,7 @@ static bool read_debug(struct reader *r)
 		if (r->x->ranges.at[i].prov >= r->x->provs.n)
 			return tg_error(r->d, r->loc, "debug range %zu names provenance set %u of %zu", i, r->x->ranges.at[i].prov, r->x->provs.n);
 	}
-	return read_places(r, &c) && ((!c.bad && !c.n) || tg_error(r->d, r->loc, "the debug map is cut short or too long"));
+	return read_places(r, &c) && read_notes(r, &c) && ((!c.bad && !c.n) || tg_error(r->d, r->loc, "the debug map is cut short or too long"));
 }
 
 bool tg_exe_read(struct tg_diag *d, struct tg_arena *a, const struct tg_file *f, struct tg_exe *out)

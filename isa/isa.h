@@ -172,6 +172,9 @@ struct tg_segment {
 struct tg_debug_range { uint32_t first_word, end_word; uint32_t prov; }; /* code words [first, end) come from provenance set prov */
 struct tg_birth { uint32_t word; uint32_t reserved; uint64_t sram, bytes; }; /* before the bundle at `word` runs, these bytes become unwritten */
 struct tg_sram_buffer { const char *name; uint64_t sram, bytes; uint32_t first_word, end_word; }; /* lifetime in code, for verify and profile */
+struct tg_prediction { uint32_t word; uint64_t cycles; }; /* of the stage that begins at this word: what the compiler expected */
+/* A software pipeline that begins at this word: initiation interval as achieved, and the least that units and recurrences allow. */
+struct tg_loop_note { uint32_t word, interval, least, stages, copies; uint64_t trips; };
 /* What runs, in order. A host step evaluates IR text (ir/) on DRAM tensors. */
 struct tg_step {
 	bool on_host;
@@ -194,6 +197,8 @@ struct tg_exe {
 	TG_VEC(const char *) provs;               /* text of each provenance set: "Conv_5 (Conv), Relu_6 (Relu)" */
 	TG_VEC(struct tg_birth) births;           /* ascending by word */
 	TG_VEC(struct tg_sram_buffer) buffers;
+	TG_VEC(struct tg_prediction) predictions; /* ascending by word */
+	TG_VEC(struct tg_loop_note) loops;        /* ascending by word */
 	const char *version, *flags;              /* provenance of the build */
 	uint8_t model_sha256[32], chip_sha256[32];
 	uint64_t macs; /* as the graph states them; 0 unknown */

@@ -32,7 +32,7 @@ static bool one_run(struct tool *t, const char *model, const struct tg_compile_o
 	if (!sim_options(t, &s) || !option_number(t, "seed", 0, INT64_MAX, &seed) || !case_inputs(t, &inputs) || !case_compile(t, model, o, &inputs, &r) ||
 	    !case_execute(t, &s, &inputs, (uint64_t)seed, &r))
 		return false;
-	profile_init(&p, &r, NULL);
+	profile_init(&p, t->arena, &r, NULL);
 	c->clock_khz = p.chip->clock_khz;
 	c->n = *p.total;
 	c->shares = profile_shares(p.chip, p.total);

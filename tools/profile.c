@@ -37,7 +37,41 @@ static uint64_t bytes_of(const struct tg_binding *b, size_t n)
 	return sum;
 }
 
-void profile_init(struct profile *p, const struct case_run *r, const struct tg_trace *trace)
+int64_t profile_stage_at(const struct tg_exe *x, uint32_t word)
+{
+	size_t lo = 0, hi = x->ranges.n;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (x->ranges.at[mid].end_word <= word)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < x->ranges.n && x->ranges.at[lo].first_word <= word ? (int64_t)x->ranges.at[lo].prov : -1;
+}
+
+/* What the compiler expected, by stage. */
+static void read_notes(struct profile *p, struct tg_arena *a)
+{
+	const struct tg_exe *x = p->exe;
+	p->predicted = tg_alloc_n(a, x->provs.n + 1, sizeof *p->predicted);
+	p->loop = tg_alloc_n(a, x->provs.n + 1, sizeof *p->loop);
+	for (size_t i = 0; i < x->predictions.n; i++) {
+		int64_t at = profile_stage_at(x, x->predictions.at[i].word);
+		if (at >= 0)
+			p->predicted[at] += x->predictions.at[i].cycles;
+	}
+	for (size_t i = 0; i < x->loops.n; i++) {
+		const struct tg_loop_note *l = &x->loops.at[i], *most;
+		int64_t at = profile_stage_at(x, l->word);
+		if (at < 0)
+			continue;
+		most = p->loop[at];
+		p->loop[at] = most && (double)most->interval * (double)most->trips >= (double)l->interval * (double)l->trips ? most : l;
+	}
+}
+
+void profile_init(struct profile *p, struct tg_arena *a, const struct case_run *r, const struct tg_trace *trace)
 {
 	const struct tg_exe *x = &r->compiled.exe;
 	const struct tg_chip *c = &x->chip;
@@ -50,6 +84,7 @@ void profile_init(struct profile *p, const struct case_run *r, const struct tg_t
 		p->min_bytes += x->segments.at[i].data ? x->segments.at[i].bytes : 0;
 	p->array_cycles = p->peak > 0 ? (uint64_t)((double)p->macs / p->peak) : 0;
 	p->dram_cycles = p->min_bytes / c->dram_bytes_per_cycle;
+	read_notes(p, a);
 }
 
 double profile_efficiency(const struct profile *p)
@@ -160,14 +195,18 @@ static void print_stages(struct tool *t, const struct profile *p, int64_t rows)
 	for (size_t i = 0; i < n; i++)
 		list[i] = (struct ranked){ (uint32_t)i, p->stage[i].cycles };
 	qsort(list, n, sizeof *list, by_cycles);
-	printf("\n%10s %6s %6s %6s %6s %6s %8s %8s %-10s %s\n", "cycles", "share", "array", "vector", "DRAM", "stall", "MAC/cyc", "MAC/B", "limit", "nodes");
+	printf("\n%10s %6s %10s %9s %6s %6s %6s %6s %8s %8s %-10s %s\n", "cycles", "share", "predicted", "interval", "array", "vector", "DRAM", "stall", "MAC/cyc", "MAC/B", "limit", "nodes");
 	for (size_t i = 0; i < n && (int64_t)i < rows && list[i].cycles; i++) {
 		const struct tg_counters *c = &p->stage[list[i].stage];
 		struct profile_shares s = profile_shares(p->chip, c);
 		uint64_t macs = profile_macs_run(c), bytes = c->dram_read_bytes + c->dram_written_bytes;
 		const char *nodes = list[i].stage < p->exe->provs.n ? p->exe->provs.at[list[i].stage] : "";
-		printf("%10llu %5.1f%% %5.1f%% %5.1f%% %5.1f%% %5.1f%% %8.0f %8.1f %-10s %s\n", (unsigned long long)c->cycles,
-		       100 * (double)c->cycles / (double)(p->total->cycles ? p->total->cycles : 1), 100 * s.array, 100 * s.vector, 100 * s.dram,
+		const struct tg_loop_note *l = p->loop[list[i].stage];
+		char interval[32] = "-";
+		if (l)
+			snprintf(interval, sizeof interval, "%u/%u", l->interval, l->least);
+		printf("%10llu %5.1f%% %10llu %9s %5.1f%% %5.1f%% %5.1f%% %5.1f%% %8.0f %8.1f %-10s %s\n", (unsigned long long)c->cycles,
+		       100 * (double)c->cycles / (double)(p->total->cycles ? p->total->cycles : 1), (unsigned long long)p->predicted[list[i].stage], interval, 100 * s.array, 100 * s.vector, 100 * s.dram,
 		       100 * (s.wait + s.full + s.fetch), (double)macs / (double)c->cycles, bytes ? (double)macs / (double)bytes : 0, profile_limit(&s),
 		       *nodes ? nodes : "(no node)");
 	}
@@ -200,7 +239,7 @@ enum tg_status run_profile(struct tool *t)
 	s.trace = tg_trace_new(t->arena, &r.compiled.exe, MAX_TRANSFERS);
 	if (!case_execute(t, &s, &inputs, (uint64_t)seed, &r))
 		return status_of(t, TG_ERR_INTERNAL);
-	profile_init(&p, &r, s.trace);
+	profile_init(&p, t->arena, &r, s.trace);
 	print_total(&p);
 	print_stages(t, &p, rows);
 	profile_json(t, &p, t->report);

@@ -14,8 +14,12 @@ struct profile {
 	uint64_t macs;                           /* as the graph states them, else as they ran */
 	uint64_t min_bytes;                      /* constants, inputs and outputs of the executable */
 	uint64_t array_cycles, dram_cycles;      /* the least that these take */
+	uint64_t *predicted;                     /* by stage: cycles that the compiler expected */
+	const struct tg_loop_note **loop;        /* by stage: the software pipeline with most to do, or NULL */
 };
-void profile_init(struct profile *p, const struct case_run *r, const struct tg_trace *trace);
+void profile_init(struct profile *p, struct tg_arena *a, const struct case_run *r, const struct tg_trace *trace);
+/* The provenance set of a code word, -1: none. */
+int64_t profile_stage_at(const struct tg_exe *x, uint32_t word);
 
 /* Shares of the cycles, in profile.c's table; and what limits most: the name of the largest, or of the stalls. */
 struct profile_shares { double array, vector, cross_lane, load, store, scalar, dram, wait, full, fetch; };

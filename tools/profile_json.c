@@ -74,6 +74,30 @@ static void add_kind(json_t *kinds, const char *kind, const struct tg_counters *
 	put(o, "energy_pj", json_real(json_real_value(json_object_get(o, "energy_pj")) + c->energy_pj));
 }
 
+static bool is_loop(const json_t *o, const struct tg_loop_note *l)
+{
+	const struct { const char *key; uint64_t value; } rows[] = { { "interval", l->interval }, { "least", l->least }, { "stages", l->stages }, { "copies", l->copies }, { "trips", l->trips } };
+	for (size_t i = 0; i < TG_ARRAY_LEN(rows); i++)
+		if ((uint64_t)json_integer_value(json_object_get(o, rows[i].key)) != rows[i].value)
+			return false;
+	return true;
+}
+
+/* A stage's software pipelines; equal ones once, with their number. */
+static void add_loop(json_t *list, const struct tg_loop_note *l)
+{
+	size_t i;
+	json_t *o;
+	json_array_foreach(list, i, o) {
+		if (is_loop(o, l)) {
+			put(o, "count", json_integer(json_integer_value(json_object_get(o, "count")) + 1));
+			return;
+		}
+	}
+	json_array_append_new(list, json_pack("{s:I s:I s:I s:I s:I s:i}", "interval", (json_int_t)l->interval, "least", (json_int_t)l->least, "stages", (json_int_t)l->stages,
+					      "copies", (json_int_t)l->copies, "trips", (json_int_t)l->trips, "count", 1));
+}
+
 static json_t *stage(struct tool *t, const struct profile *p, size_t i, json_t *kinds)
 {
 	const struct tg_counters *c = &p->stage[i];
@@ -86,6 +110,8 @@ static json_t *stage(struct tool *t, const struct profile *p, size_t i, json_t *
 	put(o, "kind", json_string(kind));
 	add_kind(kinds, kind, c);
 	put_int(o, "cycles", c->cycles);
+	put_int(o, "predicted_cycles", p->predicted[i]);
+	put(o, "loops", json_array());
 	put_int(o, "bundles", c->bundles);
 	put_int(o, "macs", macs);
 	put_int(o, "dram_read_bytes", c->dram_read_bytes);
@@ -172,19 +198,6 @@ static bool lifetime(const struct tg_trace *t, const struct tg_sram_buffer *b, u
 	return *from < *to;
 }
 
-static int64_t stage_at(const struct tg_exe *x, uint32_t word)
-{
-	size_t lo = 0, hi = x->ranges.n;
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-		if (x->ranges.at[mid].end_word <= word)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < x->ranges.n && x->ranges.at[lo].first_word <= word ? (int64_t)x->ranges.at[lo].prov : -1;
-}
-
 static json_t *sram(const struct profile *p)
 {
 	json_t *o = json_object(), *list = json_array();
@@ -196,7 +209,7 @@ static json_t *sram(const struct profile *p)
 			continue;
 		json_t *one = json_object();
 		put(one, "name", json_string(b->name));
-		put(one, "stage", json_integer(stage_at(p->exe, b->first_word)));
+		put(one, "stage", json_integer(profile_stage_at(p->exe, b->first_word)));
 		put_int(one, "address", b->sram);
 		put_int(one, "bytes", b->bytes);
 		put_int(one, "from", from);
@@ -229,9 +242,19 @@ void profile_json(struct tool *t, const struct profile *p, json_t *report)
 {
 	struct profile_shares s = profile_shares(p->chip, p->total);
 	json_t *stages = json_array(), *kinds = json_object();
-	for (size_t i = 0; i <= p->exe->provs.n; i++)
-		if (p->stage[i].cycles || p->stage[i].bundles)
-			json_array_append_new(stages, stage(t, p, i, kinds));
+	json_t **loops = tg_alloc_n(t->arena, p->exe->provs.n + 1, sizeof(json_t *));
+	for (size_t i = 0; i <= p->exe->provs.n; i++) {
+		if (!p->stage[i].cycles && !p->stage[i].bundles)
+			continue;
+		json_t *one = stage(t, p, i, kinds);
+		loops[i] = json_object_get(one, "loops");
+		json_array_append_new(stages, one);
+	}
+	for (size_t i = 0; i < p->exe->loops.n; i++) {
+		int64_t at = profile_stage_at(p->exe, p->exe->loops.at[i].word);
+		if (at >= 0 && loops[at])
+			add_loop(loops[at], &p->exe->loops.at[i]);
+	}
 	put(report, "chip", json_string(p->chip->name));
 	put_int(report, "clock_khz", p->chip->clock_khz);
 	put(report, "model", json_string(tg_quoted(t->arena, t->args.at[0])));

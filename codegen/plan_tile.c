@@ -1,0 +1,282 @@
+/* plan_tile.c: tile sizes of one candidate.
+ *
+ * The dimension whose halving costs the fewest predicted cycles is halved until the tile fits SRAM and accumulators; then tiles are halved and doubled as
+ * long as that is cheaper, from the tile found and from each dimension halved first. */
+#include "plan_int.h"
+
+enum { MAX_REFINEMENTS = 40 };
+#define LEAST_GAIN 0.005
+
+/* Tiled dimensions: parallel ones outside, reductions inside, so that partial sums stay; among the parallel ones the weights' dimension outermost. */
+static void order_loops(struct plan *p)
+{
+	p->n_loops = 0;
+	for (int pass = 0; pass < 3; pass++)
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			int rank = is_reduction(p, d) ? 2 : p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH ? 0 : 1;
+			if (rank == pass && p->tile[d] < p->extent[d])
+				p->loop_order[p->n_loops++] = (int)d;
+		}
+}
+
+static uint32_t rows_needed(const struct plan *p)
+{
+	int64_t rows = 1;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (p->role[d] == ROLE_M) {
+			int64_t t = (int)d == p->row ? ceil_div(p->tile[d], p->chip->sublanes) * p->chip->sublanes : p->tile[d];
+			if (__builtin_mul_overflow(rows, t, &rows) || rows > UINT32_MAX / 2)
+				return UINT32_MAX;
+		}
+	if (p->row == NO_DIM)
+		rows *= p->chip->sublanes;
+	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
+}
+
+static uint64_t whole_lines(uint64_t bytes)
+{
+	return (bytes + 63) & ~UINT64_C(63);
+}
+
+/* Sizes of all images; false when they do not fit. */
+static bool lay_out(struct plan *p, uint64_t base)
+{
+	uint64_t at = base;
+	if (!plan_place_all(p))
+		return false;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		o->place_bytes = whole_lines(o->bytes);
+		o->places = 1;
+		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
+			if (depends(o, (uint32_t)p->loop_order[l]))
+				o->places = 2;
+		at += o->places * o->place_bytes;
+	}
+	p->partial_bytes = 0;
+	if (p->path == PATH_VECTOR && tiles_reduction(p)) {
+		struct operand *out = &p->operand[p->n_ops];
+		p->partial_bytes = out->bytes / elem_bytes(out->sram_dtype) * 4;
+		at += whole_lines(p->partial_bytes);
+	}
+	p->sram_top = at;
+	return at <= p->sram_limit;
+}
+
+bool plan_fetches(const struct plan *p, uint32_t i)
+{
+	if (p->operand[i].constant || p->operand[i].direct)
+		return false;
+	if (p->operand[i].is_list)
+		return true;
+	for (uint32_t n = 0; n < p->stage->n_nodes; n++)
+		if (p->stage->nodes[n].op == TG_X_arg && (uint32_t)p->stage->nodes[n].k == i)
+			return true;
+	return false;
+}
+
+bool plan_prefetches(const struct plan *p)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		if (p->operand[i].is_list)
+			return false;
+	return p->n_loops > 0;
+}
+
+/* ---- legal tiles -------------------------------------------------------------------------------------------------------- */
+
+/* A result's index with several terms is one stretch in the image only when the tile leaves out nothing between: holes would be stored as well. Their
+ * number of entries. */
+static int64_t holes_in_result(const struct plan *p)
+{
+	const struct operand *out = &p->operand[p->n_ops];
+	int64_t holes = 0;
+	for (uint32_t i = 0; i < out->n_comps && !out->direct; i++) {
+		int64_t points = 1;
+		for (uint32_t k = 0; k < out->comp[i].n; k++)
+			points *= p->tile[out->comp[i].term[k].dim];
+		if (out->comp[i].n > 1 && points < out->comp[i].len)
+			holes += out->comp[i].len - points;
+	}
+	return holes;
+}
+
+bool plan_is_legal(struct plan *p, uint64_t base)
+{
+	order_loops(p);
+	if (!lay_out(p, base) || holes_in_result(p))
+		return false;
+	struct window w;
+	if (p->path == PATH_VECTOR)
+		return !p->pixels || window_choose(p, MOST_NEIGHBOURS, &w);
+	p->acc_rows = rows_needed(p);
+	if (p->acc_rows > p->chip->acc_rows)
+		return false;
+	if (!tiles_reduction(p))
+		return true;
+	/* Accumulators must survive from one reduction tile to the next: one column block, one batch element. */
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		int64_t most = (int)d == p->lane ? p->chip->array_cols : 1;
+		if ((p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH) && p->tile[d] > most)
+			return false;
+	}
+	return true;
+}
+
+/* What a tile of a dimension is a multiple of while it can: whole blocks of lanes, rows and array. */
+static int64_t whole_block(const struct plan *p, uint32_t d)
+{
+	if ((int)d == p->lane)
+		return p->path == PATH_MATRIX ? p->chip->array_cols : p->chip->lanes;
+	if ((int)d == p->row)
+		return p->chip->sublanes;
+	return (int)d == p->contract ? p->chip->array_rows : 1;
+}
+
+/* The next smaller tile of a dimension: equal parts, the last one overlapping as little as possible. */
+static int64_t smaller(const struct plan *p, uint32_t d)
+{
+	int64_t n = tiles_of(p, d) * 2, t = ceil_div(p->extent[d], n), block = whole_block(p, d);
+	if (t > block)
+		t = ceil_div(t, block) * block;
+	return t < p->tile[d] ? t : p->tile[d] > 1 ? p->tile[d] / 2 : 1;
+}
+
+static bool in_list(const struct plan *p, uint32_t d)
+{
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		if (p->operand[i].is_list && depends(&p->operand[i], d))
+			return true;
+	return false;
+}
+
+static bool may_tile(const struct plan *p, uint32_t d)
+{
+	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
+		return false;
+	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
+		return false;
+	return p->tile[d] > 1;
+}
+
+/* Excess of the present tile over its limits: what halving must reduce first. */
+static double excess(struct plan *p, uint64_t base)
+{
+	order_loops(p);
+	if (!lay_out(p, base) && p->sram_top <= p->sram_limit)
+		return 1e30; /* an image beyond all sizes */
+	double over = (p->sram_top > p->sram_limit ? (double)(p->sram_top - p->sram_limit) : 0) + (double)holes_in_result(p);
+	if (p->path == PATH_MATRIX) {
+		p->acc_rows = rows_needed(p);
+		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
+		for (uint32_t d = 0; d < p->n_dims && tiles_reduction(p); d++) {
+			int64_t most = (int)d == p->lane ? p->chip->array_cols : 1;
+			if ((p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH) && p->tile[d] > most)
+				over += (double)(p->tile[d] - most);
+		}
+	}
+	return over;
+}
+
+/* The next larger tile: half as many, in equal parts. */
+static int64_t larger(const struct plan *p, uint32_t d)
+{
+	int64_t n = (tiles_of(p, d) + 1) / 2, t = ceil_div(p->extent[d], n), block = whole_block(p, d);
+	t = t > block ? ceil_div(t, block) * block : t;
+	return t < p->extent[d] ? t : p->extent[d];
+}
+
+/* A step to a neighbouring tile of dimension d; its cost when it is legal and cheaper than `best`. */
+static bool try_step(struct plan *p, uint64_t base, uint32_t d, int64_t tile, double *best)
+{
+	int64_t old = p->tile[d];
+	bool better = false;
+	p->tile[d] = tile;
+	if (tile != old && plan_is_legal(p, base)) {
+		double cost = plan_cost(p);
+		better = cost < *best;
+		*best = better ? cost : *best;
+	}
+	p->tile[d] = old;
+	return better;
+}
+
+/* From a legal tile to cheaper neighbours, as long as there is one. Smaller tiles expose less of the first fetch and the last store, larger ones
+ * fetch less often. Reductions keep theirs: their tiles decide how the accumulators are used. */
+static void refine_tile(struct plan *p, uint64_t base)
+{
+	for (int round = 0; round < MAX_REFINEMENTS; round++) {
+		double best = p->cost * (1 - LEAST_GAIN);
+		int pick = NO_DIM;
+		int64_t tile = 0;
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			if (is_reduction(p, d))
+				continue;
+			const int64_t steps[] = { may_tile(p, d) ? smaller(p, d) : p->tile[d], larger(p, d) };
+			for (int i = 0; i < 2; i++)
+				if (try_step(p, base, d, steps[i], &best)) {
+					pick = (int)d;
+					tile = steps[i];
+				}
+		}
+		if (pick == NO_DIM)
+			break;
+		p->tile[pick] = tile;
+		p->cost = best;
+	}
+	plan_is_legal(p, base);
+}
+
+/* The best of what is found from the tile as it is and from each dimension halved first: one step down may hide the way to another. */
+static void refine_from_each(struct plan *p, uint64_t base)
+{
+	struct plan start = *p, best;
+	start.cost = plan_cost(&start);
+	best = start;
+	refine_tile(&best, base);
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		*p = start;
+		if (!may_tile(p, d) || is_reduction(p, d))
+			continue;
+		p->tile[d] = smaller(p, d);
+		if (!plan_is_legal(p, base))
+			continue;
+		p->cost = plan_cost(p);
+		refine_tile(p, base);
+		if (p->cost < best.cost)
+			best = *p;
+	}
+	*p = best;
+	plan_is_legal(p, base);
+}
+
+bool plan_search_tile(struct plan *p, uint64_t base)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		p->tile[d] = p->extent[d];
+	for (int round = 0; round < 400; round++) {
+		if (plan_is_legal(p, base)) {
+			refine_from_each(p, base);
+			return true;
+		}
+		double before = excess(p, base), best = 0;
+		int pick = NO_DIM;
+		for (uint32_t d = 0; d < p->n_dims; d++) {
+			if (!may_tile(p, d))
+				continue;
+			int64_t old = p->tile[d];
+			p->tile[d] = smaller(p, d);
+			double after = excess(p, base), gain = (before - after) / (before + 1);
+			double score = gain <= 0 && after > 0 ? plan_cost(p) * 1e6 : plan_cost(p) / (gain > 1e-3 ? gain : 1e-3);
+			if (pick == NO_DIM || score < best) {
+				pick = (int)d;
+				best = score;
+			}
+			p->tile[d] = old;
+		}
+		if (pick == NO_DIM)
+			return false;
+		p->tile[pick] = smaller(p, (uint32_t)pick);
+	}
+	return false;
+}
