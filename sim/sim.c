@@ -40,32 +40,39 @@ static void pick_level(struct tg_sim *s)
 #endif
 }
 
+/* Words that begin a line of the host's cache: vectors of them lie in one line each. */
+static void *new_words(struct tg_sim *s, size_t n)
+{
+	uint8_t *at = tg_alloc_n(s->arena, n + 16, sizeof(uint32_t));
+	return at + (-(uintptr_t)at & 63);
+}
+
 static void new_registers(struct tg_sim *s)
 {
 	struct tg_core *c = &s->core;
 	/* every register, one buffer for each result of a bundle, m0 */
 	for (unsigned i = 0; i < 64; i++)
-		c->v[i] = tg_alloc_n(s->arena, c->n, sizeof(uint32_t));
+		c->v[i] = new_words(s, c->n);
 	for (unsigned i = 0; i < 8; i++)
-		c->m[i] = tg_alloc_n(s->arena, c->n, sizeof(uint32_t));
+		c->m[i] = new_words(s, c->n);
 	memset(c->m[0], 0xff, c->n * sizeof(uint32_t));
 	for (unsigned i = 0; i < TG_ARRAY_LEN(s->spare); i++)
 		s->spare[i] = NULL;
 	uint32_t results = c->chip->n_load + c->chip->n_alu + c->chip->n_cross_lane + c->chip->n_arrays + 1;
 	for (s->n_spare = 0; s->n_spare < results; s->n_spare++)
-		s->spare[s->n_spare] = tg_alloc_n(s->arena, c->n, sizeof(uint32_t));
+		s->spare[s->n_spare] = new_words(s, c->n);
 	c->p[0] = true;
 }
 
 void sim_new_weights(struct tg_sim *s, struct tg_weights *w)
 {
 	uint32_t rows = s->core.chip->array_rows;
-	w->w = tg_alloc_n(s->arena, (size_t)rows * s->core.stride, sizeof *w->w);
+	w->w = new_words(s, (size_t)rows * s->core.stride);
 	w->bits = tg_alloc_n(s->arena, rows, sizeof *w->bits);
 	w->lo = tg_alloc_n(s->arena, rows, sizeof *w->lo);
 	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
 	w->k = tg_alloc_n(s->arena, rows, sizeof *w->k);
-	w->pairs = tg_alloc_n(s->arena, (size_t)(rows + 1) / 2 * s->core.stride, sizeof *w->pairs);
+	w->pairs = new_words(s, (size_t)(rows + 1) / 2 * s->core.stride);
 	w->uniform = true;
 }
 
@@ -76,11 +83,11 @@ static void new_arrays(struct tg_sim *s)
 		struct tg_array *u = &s->core.array[i];
 		sim_new_weights(s, &u->set[0]);
 		sim_new_weights(s, &u->set[1]);
-		u->acc = tg_alloc_n(s->arena, (size_t)chip->acc_rows * s->core.stride, sizeof *u->acc);
+		u->acc = new_words(s, (size_t)chip->acc_rows * s->core.stride);
 		u->acc_written = tg_alloc(s->arena, chip->acc_rows);
 		u->acc_ready = tg_alloc_n(s->arena, chip->acc_rows, sizeof *u->acc_ready);
 	}
-	s->core.partial = tg_alloc_n(s->arena, (size_t)16 * s->core.stride, sizeof *s->core.partial);
+	s->core.partial = new_words(s, (size_t)16 * s->core.stride);
 	s->core.transposer = tg_alloc_n(s->arena, (size_t)chip->lanes * chip->lanes, sizeof *s->core.transposer);
 }
 
