@@ -7,11 +7,13 @@
 #include "deps.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 24, NOT_PLACED = -1, MAX_PASSES = 8, MAX_STAGGER = 2 };
+enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 12, NOT_PLACED = -1, MAX_PASSES = 8, MAX_STAGGER = 2, MOST_STRETCH = 4 };
 
 struct user { uint32_t item; struct user *next; };
+struct turn { int64_t urgency; uint32_t item; };
 struct pipe {
 	struct block b;
 	struct tg_arena *a;
@@ -23,6 +25,8 @@ struct pipe {
 	int32_t *time, *last;       /* by item: where it stands; where it stood before it was thrown out */
 	struct edge **in;           /* by item: its incoming edges, `to` being where they come from */
 	int64_t *height;
+	struct turn *order;         /* items, the most urgent first */
+	uint32_t *rank, first_open; /* by item: its place in that order; all before first_open are placed */
 	/* modulo reservation table, by bundle of the interval */
 	uint16_t (*used)[TG_N_SLOTS];
 	uint8_t (*busy)[3];         /* P, M, R: a bit for each array */
@@ -182,6 +186,7 @@ static void unplace(struct pipe *p, uint32_t i)
 	mark(p, i, false);
 	p->last[i] = p->time[i];
 	p->time[i] = NOT_PLACED;
+	p->first_open = p->rank[i] < p->first_open ? p->rank[i] : p->first_open;
 }
 
 /* Do two operations compete for what is left at `t`? Units: whatever overlaps; slots: same kind in the same bundle. */
@@ -244,19 +249,37 @@ static int64_t urgency(const struct pipe *p, uint32_t i)
 	return p->height[i] - (int64_t)i * p->interval * halves[p->stagger] / 2 / p->b.n;
 }
 
+static int by_urgency(const void *x, const void *y)
+{
+	const struct turn *a = x, *b = y;
+	if (a->urgency != b->urgency)
+		return a->urgency > b->urgency ? -1 : 1;
+	return a->item < b->item ? -1 : a->item > b->item;
+}
+
+static void set_order(struct pipe *p)
+{
+	for (uint32_t i = 0; i < p->b.n; i++)
+		p->order[i] = (struct turn){ urgency(p, i), i };
+	qsort(p->order, p->b.n, sizeof *p->order, by_urgency);
+	for (uint32_t i = 0; i < p->b.n; i++)
+		p->rank[p->order[i].item] = i;
+	p->first_open = 0;
+}
+
 static bool place_all(struct pipe *p)
 {
 	memset(p->used, 0, p->interval * sizeof *p->used);
 	memset(p->busy, 0, p->interval * sizeof *p->busy);
 	for (uint32_t i = 0; i < p->b.n; i++)
 		p->time[i] = p->last[i] = NOT_PLACED;
+	set_order(p);
 	for (uint64_t budget = (uint64_t)BUDGET * p->b.n; budget > 0; budget--) {
-		uint32_t pick = UINT32_MAX;
-		for (uint32_t i = 0; i < p->b.n; i++)
-			if (p->time[i] == NOT_PLACED && (pick == UINT32_MAX || urgency(p, i) > urgency(p, pick)))
-				pick = i;
-		if (pick == UINT32_MAX)
+		while (p->first_open < p->b.n && p->time[p->order[p->first_open].item] != NOT_PLACED)
+			p->first_open++;
+		if (p->first_open == p->b.n)
 			return true;
+		uint32_t pick = p->order[p->first_open].item;
 		int64_t from = earliest(p, pick), t = from;
 		if (from > INT32_MAX / 2)
 			return false;
@@ -691,22 +714,47 @@ static bool code_fits(const struct pipe *p)
 	return one * p->copies <= p->chip->ibuf_bytes * UINT64_C(3) / 4 && one * (p->copies + p->stages) <= p->chip->ibuf_bytes * UINT64_C(2);
 }
 
+/* The least interval that recurrences allow, from p->least on: doubled until it suffices, then halved in between. 0: none that would pay. */
+static uint32_t recurrence_bound(struct pipe *p)
+{
+	uint64_t lo = p->least, hi = lo;
+	for (p->interval = (uint32_t)hi; !find_heights(p); p->interval = (uint32_t)hi) {
+		lo = hi + 1;
+		hi *= 2;
+		if (hi > (uint64_t)p->least * MOST_STRETCH)
+			return 0;
+	}
+	while (lo < hi) {
+		p->interval = (uint32_t)((lo + hi) / 2);
+		if (find_heights(p))
+			hi = p->interval;
+		else
+			lo = (uint64_t)p->interval + 1;
+	}
+	return (uint32_t)hi;
+}
+
+static bool try_interval(struct pipe *p, const uint32_t *outside)
+{
+	p->used = tg_alloc_n(p->a, p->interval, sizeof *p->used);
+	p->busy = tg_alloc_n(p->a, p->interval, sizeof *p->busy);
+	if (!place_all(p))
+		return false;
+	shorten_lives(p);
+	settle_start(p);
+	rotate(p);
+	count_stages(p);
+	return expand_names(p, outside);
+}
+
 static bool search(struct pipe *p, const uint32_t *outside)
 {
-	uint64_t ii = p->least;
-	for (uint32_t tries = 0; tries < MAX_TRIES; tries += p->stagger == MAX_STAGGER, ii += p->stagger == MAX_STAGGER ? 1 + ii / 24 : 0) {
-		p->stagger = p->interval == (uint32_t)ii ? p->stagger + 1 : 0;
+	uint64_t ii = recurrence_bound(p);
+	for (uint32_t tries = 0; ii && tries < MAX_TRIES; tries++, ii += 1 + ii * tries / 48) { /* small steps first: most loops fit near their bound */
 		p->interval = (uint32_t)ii;
-		p->used = tg_alloc_n(p->a, p->interval, sizeof *p->used);
-		p->busy = tg_alloc_n(p->a, p->interval, sizeof *p->busy);
-		if (!find_heights(p) || !place_all(p))
-			continue;
-		shorten_lives(p);
-		settle_start(p);
-		rotate(p);
-		count_stages(p);
-		if (expand_names(p, outside))
-			return true;
+		for (p->stagger = 0; p->stagger <= MAX_STAGGER && find_heights(p); p->stagger++)
+			if (try_interval(p, outside))
+				return true;
 	}
 	return false;
 }
@@ -731,6 +779,8 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	p.time = tg_alloc_n(scratch, n, sizeof *p.time);
 	p.last = tg_alloc_n(scratch, n, sizeof *p.last);
 	p.height = tg_alloc_n(scratch, n, sizeof *p.height);
+	p.order = tg_alloc_n(scratch, n, sizeof *p.order);
+	p.rank = tg_alloc_n(scratch, n, sizeof *p.rank);
 	p.born = tg_alloc_n(scratch, n_facts, sizeof *p.born);
 	p.gone = tg_alloc_n(scratch, n_facts, sizeof *p.gone);
 	p.copies_of = tg_alloc_n(scratch, n_facts, sizeof *p.copies_of);
