@@ -90,6 +90,8 @@ static const char *emit_code(struct driver *dr, uint32_t i_op, const struct stag
 	uint32_t word = (uint32_t)dr->code.words.n;
 	for (uint32_t i = 0; i < c->n_descs; i++)
 		*TG_PUSH(dr->a, &dr->descs.list) = c->descs[i];
+	if (c->predicted)
+		*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ word, c->predicted };
 	for (uint32_t i = 0; i < c->n_births; i++)
 		*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = c->births[i].sram, .bytes = c->births[i].bytes };
 	if (dr->options->write_code) {
@@ -159,8 +161,10 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 		return why;
 	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
 	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
-	*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ (uint32_t)dr->code.words.n, (uint64_t)sp->plan.cost };
-	return emit_code(dr, i_op, better ? &joined : &c);
+	if (better)
+		c = joined;
+	c.predicted = (uint64_t)sp->plan.cost;
+	return emit_code(dr, i_op, &c);
 }
 
 /* ---- the host part ----------------------------------------------------------------------------------------------------------- */

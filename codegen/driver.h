@@ -41,6 +41,7 @@ struct stage_code {
 	struct mfn *f;
 	uint32_t window, n_descs, n_buffers, n_births;
 	uint32_t spare, n_regs; /* n_regs: registers before pipelines add their own */
+	uint64_t predicted; /* cycles that the plan expects; 0: no plan */
 	bool pipelines; /* innermost loops are overlapped with themselves */
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */
