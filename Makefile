@@ -44,8 +44,9 @@ bench: release
 		$(if $(ONLY),--only "$(ONLY)") $(if $(FLAGS),--flags "$(FLAGS)") --json build/bench.json
 	@bench/alloc.sh build/release/tegula ../shared/minimalloc
 
-# Both engines of the simulator on models; MODELS="a.onnx b.onnx" names others.
+# Both engines of the simulator on models; MODELS="a.onnx b.onnx" names others, ORT=1 fetches ONNX Runtime from npm to compare with.
 bench-sim: release
+	@[ -z "$(ORT)" ] || [ -d build/ort/node_modules ] || npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/ort onnxruntime-node
 	@ninja -C build/release -j$(JOBS) bench_sim
 	@bench/sim.sh build/release/tegula build/release/bench_sim $(MODELS)
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # sim.sh TEGULA BENCH_SIM [MODEL.onnx...]: compiles the models for both chips and measures the simulator on them; translated code is kept between
-# the two passes, so the second shows what a repeated run costs. Without models: the example and what ../shared/models offers.
+# the two passes, so the second shows what a repeated run costs. Without models: the example and what ../shared/models offers. ONNX Runtime's time on one
+# thread stands beside where node finds onnxruntime-node, in NODE_PATH or build/ort (`make bench-sim ORT=1` asks npm for it, without its install scripts).
 set -eu
 tegula=$1
 bench=$2
@@ -16,6 +17,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ort="$here/bench/ort.js"
+NODE_PATH="$here/build/ort/node_modules${NODE_PATH:+:$NODE_PATH}"
+export NODE_PATH
 for model; do
 	name=$(basename "$model" .onnx)
 	[ "$name" != model ] || name=$(basename "$(dirname "$model")")

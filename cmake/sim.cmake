@@ -15,6 +15,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
 	target_compile_definitions(tg_sim PRIVATE TG_HAS_LEVEL_V3 TG_HAS_LEVEL_V4)
 endif()
 
+target_link_libraries(tg_sim PRIVATE Threads::Threads)
+
 # The translator: LLVM's headers at build time, its shared library when a program is first translated (sim/llvm_api.c), nothing to link with.
 option(TG_LLVM "Translate programs with LLVM where it is found" ON)
 if(TG_LLVM)
@@ -32,7 +34,7 @@ if(TG_LLVM)
 		get_filename_component(tg_llvm_name ${tg_llvm_file} NAME)
 		target_include_directories(tg_sim SYSTEM PRIVATE ${tg_llvm_includedir})
 		target_compile_definitions(tg_sim PRIVATE TG_HAS_LLVM TG_LLVM_LIBRARY="${tg_llvm_name}")
-		target_link_libraries(tg_sim PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+		target_link_libraries(tg_sim PRIVATE ${CMAKE_DL_LIBS})
 		# what the keys of kept code depend on (sim/jit_cache.c)
 		file(GLOB tg_jit_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/sim/jit*.[ch] ${CMAKE_SOURCE_DIR}/sim/*.h ${CMAKE_SOURCE_DIR}/sim/sim_jit.c)
 		set(tg_jit_digests "")

@@ -184,9 +184,8 @@ static void settle_one(struct tg_sim *s, unsigned r)
 	struct tg_core *c = &s->core;
 	for (uint32_t i = 0; i < c->rows; i++) {
 		uint32_t *to = c->v[r] + (size_t)i * c->lanes, n = i < v->rows ? v->lanes : 0;
-		const uint8_t *from = c->mem.at + (v->at + (int64_t)(i % v->n) * v->step + (int64_t)(i / v->n) * v->block_step);
 		if (n)
-			memcpy(to, from, v->spread ? sizeof *to : n * sizeof *to);
+			memcpy(to, c->mem.at + (v->at + (int64_t)(i % v->n) * v->step + (int64_t)(i / v->n) * v->block_step), v->spread ? sizeof *to : n * sizeof *to);
 		for (uint32_t j = 1; v->spread && j < n; j++)
 			to[j] = to[0];
 		memset(to + n, 0, (c->lanes - n) * sizeof *to);

@@ -431,12 +431,15 @@ static uint64_t one_program(uint64_t seed)
 	return n;
 }
 
-static uint64_t wanted = 200000, first_seed = 1;
+#define PER_TEST 200000 /* instructions: Check cannot report a test of more than half an hour */
+#define SEEDS 1000      /* more than a test needs */
+
+static uint64_t wanted = PER_TEST, first_seed = 1;
 
 START_TEST(engines_agree)
 {
-	uint64_t done = 0, programs = 0;
-	for (uint64_t seed = first_seed; done < wanted; seed++, programs++)
+	uint64_t done = 0, programs = 0, most = wanted < PER_TEST ? wanted : PER_TEST;
+	for (uint64_t seed = first_seed + SEEDS * (uint64_t)_i; done < most; seed++, programs++)
 		done += one_program(seed);
 	fprintf(stderr, "%llu programs, %llu instructions\n", (unsigned long long)programs, (unsigned long long)done);
 }
@@ -453,7 +456,7 @@ int main(int argc, char **argv)
 	Suite *s = suite_create("engines");
 	TCase *t = tcase_create("engines");
 	tcase_set_timeout(t, 0);
-	tcase_add_test(t, engines_agree);
+	tcase_add_loop_test(t, engines_agree, 0, (int)((wanted + PER_TEST - 1) / PER_TEST));
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
