@@ -9,6 +9,7 @@ enum { MAX_DIMS_IN_STAGE = 64 };
 struct driver {
 	struct tg_diag *d;
 	struct tg_arena *a;
+	struct tg_arena *work;   /* of one stage's code; `a` where the code is written down and must last */
 	struct tg_module *m;
 	const struct tg_chip *chip;
 	const struct tg_codegen_options *options;
