@@ -102,11 +102,10 @@ static uint64_t highest_room(const struct driver *dr, uint64_t bytes, uint32_t f
 	return end - bytes;
 }
 
-/* The lowest address with `bytes` free during stage s, or 0. */
-static uint64_t lowest_room(const struct driver *dr, uint64_t bytes, uint32_t s)
+/* The lowest address from `at` on with `bytes` free during stage s, or 0. */
+static uint64_t lowest_room_from(const struct driver *dr, uint64_t at, uint64_t bytes, uint32_t s)
 {
 	const struct ahead *h = dr->ahead;
-	uint64_t at = SRAM_RESERVED;
 	for (bool moved = true; moved;) {
 		moved = false;
 		for (size_t i = 0; i < h->placed.n; i++) {
@@ -119,6 +118,14 @@ static uint64_t lowest_room(const struct driver *dr, uint64_t bytes, uint32_t s)
 		}
 	}
 	return at + bytes <= limit_of(dr, s, s) ? at : 0;
+}
+
+/* The same, where the stage before cannot have images if possible: what is fetched ahead needs the rest. */
+static uint64_t lowest_room(const struct driver *dr, uint64_t bytes, uint32_t s)
+{
+	uint64_t before = s && dr->ahead->stage[s].joined ? limit_of(dr, s - 1, s) : SRAM_RESERVED, limit = limit_of(dr, s, s);
+	uint64_t above = before < limit ? lowest_room_from(dr, before, bytes, s) : 0;
+	return above ? above : lowest_room_from(dr, SRAM_RESERVED, bytes, s);
 }
 
 static void hold(struct driver *dr, uint64_t at, uint64_t bytes, uint32_t s, const struct operand *owner)
@@ -165,6 +172,16 @@ static uint32_t open_from(const struct ahead *h, uint32_t s, uint32_t now)
 	return from;
 }
 
+/* What stage `before` leaves of the SRAM that stage s may use, in bytes. */
+static uint64_t room_beside(const struct driver *dr, uint32_t before, uint32_t s)
+{
+	const struct ahead *h = dr->ahead;
+	uint64_t used = 0, room = limit_of(dr, before, s) - SRAM_RESERVED;
+	for (size_t i = 0; i < h->placed.n; i++)
+		used += in_use(&h->placed.at[i], before, before) ? h->placed.at[i].end - h->placed.at[i].at : 0;
+	return used < room ? room - used : 0;
+}
+
 /* DRAM's idle time in the stages from `open` up to s, less what is still to be fetched for them. */
 static double idle_before(const struct driver *dr, uint32_t s, uint32_t open)
 {
@@ -181,6 +198,7 @@ static double idle_before(const struct driver *dr, uint32_t s, uint32_t open)
 static void mark_early(struct driver *dr, struct plan *p, uint32_t s, uint32_t open)
 {
 	p->idle_before = idle_before(dr, s, open);
+	p->early_room = open < s ? room_beside(dr, s - 1, s) : 0;
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
 		o->early = !is_gathered(o) && !o->is_list && unwritten_from(dr, o, open, s) < s;
@@ -218,15 +236,26 @@ static void number_buffers(struct plan *p)
 	}
 }
 
+/* Early operands whose first image is still without a place: the smallest, or NULL. Small ones at the edge leave the others one stretch to move in. */
+static struct operand *smallest_early(struct plan *p)
+{
+	struct operand *least = NULL;
+	for (uint32_t i = 0; i < p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		bool early = o->early && !o->apart && plan_fetches(p, i) && (p->n_loops == 0 || plan_prefetches(p));
+		if (early && (!least || o->place_bytes < least->place_bytes))
+			least = o;
+	}
+	return least;
+}
+
 /* Nothing else lives in stage s yet: what the plan counted on fits. */
 static void place(struct driver *dr, struct plan *p, uint32_t s)
 {
-	for (uint32_t i = 0; i < p->n_ops; i++) {
-		struct operand *o = &p->operand[i];
-		o->handed = o->pending = o->apart = false;
-		if (o->early && plan_fetches(p, i) && (p->n_loops == 0 || plan_prefetches(p)))
-			place_first(dr, o, s);
-	}
+	for (uint32_t i = 0; i < p->n_ops; i++)
+		p->operand[i].handed = p->operand[i].pending = p->operand[i].apart = false;
+	for (struct operand *o = smallest_early(p); o; o = smallest_early(p))
+		place_first(dr, o, s);
 	p->operand[p->n_ops].pending = p->operand[p->n_ops].apart = false;
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		if (p->operand[i].direct)

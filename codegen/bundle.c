@@ -19,12 +19,12 @@ static bool put_bundle(struct emitter *e, const struct tg_bundle *b, uint32_t pr
 		return false;
 	uint32_t first = (uint32_t)e->code->words.n;
 	for (uint32_t i = 0; i < n; i++)
-		*TG_PUSH(e->f->arena, &e->code->words) = words[i];
+		*TG_PUSH(e->code->arena, &e->code->words) = words[i];
 	struct tg_debug_range *last = e->code->ranges.n ? &e->code->ranges.at[e->code->ranges.n - 1] : NULL;
 	if (last && last->prov == prov && last->end_word == first)
 		last->end_word = first + n;
 	else
-		*TG_PUSH(e->f->arena, &e->code->ranges) = (struct tg_debug_range){ first, first + n, prov };
+		*TG_PUSH(e->code->arena, &e->code->ranges) = (struct tg_debug_range){ first, first + n, prov };
 	return true;
 }
 
@@ -114,7 +114,7 @@ static bool put_pipe(struct emitter *e, const struct mnode *n)
 {
 	struct open_loop o;
 	const struct pipeline *p = n->pipe;
-	*TG_PUSH(e->f->arena, &e->code->loops) = (struct tg_loop_note){ (uint32_t)e->code->words.n, p->interval, p->least, p->stages, p->copies, p->trips };
+	*TG_PUSH(e->code->arena, &e->code->loops) = (struct tg_loop_note){ (uint32_t)e->code->words.n, p->interval, p->least, p->stages, p->copies, p->trips };
 	if (!put_sched(e, &n->pipe->before, n->prov))
 		return false;
 	if (n->pipe->kernel.n && (!open_body(e, n, &o) || !put_sched(e, &n->pipe->kernel, n->prov) || !close_body(e, &o)))

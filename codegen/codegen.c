@@ -38,12 +38,12 @@ static void list_memory(struct driver *dr, const struct stage_plan *sp, struct s
 {
 	const struct plan *p = &sp->plan;
 	uint32_t most = 2 * (p->n_ops + 2) + sp->n_ahead;
-	c->buffers = tg_alloc_n(dr->a, most, sizeof *c->buffers);
-	c->births = tg_alloc_n(dr->a, most, sizeof *c->births);
+	c->buffers = tg_alloc_n(dr->work, most, sizeof *c->buffers);
+	c->births = tg_alloc_n(dr->work, most, sizeof *c->births);
 	add_birth(c, LASTING_BYTES, SRAM_RESERVED - LASTING_BYTES);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		const struct operand *o = &p->operand[i];
-		const char *name = tg_asprintf(dr->a, "%s%u", i == p->n_ops ? "out" : "in", i);
+		const char *name = tg_asprintf(dr->work, "%s%u", i == p->n_ops ? "out" : "in", i);
 		for (uint32_t k = 0; !o->direct && k < o->places; k++) { /* what is worked on where it lives has no buffer here */
 			uint64_t at = o->sram + k * (uint64_t)o->place_step;
 			add_buffer(c, name, at, o->place_bytes);
@@ -54,7 +54,7 @@ static void list_memory(struct driver *dr, const struct stage_plan *sp, struct s
 	add_birth(c, p->partial_sram, p->partial_bytes);
 	for (uint32_t i = 0; i < sp->n_ahead; i++) {
 		const struct operand *o = &sp->ahead[i].plan->operand[sp->ahead[i].operand];
-		add_buffer(c, tg_asprintf(dr->a, "ahead%u", i), o->sram, o->place_bytes);
+		add_buffer(c, tg_asprintf(dr->work, "ahead%u", i), o->sram, o->place_bytes);
 		add_birth(c, o->sram, o->place_bytes);
 	}
 }
@@ -63,8 +63,8 @@ static void list_memory(struct driver *dr, const struct stage_plan *sp, struct s
 static bool select_stage(struct driver *dr, struct stage_plan *sp, uint32_t unroll, struct stage_code *c, const char **why)
 {
 	struct descriptors descs = { .dram = dr->descs.dram + dr->descs.list.n * TG_DMA_DESC_BYTES };
-	*c = (struct stage_code){ .f = tg_alloc(dr->a, sizeof *c->f) };
-	mfn_init(c->f, dr->a, dr->chip);
+	*c = (struct stage_code){ .f = tg_alloc(dr->work, sizeof *c->f) };
+	mfn_init(c->f, dr->work, dr->chip);
 	*why = emit_stage(c->f, &sp->plan, &descs, sp->plan.op->prov.id, &(struct emit_options){ .unroll = unroll, .n_ahead = sp->n_ahead, .ahead = sp->ahead,
 			  .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
 	if (*why)
@@ -90,6 +90,8 @@ static const char *emit_code(struct driver *dr, uint32_t i_op, const struct stag
 	uint32_t word = (uint32_t)dr->code.words.n;
 	for (uint32_t i = 0; i < c->n_descs; i++)
 		*TG_PUSH(dr->a, &dr->descs.list) = c->descs[i];
+	if (c->predicted)
+		*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ word, c->predicted };
 	for (uint32_t i = 0; i < c->n_births; i++)
 		*TG_PUSH(dr->a, &dr->x->births) = (struct tg_birth){ .word = word, .sram = c->births[i].sram, .bytes = c->births[i].bytes };
 	if (dr->options->write_code) {
@@ -100,6 +102,7 @@ static const char *emit_code(struct driver *dr, uint32_t i_op, const struct stag
 		return "its code does not encode";
 	for (uint32_t i = 0; i < c->n_buffers; i++) {
 		struct tg_sram_buffer b = c->buffers[i];
+		b.name = tg_asprintf(dr->a, "%s", b.name);
 		b.first_word = word;
 		b.end_word = (uint32_t)dr->code.words.n;
 		*TG_PUSH(dr->a, &dr->x->buffers) = b;
@@ -111,7 +114,7 @@ static const char *emit_code(struct driver *dr, uint32_t i_op, const struct stag
 static const char *given_stage(struct driver *dr, uint32_t i_op, const struct tg_op *code)
 {
 	struct stage_code c;
-	mach_read(dr->a, dr->chip, dr->m, code, dr->reg, &c);
+	mach_read(dr->work, dr->chip, dr->m, code, dr->reg, &c);
 	const char *why = schedule(&c, c.window ? c.window : DEFAULT_WINDOW, c.pipelines, c.spare) ? emit_code(dr, i_op, &c)
 												       : "it needs more registers than the chip has";
 	if (why)
@@ -159,8 +162,10 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 		return why;
 	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
 	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
-	*TG_PUSH(dr->a, &dr->x->predictions) = (struct tg_prediction){ (uint32_t)dr->code.words.n, (uint64_t)sp->plan.cost };
-	return emit_code(dr, i_op, better ? &joined : &c);
+	if (better)
+		c = joined;
+	c.predicted = (uint64_t)sp->plan.cost;
+	return emit_code(dr, i_op, &c);
 }
 
 /* ---- the host part ----------------------------------------------------------------------------------------------------------- */
@@ -257,6 +262,8 @@ static bool generate(struct driver *dr)
 		open = true;
 		bool plain = dr->plain[i];
 		const char *why = chip_stage(dr, i, s++);
+		if (dr->work != dr->a)
+			tg_arena_reset(dr->work);
 		if (why && dr->d->n_errors)
 			return true; /* the text is wrong: nothing to place elsewhere */
 		if (why && dr->plain[i] != plain) {
@@ -337,7 +344,7 @@ static void write_code(struct driver *dr)
 static bool one_round(struct driver *dr, bool *complete)
 {
 	tg_exe_init(dr->x, dr->a, dr->chip);
-	dr->code = (struct mcode){ 0 };
+	dr->code = (struct mcode){ .arena = dr->a };
 	memset(dr->selected, 0, dr->n_ops * sizeof *dr->selected);
 	dr->descs = (struct descriptors){ 0 };
 	memset(dr->in_dram, 0, dr->m->values.n * sizeof *dr->in_dram);
@@ -403,10 +410,13 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	read_plans(&dr);
 	driver_storage(&dr);
 	mark_at_once(&dr);
-	for (bool complete = false; !complete;)
-		if (!one_round(&dr, &complete))
-			return false;
-	if (!driver_segments(&dr))
+	dr.work = o->write_code ? a : tg_arena_new(tg_arena_heap(a));
+	bool complete = false, ok = true;
+	while (ok && !complete)
+		ok = one_round(&dr, &complete);
+	if (dr.work != a)
+		tg_arena_free(dr.work);
+	if (!ok || !driver_segments(&dr))
 		return false;
 	if (o->write_code && !d->n_errors)
 		write_code(&dr);

@@ -9,6 +9,7 @@ enum { MAX_DIMS_IN_STAGE = 64 };
 struct driver {
 	struct tg_diag *d;
 	struct tg_arena *a;
+	struct tg_arena *work;   /* of one stage's code; `a` where the code is written down and must last */
 	struct tg_module *m;
 	const struct tg_chip *chip;
 	const struct tg_codegen_options *options;
@@ -41,6 +42,7 @@ struct stage_code {
 	struct mfn *f;
 	uint32_t window, n_descs, n_buffers, n_births;
 	uint32_t spare, n_regs; /* n_regs: registers before pipelines add their own */
+	uint64_t predicted; /* cycles that the plan expects; 0: no plan */
 	bool pipelines; /* innermost loops are overlapped with themselves */
 	struct tg_dma_desc *descs;
 	struct tg_sram_buffer *buffers; /* without their extent in code */

@@ -93,7 +93,9 @@ static void fetch_for_others(struct emit *e, const struct emit_options *o, int64
 		struct emit other;
 		struct started s;
 		uint32_t operand = o->ahead[i].operand;
+		EMIT(&e->at, idle, 1); /* a block of its own: what it fetches counts for those who read it */
 		emit_begin(&other, e->f, p, e->descs, e->at);
+		other.at.prov = p->op->prov.id;
 		int64_t chunks = chunks_of(&other, operand, tiles);
 		vreg which = { 0 }, when = { 0 };
 		if (tiles > 1) {
@@ -110,9 +112,12 @@ static void fetch_for_others(struct emit *e, const struct emit_options *o, int64
 		for (uint32_t k = 0; k < s.n; k++)
 			frame_store(&other, handed_row(p) + s.queue[k], s.number[k]);
 		other.at.pred = (vreg){ 0 };
+		other.at.prov = e->at.prov;
 		e->at = other.at;
 		e->failed = e->failed ? e->failed : other.failed;
 	}
+	if (o->n_ahead)
+		EMIT(&e->at, idle, 1);
 }
 
 /* ---- one tile ------------------------------------------------------------------------------------------------------------------ */

@@ -90,6 +90,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 bool mach_allocate(struct mfn *f);
 /* bundle.c: appends the code to the executable; entry_word: where it starts. halt is added. */
 struct mcode {
+	struct tg_arena *arena;
 	TG_VEC(uint64_t) words;
 	TG_VEC(struct tg_debug_range) ranges;
 	TG_VEC(struct tg_loop_note) loops;

@@ -202,6 +202,7 @@ void mach_write(struct tg_module *m, struct tg_arena *scratch, struct tg_op *sta
 	code->attrs[TG_AT(mach_code, window)].i = c->window;
 	code->attrs[TG_AT(mach_code, pipelines)].i = c->pipelines;
 	code->attrs[TG_AT(mach_code, spare)].i = c->spare;
+	code->attrs[TG_AT(mach_code, predicted)].i = (int64_t)c->predicted;
 	w.at = tg_region_new(m, code);
 	for (uint32_t i = 0; i < c->n_births; i++)
 		put_birth(&w, &c->births[i]);
@@ -330,6 +331,7 @@ void mach_read(struct tg_arena *a, const struct tg_chip *chip, const struct tg_m
 	c->window = (uint32_t)code->attrs[TG_AT(mach_code, window)].i;
 	c->pipelines = code->attrs[TG_AT(mach_code, pipelines)].i != 0;
 	c->spare = (uint32_t)code->attrs[TG_AT(mach_code, spare)].i;
+	c->predicted = (uint64_t)code->attrs[TG_AT(mach_code, predicted)].i;
 	struct reader r = { .a = a, .c = c, .reg = reg, .at = { .f = c->f, .seq = &c->f->top } };
 	take_tree(&r, m, code);
 }

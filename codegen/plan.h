@@ -84,6 +84,7 @@ struct plan {
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
+	uint64_t early_room;       /* bytes of SRAM that are free while those stages run, at most */
 	double dram_idle;          /* the same of this stage */
 	double cost;               /* predicted cycles */
 };

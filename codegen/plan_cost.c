@@ -194,11 +194,12 @@ static double matrix_work(const struct plan *p)
 }
 
 /* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
- * which exceeds the time in which DRAM rests there. */
+ * which exceeds the time in which DRAM rests there, or the room that is left there. */
 double plan_cost(struct plan *p)
 {
 	const struct operand *out = &p->operand[p->n_ops];
 	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) + p->chip->dram_latency;
+	uint64_t room = p->early_room;
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
@@ -207,10 +208,12 @@ double plan_cost(struct plan *p)
 		dma += each * fetches(p, o);
 		if (i == p->n_ops || each <= 0)
 			continue;
-		if (o->early)
+		if (o->early && o->place_bytes <= room) {
 			early += each;
-		else
+			room -= o->place_bytes;
+		} else {
 			first += each + (first > 0 ? 0 : p->chip->dram_latency);
+		}
 	}
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
 	if (p->n_loops && !plan_prefetches(p))

@@ -621,7 +621,7 @@ void emit_begin(struct emit *e, struct mfn *f, struct plan *p, struct descriptor
 	for (uint32_t i = 0; i < p->n_loops; i++)
 		e->tiled[p->loop_order[i]] = true;
 	/* What is fetched ahead has queues of its own: a queue completes its transfers in order. */
-	uint32_t n = e->n_queues, ahead = n > 1 ? n / 4 + (n < 4) : 0, own = n - ahead, next[2] = { 0, 0 };
+	uint32_t n = e->n_queues, ahead = n / 2, own = n - ahead, next[2] = { 0, 0 };
 	for (uint32_t i = 0; i <= p->n_ops; i++) { /* in turn: what is cut into parts has a queue for each while there are some */
 		if (i < p->n_ops && !plan_fetches(e->p, i))
 			continue;

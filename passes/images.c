@@ -19,6 +19,7 @@
 bool pass_images(struct tg_pass *cx, struct tg_module *m);
 
 enum { LEAST_STAGES = 3, MOST_BETWEEN = 3 };
+#define MARGIN 1.25 /* where all images fit the sublanes, fewer of them may fill those worse */
 
 struct runner {
 	struct tg_pass *cx;
@@ -169,7 +170,8 @@ static bool is_pressed(const struct runner *r, uint32_t candidate)
 	double bytes = batch_bytes(r, candidate), points = (double)tg_stage_points(s);
 	bool array = tg_stage_product(s, f) && tg_reuses_factors(s, f);
 	double each = array ? (double)c->array_rows * c->array_cols * c->n_arrays : (double)c->lanes * c->sublanes;
-	return bytes > (double)c->sram_bytes / 2 && bytes / c->dram_bytes_per_cycle > points / each;
+	double margin = s->dims[r->dim[candidate]].extent <= (int64_t)c->sublanes ? MARGIN : 1;
+	return bytes > (double)c->sram_bytes / 2 && bytes / c->dram_bytes_per_cycle > margin * points / each;
 }
 
 static bool used_behind(const struct runner *r, tg_val v, uint32_t first, uint32_t last)
