@@ -12,6 +12,7 @@
  * a stage's own lie from the lower end of SRAM upwards (first fit), those that are fetched ahead from the upper end downwards, below the residents. */
 #include "ahead.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { HIGHEST_SHARE = 5, SHARES = 8 }; /* a plan may use so much of SRAM, and more only where that is much cheaper */
@@ -208,20 +209,22 @@ static void mark_early(struct driver *dr, struct plan *p, uint32_t s, uint32_t o
 /* ---- one plan --------------------------------------------------------------------------------------------------------------------------- */
 
 /* An early operand's first image apart from the rest: it may be moved once it is fetched ahead. */
-static void place_first(struct driver *dr, struct operand *o, uint32_t s)
+static bool place_first(struct driver *dr, struct operand *o, uint32_t s)
 {
 	o->sram = highest_room(dr, o->place_bytes, s, s, o);
 	o->apart = o->pending = true;
 	hold(dr, o->sram, o->place_bytes, s, o);
+	return o->sram != 0;
 }
 
-static void place_rest(struct driver *dr, struct operand *o, uint32_t s)
+static bool place_rest(struct driver *dr, struct operand *o, uint32_t s)
 {
 	uint64_t bytes = (o->places - o->pending) * o->place_bytes, at = lowest_room(dr, bytes, s);
 	hold(dr, at, bytes, s, NULL);
 	o->place_step = o->pending && bytes ? (int64_t)at - (int64_t)o->sram : (int64_t)o->place_bytes;
 	if (!o->pending) /* a constant is one element that a vector load reads with strides of 0 */
 		o->sram = at;
+	return at != 0;
 }
 
 /* What operations touch: one buffer for each operand, one for a tensor that several work on in place. */
@@ -249,23 +252,57 @@ static struct operand *smallest_early(struct plan *p)
 	return least;
 }
 
-/* Nothing else lives in stage s yet: what the plan counted on fits. */
-static void place(struct driver *dr, struct plan *p, uint32_t s)
+static void forget_places(struct plan *p)
 {
-	for (uint32_t i = 0; i < p->n_ops; i++)
+	for (uint32_t i = 0; i <= p->n_ops; i++)
 		p->operand[i].handed = p->operand[i].pending = p->operand[i].apart = false;
-	for (struct operand *o = smallest_early(p); o; o = smallest_early(p))
-		place_first(dr, o, s);
-	p->operand[p->n_ops].pending = p->operand[p->n_ops].apart = false;
-	for (uint32_t i = 0; i <= p->n_ops; i++) {
-		if (p->operand[i].direct)
-			p->operand[i].sram = p->operand[i].home;
-		else
-			place_rest(dr, &p->operand[i], s);
-	}
+}
+
+/* First images of early operands at the upper end, where they may be moved from, everything else in the gaps; false: the gaps do not suffice. */
+static bool place_in_gaps(struct driver *dr, struct plan *p, uint32_t s)
+{
+	bool ok = true;
+	for (struct operand *o = smallest_early(p); ok && o; o = smallest_early(p))
+		ok = place_first(dr, o, s);
+	for (uint32_t i = 0; ok && i <= p->n_ops; i++)
+		ok = p->operand[i].direct || place_rest(dr, &p->operand[i], s);
 	uint64_t partial = whole_lines(p->partial_bytes);
 	p->partial_sram = lowest_room(dr, partial, s);
 	hold(dr, p->partial_sram, partial, s, NULL);
+	return ok && p->partial_sram != 0;
+}
+
+/* One behind the other, as the plan counted them; nothing is fetched ahead. */
+static void place_in_a_row(struct driver *dr, struct plan *p, uint32_t s)
+{
+	uint64_t at = SRAM_RESERVED;
+	for (uint32_t i = 0; i <= p->n_ops; i++) {
+		struct operand *o = &p->operand[i];
+		if (o->direct)
+			continue;
+		o->sram = at;
+		o->place_step = (int64_t)o->place_bytes;
+		at += o->places * o->place_bytes;
+	}
+	p->partial_sram = at;
+	at += whole_lines(p->partial_bytes);
+	assert(at <= limit_of(dr, s, s));
+	hold(dr, SRAM_RESERVED, at - SRAM_RESERVED, s, NULL);
+}
+
+/* Nothing else lives in stage s yet: at least in a row the images fit. */
+static void place(struct driver *dr, struct plan *p, uint32_t s)
+{
+	size_t n_placed = dr->ahead->placed.n;
+	forget_places(p);
+	if (!place_in_gaps(dr, p, s)) {
+		dr->ahead->placed.n = n_placed;
+		forget_places(p);
+		place_in_a_row(dr, p, s);
+	}
+	for (uint32_t i = 0; i <= p->n_ops; i++)
+		if (p->operand[i].direct)
+			p->operand[i].sram = p->operand[i].home;
 	number_buffers(p);
 }
 
