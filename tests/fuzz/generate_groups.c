@@ -37,12 +37,17 @@ static int64_t follow(const struct tg_stage *p, const struct tg_stage *c, uint32
 	return -1;
 }
 
-/* The next stage of the chain; stages between it and the last one must not need the last one's result. */
-static struct tg_op *next_of(struct tg_op *last)
+/* The next stage of the chain; what stands between it and the last one must not need a result of the chain, which moves behind it. */
+static struct tg_op *next_of(const struct chain *c)
 {
-	for (struct tg_op *op = last->next; op; op = op->next)
+	struct tg_op *last = c->stage[c->n - 1];
+	for (struct tg_op *op = last->next; op; op = op->next) {
 		if (mentions(op, last->out[0]))
 			return reads(last, op) >= 0 ? op : NULL;
+		for (uint32_t i = 0; i + 1 < c->n; i++)
+			if (mentions(op, c->stage[i]->out[0]))
+				return NULL;
+	}
 	return NULL;
 }
 
@@ -92,7 +97,7 @@ void gen_groups(struct gen *g)
 		next = op->next;
 		if (op->code != TG_TILE_stage || !chance(g, 85))
 			continue;
-		for (struct tg_op *s; c.n < MAX_CHAIN && (c.n < 2 || chance(g, 60)) && (s = next_of(c.stage[c.n - 1]));)
+		for (struct tg_op *s; c.n < MAX_CHAIN && (c.n < 2 || chance(g, 60)) && (s = next_of(&c));)
 			if (!add(g, &c, s))
 				break;
 		if (c.n < 2 || c.n_shared == 0)
