@@ -335,6 +335,28 @@ static const char *gather_terms(struct plan *p)
 	return NULL;
 }
 
+/* Addresses are sums of products of these: within 2^56 bytes nothing overflows on the way. A guarded index may lie anywhere outside of its tensor. */
+static bool component_fits(const struct plan *p, const struct comp *c)
+{
+	const int64_t most = INT64_C(1) << 53; /* elements of up to 8 bytes */
+	int64_t reach = c->offset < 0 ? -(c->offset + 1) : c->offset, stride = c->stride < 0 ? -(c->stride + 1) : c->stride;
+	for (uint32_t i = 0; i < c->n; i++) {
+		int64_t coef = c->term[i].coef, far;
+		if (coef == INT64_MIN || __builtin_mul_overflow(coef < 0 ? -coef : coef, p->extent[c->term[i].dim], &far) || __builtin_add_overflow(reach, far, &reach))
+			return false;
+	}
+	return !__builtin_mul_overflow(reach, stride + 1, &reach) && reach <= most;
+}
+
+static const char *indices_fit(const struct plan *p)
+{
+	for (uint32_t i = 0; i <= p->n_ops; i++)
+		for (uint32_t k = 0; k < p->operand[i].n_comps; k++)
+			if (!component_fits(p, &p->operand[i].comp[k]))
+				return "an index reaches further than addresses do";
+	return NULL;
+}
+
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at)
 {
 	const struct tg_stage *s = op->attrs[TG_AT(tile_stage, body)].stage;
@@ -364,6 +386,7 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 	why = why ? why : operand_types(p);
 	why = why ? why : node_types(s);
 	why = why ? why : gather_terms(p);
+	why = why ? why : indices_fit(p);
 	if (why)
 		return why;
 	mark_lists(p);
