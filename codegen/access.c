@@ -335,6 +335,8 @@ static const char *gather_terms(struct plan *p)
 	return NULL;
 }
 
+#define MOST_POINTS (INT64_C(1) << 53)
+
 /* Addresses are sums of products of these: within 2^56 bytes nothing overflows on the way. A guarded index may lie anywhere outside of its tensor. */
 static bool component_fits(const struct plan *p, const struct comp *c)
 {
@@ -350,6 +352,10 @@ static bool component_fits(const struct plan *p, const struct comp *c)
 
 static const char *indices_fit(const struct plan *p)
 {
+	int64_t points = 1;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if (__builtin_mul_overflow(points, p->extent[d], &points) || points > MOST_POINTS)
+			return "more points than any chip would come to the end of";
 	for (uint32_t i = 0; i <= p->n_ops; i++)
 		for (uint32_t k = 0; k < p->operand[i].n_comps; k++)
 			if (!component_fits(p, &p->operand[i].comp[k]))

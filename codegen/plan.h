@@ -97,7 +97,7 @@ struct places_of { const uint64_t *dram, *home; const uint32_t *storage; };
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
 /* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
 const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit);
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0); }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
 
 /* pixels.c. t: lhs and rhs are known, roles are not. Makes n neighbours along d share the array; false when the stage is not of that kind. */
