@@ -19,11 +19,6 @@ enum { HIGHEST_SHARE = 5, SHARES = 8 }; /* a plan may use so much of SRAM, and m
 #define MUCH_CHEAPER 1.02
 #define COUNTED_ON 0.75 /* of predicted idle time: too early costs room, too late costs time */
 
-static uint64_t whole_lines(uint64_t bytes)
-{
-	return (bytes + 63) & ~UINT64_C(63);
-}
-
 /* ---- the stages of a round ----------------------------------------------------------------------------------------------------------- */
 
 /* Its code stands in the module. */

@@ -1,7 +1,7 @@
 /* emit.h: what the loop over tiles (emit_stage.c) and its transfers (transfer.c) share: the stage at hand and its frame in SRAM.
  *
  * The frame holds what must survive the kernel, which has the registers: the tile's start, the places in use, the numbers of the transfers. Its first rows,
- * SLOT_HANDED, survives the stage as well: the numbers of transfers that a stage starts for later ones, a row for each of those in turn. */
+ * SLOT_HANDED, survive the stage as well: the numbers of transfers that a stage starts for later ones, a row for each of those in turn. */
 #ifndef TG_EMIT_H
 #define TG_EMIT_H
 
@@ -18,7 +18,8 @@ enum { SLOT_HANDED = 0, SLOT_FLUSHED = SLOT_HANDED + HANDED_ROWS * MAX_QUEUES, S
        SLOT_LEFT = SLOT_STORED + 2 * MAX_QUEUES, N_SLOTS };
 enum { LASTING_BYTES = 8 * SLOT_NOW }; /* of the frame's beginning: they outlive the stage */
 enum { SRAM_RESERVED = 8192 }; /* the frame, and behind it the descriptors that are changed at run time */
-_Static_assert(8 * N_SLOTS + 2 * MAX_OPERANDS * TG_DMA_DESC_BYTES <= SRAM_RESERVED, "the frame is too large");
+enum { MOST_COPIES = 2 }; /* descriptors of an operand that are changed at run time */
+_Static_assert(8 * N_SLOTS + MOST_COPIES * MAX_OPERANDS * TG_DMA_DESC_BYTES <= SRAM_RESERVED, "the frame is too large");
 
 /* Where the tile's start is found: at the first tile it is 0, else in one of two rows of the frame. */
 enum tile_at { AT_FIRST, AT_NOW, AT_NEXT };
@@ -77,6 +78,8 @@ uint64_t transfer_queues(struct emit *e, uint32_t operand);           /* a bit f
 void start_flush(struct emit *e, const struct flush *w);
 void wait_flush(struct emit *e, uint32_t slot);
 void wait_started(struct emit *e, const struct started *s);
-void wait_slots(struct emit *e, uint64_t queues, uint32_t row);       /* for the numbers in a row of the frame */
+/* Of the marked queues: their transfers' numbers in a row of the frame; waiting for those. */
+void load_numbers(struct emit *e, uint64_t queues, uint32_t row, vreg *number);
+void wait_numbers(struct emit *e, uint64_t queues, const vreg *number);
 
 #endif

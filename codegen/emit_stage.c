@@ -136,16 +136,13 @@ static void fetch_all(struct emit *e, const struct emit_options *o)
 		}
 		uint64_t handed = lists ? 0 : handed_queues(e);
 		vreg number[MAX_QUEUES];
-		for (uint32_t q = 0; q < e->n_queues; q++)
-			number[q] = handed >> q & 1 ? frame_load(e, handed_row(e->p) + q) : (vreg){ 0 };
+		load_numbers(e, handed, handed_row(e->p), number);
 		if (!lists && o)
 			fetch_for_others(e, o, 1, (vreg){ 0 });
 		for (uint32_t i = 0; i < e->p->n_ops; i++)
 			if (is[i])
 				wait_started(e, &s[i]);
-		for (uint32_t q = 0; q < e->n_queues; q++)
-			if (handed >> q & 1)
-				EMIT(&e->at, dma_wait, q, R(number[q]));
+		wait_numbers(e, handed, number);
 	}
 }
 
@@ -281,8 +278,11 @@ static uint64_t store_queues(struct emit *e)
 
 static void wait_for_results(struct emit *e)
 {
-	for (uint32_t half = 0; half < 2 && stores(e); half++)
-		wait_slots(e, store_queues(e), SLOT_STORED + half * MAX_QUEUES);
+	vreg number[MAX_QUEUES];
+	for (uint32_t half = 0; half < 2 && stores(e); half++) {
+		load_numbers(e, store_queues(e), SLOT_STORED + half * MAX_QUEUES, number);
+		wait_numbers(e, store_queues(e), number);
+	}
 }
 
 static bool results_overlap(const struct plan *p)
@@ -388,9 +388,7 @@ static void fetch_tile(struct emit *e, const vreg *steps, const struct emit_opti
 {
 	uint64_t queues = fetch_queues(e);
 	vreg number[MAX_QUEUES], left = { 0 };
-	for (uint32_t q = 0; q < e->n_queues; q++)
-		if (queues >> q & 1)
-			number[q] = frame_load(e, SLOT_FETCHED + q);
+	load_numbers(e, queues, SLOT_FETCHED, number);
 	prefetch(e, steps);
 	if (o->n_ahead) {
 		vreg now = frame_load(e, SLOT_LEFT);
@@ -399,9 +397,7 @@ static void fetch_tile(struct emit *e, const vreg *steps, const struct emit_opti
 		frame_store(e, SLOT_LEFT, left);
 		fetch_for_others(e, o, tiles, left);
 	}
-	for (uint32_t q = 0; q < e->n_queues; q++)
-		if (queues >> q & 1)
-			EMIT(&e->at, dma_wait, q, R(number[q]));
+	wait_numbers(e, queues, number);
 }
 
 static void compute_tile(struct emit *e, bool partial)

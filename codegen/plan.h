@@ -97,6 +97,7 @@ struct places_of { const uint64_t *dram, *home; const uint32_t *storage; };
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
 /* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
 const char *plan_choose(struct plan *p, uint64_t sram_base, uint64_t sram_limit);
+static inline uint64_t whole_lines(uint64_t bytes) { return (bytes + 63) & ~UINT64_C(63); } /* images begin at multiples of 64 bytes */
 static inline int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0); }
 static inline bool is_reduction(const struct plan *p, uint32_t d) { return p->role[d] == ROLE_REDUCE || p->role[d] == ROLE_K; }
 

@@ -33,11 +33,6 @@ static uint32_t rows_needed(const struct plan *p)
 	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
 }
 
-static uint64_t whole_lines(uint64_t bytes)
-{
-	return (bytes + 63) & ~UINT64_C(63);
-}
-
 /* Sizes of all images; false when they do not fit. */
 static bool lay_out(struct plan *p, uint64_t base)
 {

@@ -392,6 +392,7 @@ void prepare_transfer(struct emit *e, uint32_t operand)
 	if (!t->dynamic || t->copied)
 		return;
 	t->copied = true;
+	assert(t->n_descs <= MOST_COPIES); /* edges that move are not cut: only the last part may differ */
 	for (uint32_t i = 0; i < t->n_descs; i++) {
 		t->copy[i] = 8 * N_SLOTS + (uint64_t)e->n_copies++ * TG_DMA_DESC_BYTES;
 		copy_desc(e, t->number[i], t->copy[i]);
@@ -584,12 +585,15 @@ void wait_started(struct emit *e, const struct started *s)
 		EMIT(&e->at, dma_wait, s->queue[i], R(s->number[i]));
 }
 
-void wait_slots(struct emit *e, uint64_t queues, uint32_t row)
+void load_numbers(struct emit *e, uint64_t queues, uint32_t row, vreg *number)
 {
-	vreg number[MAX_QUEUES];
 	for (uint32_t q = 0; q < e->n_queues; q++)
 		if (queues >> q & 1)
 			number[q] = frame_load(e, row + q);
+}
+
+void wait_numbers(struct emit *e, uint64_t queues, const vreg *number)
+{
 	for (uint32_t q = 0; q < e->n_queues; q++)
 		if (queues >> q & 1)
 			EMIT(&e->at, dma_wait, q, R(number[q]));

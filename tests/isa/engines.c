@@ -458,9 +458,5 @@ int main(int argc, char **argv)
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, engines_agree, 0, (int)((wanted + PER_TEST - 1) / PER_TEST));
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }

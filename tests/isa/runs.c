@@ -122,9 +122,10 @@ static void take_away(const char *path)
 
 START_TEST(many_writers)
 {
-	char dir[] = "/tmp/tegula-runs-XXXXXX";
+	char dir[256];
 	uint8_t want[32];
 	struct fixture *f = fixture_new("t1");
+	temporary_name(dir, sizeof dir);
 	ck_assert(mkdtemp(dir) != NULL);
 	hash_with(f, TG_ENGINE_INTERP, NULL, want);
 	for (int i = 0; i < WRITERS; i++) {
@@ -156,9 +157,5 @@ int main(void)
 	if (tg_sim_can_translate())
 		tcase_add_test(t, many_writers);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_NORMAL);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed != 0;
+	return run_suite(s);
 }
