@@ -25,6 +25,13 @@ static inline uint64_t jit_view_shape(uint32_t rows, uint32_t n, uint32_t lanes,
 	return rows | (uint64_t)n << 16 | (uint64_t)lanes << 32 | (uint64_t)spread << 63;
 }
 
+/* Where register r begins. A line of the host's cache lies between registers: at a distance of a power of two the same lanes of all of them would
+ * share a few lines of that cache. */
+static inline size_t jit_register_bytes(const struct tg_core *c, uint64_t r)
+{
+	return r * (c->n * sizeof(uint32_t) + 64);
+}
+
 /* What translated code calls; uop is an index in s->uops, bundle one in s->bundles. */
 struct jit_calls {
 	/* the instruction fetch of a bundle */

@@ -3,7 +3,7 @@
  * A block is cut into segments: bundles that are checked together and then done together. A segment is
  *   checks (leave, if anything might trap) -> called instructions with nothing but a result -> instruction fetch -> one loop over the lanes
  *   -> matrix instructions and stores that are called -> scalars, clocks.
- * The loop takes STRIP lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
+ * The loop takes a strip of lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
  * host registers. What is not lane-wise is called; its vector result goes to a temporary that the loop reads. */
 #ifndef TG_JIT_GEN_H
 #define TG_JIT_GEN_H
@@ -12,7 +12,7 @@
 #include "jit.h"
 #include "llvm_api.h"
 
-#define STRIP 16
+#define MAX_STRIP 16
 #define MAX_LANE_OPS 96
 #define MAX_CALLED 24
 #define MAX_RANGES 6
@@ -113,6 +113,7 @@ struct gen {
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	unsigned strip;  /* lanes that the loop takes at a time: a host register of them, so that as many values as possible stay in registers */
 	/* the block at work */
 	const struct block *block;
 	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */

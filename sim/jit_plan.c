@@ -170,7 +170,7 @@ static bool add_split(uint32_t *at, unsigned *n, uint32_t v, uint32_t all)
 
 static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *p)
 {
-	uint32_t low = p->lanes / STRIP * STRIP, high = (p->lanes + STRIP - 1) / STRIP * STRIP;
+	uint32_t low = p->lanes / g->strip * g->strip, high = (p->lanes + g->strip - 1) / g->strip * g->strip;
 	return add_split(b->rows, &b->n_rows, p->rows, g->s->core.rows) && add_split(b->lanes, &b->n_lanes, low, g->s->core.lanes) &&
 	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes);
 }

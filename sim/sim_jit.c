@@ -128,7 +128,7 @@ static uint64_t call_pure(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint6
 	uint64_t was = s->core.clock;
 	struct tg_writes w;
 	memset(&w, 0, sizeof w);
-	w.v = s->jit.registers + to * s->core.n;
+	w.v = s->jit.registers + jit_register_bytes(&s->core, to) / sizeof *w.v;
 	s->core.clock = clock;
 	if (u->slot == TG_SLOT_R)
 		threads_wait(s);
@@ -433,11 +433,11 @@ static void leave_early(struct tg_sim *s, uint32_t block, uint32_t bundle, bool 
 static void place_registers(struct tg_sim *s)
 {
 	struct tg_core *c = &s->core;
-	uint8_t *at = tg_alloc(s->arena, (size_t)JIT_N_REGISTERS * c->n * sizeof(uint32_t) + 64);
+	uint8_t *at = tg_alloc(s->arena, jit_register_bytes(c, JIT_N_REGISTERS) + 64);
 	at += -(uintptr_t)at & 63;
 	s->jit.registers = (uint32_t *)(void *)at;
 	for (unsigned i = 0; i < 72; i++) {
-		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + (size_t)i * c->n;
+		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + jit_register_bytes(c, i) / sizeof *to;
 		memcpy(to, *reg, c->n * sizeof *to);
 		*reg = to;
 	}
