@@ -55,6 +55,9 @@ struct tg_weights {
 	uint32_t n_k;
 	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
 	bool paired;
+	uint16_t *list;    /* of weights that are not uniform: for each block of columns, the rows that have some in it (matrix.c); made when first used */
+	uint16_t *n_list;
+	bool listed;
 };
 struct tg_array {
 	struct tg_weights set[2];
@@ -80,7 +83,6 @@ struct tg_core {
 	struct tg_array array[TG_MAX_ARRAYS];
 	uint32_t *transposer; /* L x L */
 	uint64_t transposer_ready;
-	float *partial; /* rows x stride: products of the multiply at work */
 };
 
 /* What one instruction did. */

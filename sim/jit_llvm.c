@@ -17,7 +17,7 @@
 #define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
-#define HOT 96  /* of these many, LLVM makes the best code it can */
+#define HOT 600 /* of these many, LLVM makes the best code it can */
 
 struct engine {
 	struct llvm_api L;

@@ -98,7 +98,7 @@ static bool plain_load(const struct gen *g, const struct uop *u, const struct pl
 {
 	const struct tg_core *c = &g->s->core;
 	bool whole = p->rows == c->rows && p->lanes == c->lanes;
-	return gen_has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && !u->in.pred && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
+	return gen_has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
 }
 
 static bool view_works(struct gen *g, const struct uop *u, const struct place *p)
@@ -447,7 +447,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role role = b->of[i].role;
 		note_latency(g, u);
-		if (role != R_MATRIX)
+		if (role != R_MATRIX && role != R_VIEW)
 			note_lanes_read(e, u, ~written);
 		if (u->in.pred)
 			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, gen_pred(g, u)};
@@ -545,7 +545,7 @@ static bool lazy_works(struct gen *g, unsigned at)
 {
 	struct segment *e = &g->seg;
 	const struct lane_op *o = &e->op[at];
-	if (o->kind != LANE_LOAD || o->dest == NO_DEST || !plain_load(g, o->u, &o->at) || gen_has_late_store(e))
+	if (o->kind != LANE_LOAD || o->dest == NO_DEST || o->pred || !plain_load(g, o->u, &o->at) || gen_has_late_store(e))
 		return false;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		if (i > at && e->op[i].dest == o->dest)

@@ -235,8 +235,10 @@ static void make_views(struct gen *g)
 		if (o->kind != LANE_VIEW && !o->lazy)
 			continue;
 		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		LLVMBasicBlockRef no = gen_around(g, o->pred);
 		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
+		gen_meet(g, no);
 	}
 }
 

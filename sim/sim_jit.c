@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-#define WORTH_IT 24.0   /* a block that runs less often is left to the interpreter */
-#define MOST_WORK 0.99  /* of what all blocks do, as estimated: blocks beyond that are too */
+#define WORTH_IT 3072.0 /* lanes: a block in which each bundle takes less, as often as it runs, is left to the interpreter */
+#define MOST_WORK 0.995 /* of what all blocks do, as estimated: blocks beyond that are too */
 #define TIRED 200       /* a block that was left early this often is too */
 
 /* ---- what translated code calls ---- */
@@ -507,7 +507,7 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 		for (uint32_t j = b->first; j < b->end; j++)
 			uops += s->bundles[j].n_uops;
 		all += b->weight * uops;
-		if (!b->interpret && (s->options.translate_all || b->weight >= WORTH_IT))
+		if (!b->interpret && (s->options.translate_all || b->weight * s->core.n >= WORTH_IT))
 			of[n++] = (struct share){i, b->weight * uops};
 	}
 	qsort(of, n, sizeof *of, by_work);
