@@ -251,15 +251,20 @@ static struct tg_operand operand_of(struct tg_sim *s, const struct tg_insn *in, 
 
 /* ---- matrix instructions ---- */
 
-static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with)
+static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with, uint64_t after)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
 	const struct tg_core *now = &s->core;
+	const struct tg_array *u = &now->array[in->f[0]];
 	if (in->op == TG_I_swap)
-		return clock >= now->array[in->f[0]].swap_ready;
+		return clock >= u->swap_ready;
+	unsigned type = array_type_of(in);
 	if (in->op <= TG_I_push_u8)
-		return !push_trap(now, in, array_type_of(in), (int64_t)place);
-	return !multiply_trap(now, in, array_type_of(in), (int64_t)place, with != 0);
+		return !push_trap(now, in, type, (int64_t)place);
+	const struct tg_weights *shadow = &u->set[u->active ^ 1];
+	if (after && shadow->any && !array_same_class(shadow->type, type))
+		return 0;
+	return !multiply_rows_trap(now, in, (int64_t)place, with != 0) && (after == 2 || !weights_trap(now, in, type));
 }
 
 static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
