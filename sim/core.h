@@ -37,15 +37,15 @@ struct tg_memory {
 	void *user;
 };
 
-/* Weights of an array. A row's present columns are usually one run [lo, hi); `bits` is exact. */
+/* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
 struct tg_weights {
 	uint32_t *w; /* rows x stride, in panels (matrix.c); f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
-	bool odd;     /* and not only whole row groups, all with the columns [0, group_cols); else bit g of `groups`: group g was pushed */
+	bool odd;
 	uint16_t group_cols;
-	uint64_t groups;
+	uint64_t groups; /* unless odd, bit g: group g was pushed */
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
 	uint64_t present;  /* all present weights */

@@ -115,10 +115,25 @@ static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, 
 		d[i] = a[i];
 }
 
-/* What all pushes since the last swap have in common: `swap` need not look at rows then. */
+/* From now on `bits` tells what is present. */
+static void spell_out(const struct tg_core *now, struct tg_weights *w)
+{
+	if (w->odd)
+		return;
+	w->odd = true;
+	memset(w->bits, 0, now->chip->array_rows * sizeof *w->bits);
+	for (uint64_t groups = w->groups; groups; groups &= groups - 1) {
+		uint32_t first = (uint32_t)__builtin_ctzll(groups) * now->rows;
+		for (uint32_t r = first; r < first + now->rows; r++)
+			set_low(w->bits[r], w->group_cols);
+	}
+}
+
+/* Takes a push into account: in `groups`, as long as the set is plain. */
 static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t group, uint32_t rows, uint32_t cols, bool masked)
 {
-	w->odd = w->odd || masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols);
+	if (masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols))
+		spell_out(now, w);
 	w->group_cols = (uint16_t)cols;
 	w->groups |= UINT64_C(1) << (group & 63);
 }
@@ -126,15 +141,8 @@ static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t
 static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
-	uint64_t low[4];
-	set_low(low, cols);
 	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
-	for (uint32_t r = 0; r < now->rows; r++) {
-		uint64_t *bits = w->bits[first + r];
-		if (r >= x.rows) {
-			memset(bits, 0, sizeof low);
-			continue;
-		}
+	for (uint32_t r = 0; r < x.rows; r++) {
 		const uint32_t *a = operand_row(v, r);
 		for (uint32_t c = 0; c < cols; c += PANEL) {
 			uint32_t *d = w->w + weight_at(now->chip->array_rows, first + r, c), n = cols - c < PANEL ? cols - c : PANEL;
@@ -143,8 +151,11 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 			else
 				enter_row(type, d, a + c, n);
 		}
-		memcpy(bits, low, sizeof low);
-		for (uint32_t j = 0; mask && j < cols; j++)
+	}
+	for (uint32_t r = 0; w->odd && r < now->rows; r++) {
+		uint64_t *bits = w->bits[first + r];
+		set_low(bits, r < x.rows ? cols : 0);
+		for (uint32_t j = 0; mask && r < x.rows && j < cols; j++)
 			set_bit(bits, j, mask[r * now->lanes + j]);
 	}
 }
@@ -153,7 +164,7 @@ static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned 
 			    const uint32_t *mask)
 {
 	uint32_t rows = now->chip->array_rows, t[256];
-	w->odd = true;
+	spell_out(now, w);
 	for (uint32_t r = 0; r < now->rows; r++) {
 		enter_row(type, t, operand_row(v, r), rows);
 		for (uint32_t k = 0; k < rows; k++) {
@@ -253,12 +264,12 @@ SEM(swap)
 	u->active ^= 1;
 	struct tg_weights *w = &u->set[u->active], *shadow = &u->set[u->active ^ 1];
 	if (!plain_groups(now, w)) {
+		spell_out(now, w);
 		w->present = 0;
 		for (uint32_t k = 0; k < now->chip->array_rows; k++)
 			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
 		find_uniform(w, now->chip->array_rows);
 	}
-	memset(shadow->bits, 0, now->chip->array_rows * sizeof *shadow->bits);
 	shadow->any = shadow->odd = false;
 	shadow->groups = 0;
 }
@@ -406,9 +417,10 @@ TILES(tiles_i32, tile_i32)
 
 /* Weights as pairs: a word of pairs row i, column c holds the low 16 bits of rows 2 i and 2 i + 1. Integer sums come out the same in any order,
  * and 0 stands for what is absent. */
-static void make_pairs(struct tg_weights *w, uint32_t rows, uint32_t stride)
+static void make_pairs(const struct tg_core *now, struct tg_weights *w, uint32_t rows, uint32_t stride)
 {
 	w->paired = true;
+	spell_out(now, w);
 	for (uint32_t i = 0; i < (rows + 1) / 2; i++) {
 		for (uint32_t c = 0; c < stride; c++) {
 			uint32_t word = 0;
@@ -426,7 +438,7 @@ static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_
 	struct tg_weights *w = &u->set[u->active];
 	uint32_t rows = now->chip->array_rows, half = (rows + 1) / 2, pairs[TILE_ROWS * 128];
 	if (!w->paired)
-		make_pairs(w, rows, now->stride);
+		make_pairs(now, w, rows, now->stride);
 	for (uint32_t r = 0; r < n; r += TILE_ROWS) {
 		uint32_t some = n - r < TILE_ROWS ? n - r : TILE_ROWS;
 		for (uint32_t j = 0; j < some; j++) {
