@@ -130,9 +130,9 @@ struct tg_product {
 	bool add;
 };
 
-/* Pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
+/* Legal pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
 struct tg_matrix {
-	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
+	void (*push)(struct tg_core *now, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
 	void (*swap)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
 	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add);
 	/* A multiply in two parts: all but the products, with its operands copied to `rows` (stride_in a row); false: it cannot be, and nothing was done */

@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-#define WORTH_IT 3072.0 /* lanes: a block in which each bundle takes less, as often as it runs, is left to the interpreter */
-#define MOST_WORK 0.995 /* of what all blocks do, as estimated: blocks beyond that are too */
+#define WORTH_IT 1024.0 /* lanes: a block in which each bundle takes less, as often as it runs, is left to the interpreter */
+#define MOST_WORK 0.999 /* of what all blocks do, as estimated: blocks beyond that are too */
 #define TIRED 200       /* a block that was left early this often is too */
 
 /* ---- what translated code calls ---- */
@@ -282,7 +282,7 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	} else {
 		const struct tg_operand v = operand_of(s, in, with);
 		if (in->op <= TG_I_push_u8) {
-			s->matrix->push(now, &w, in, &v, (int64_t)place, (int64_t)with);
+			s->matrix->push(now, in, &v, (int64_t)place, (int64_t)with);
 		} else {
 			if (!s->workers || !threads_multiply(s, &w, in, &v, (int64_t)place, with != 0))
 				s->matrix->multiply(now, &w, in, &v, (int64_t)place, with != 0);

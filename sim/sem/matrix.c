@@ -163,28 +163,33 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
-	uint32_t rows = now->chip->array_rows, t[256];
+	uint32_t rows = now->chip->array_rows, t[MAX_ROWS][256];
 	spell_out(now, w);
+	for (uint32_t r = 0; r < x.rows; r++)
+		enter_row(type, t[r], operand_row(v, r), rows);
+	for (uint32_t k = 0; k < rows; k++) {
+		for (uint32_t r = 0; r < x.rows; r++)
+			w->w[weight_at(rows, k, first + r)] = t[r][k];
+	}
+	if (!mask && (first & 63) + now->rows <= 64) { /* columns of one word, all rows alike */
+		uint64_t group = (~UINT64_C(0) >> (64 - now->rows)) << (first & 63), present = (~UINT64_C(0) >> (64 - x.rows)) << (first & 63);
+		for (uint32_t k = 0; k < rows; k++)
+			w->bits[k][first >> 6] = (w->bits[k][first >> 6] & ~group) | (k < x.lanes ? present : 0);
+		return;
+	}
 	for (uint32_t r = 0; r < now->rows; r++) {
-		enter_row(type, t, operand_row(v, r), rows);
-		for (uint32_t k = 0; k < rows; k++) {
-			bool present = r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]);
-			set_bit(w->bits[k], first + r, present);
-			w->w[weight_at(rows, k, first + r)] = t[k];
-		}
+		for (uint32_t k = 0; k < rows; k++)
+			set_bit(w->bits[k], first + r, r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]));
 	}
 }
 
-static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent)
+/* A push that was found legal. */
+static void push(struct tg_core *now, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent)
 {
 	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	struct tg_weights *shadow = &u->set[u->active ^ 1];
 	bool across = in->f[6] != 0;
-	next->at = group;
-	next->trap = push_trap(now, in, type, group);
-	if (next->trap)
-		return;
 	shadow->any = true;
 	shadow->type = (uint8_t)type;
 	const uint32_t *mask = in->f[5] ? now->m[in->f[5]] : NULL;
@@ -195,7 +200,10 @@ static void push(struct tg_core *now, struct tg_writes *next, const struct tg_in
 static void push_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
 {
 	const struct tg_operand v = operand_register(now, in->f[1]);
-	push(now, next, in, &v, array_place(now, in), now->s[in->f[4]]);
+	next->at = array_place(now, in);
+	next->trap = push_trap(now, in, array_type_of(in), next->at);
+	if (!next->trap)
+		push(now, in, &v, next->at, now->s[in->f[4]]);
 }
 SEM(push_f32) { push_register(now, next, in); }
 SEM(push_bf16) { push_register(now, next, in); }
@@ -605,17 +613,16 @@ static void multiplied(struct tg_core *now, struct tg_writes *next, const struct
 	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
 }
 
+/* A multiply that was found legal. */
 static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add)
 {
 	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	const struct tg_weights *w = &u->set[u->active];
 	uint32_t n = (uint32_t)in->f[4];
-	next->trap = multiply_trap(now, in, type, first, add);
-	next->at = first;
-	if (next->trap)
-		return;
-	if (type == TG_ARRAY_f32) {
+	if (type == TG_ARRAY_f32 && n <= v->n) {
+		(w->uniform ? multiply_uniform : multiply_ragged)(now, u, v->at, (size_t)v->step, first, n, add);
+	} else if (type == TG_ARRAY_f32) {
 		for (uint32_t r = 0; r < n; r += v->n)
 			(w->uniform ? multiply_uniform : multiply_ragged)(now, u, operand_row(v, r), (size_t)v->step, first + r, n - r < v->n ? n - r : v->n, add);
 	} else {
@@ -649,7 +656,11 @@ static bool multiply_start(struct tg_core *now, struct tg_writes *next, const st
 static void multiply_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
 {
 	const struct tg_operand v = operand_register(now, in->f[1]);
-	multiply(now, next, in, &v, array_place(now, in), multiply_adds(now, in));
+	bool add = multiply_adds(now, in);
+	next->at = array_place(now, in);
+	next->trap = multiply_trap(now, in, array_type_of(in), next->at, add);
+	if (!next->trap)
+		multiply(now, next, in, &v, next->at, add);
 }
 SEM(mul_f32) { multiply_register(now, next, in); }
 SEM(mul_bf16) { multiply_register(now, next, in); }
