@@ -17,7 +17,7 @@
 #define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
-#define HOT 600 /* of these many, LLVM makes the best code it can */
+#define HOT(s) ((s)->options.cache_dir ? 600 : 96) /* of these many, LLVM makes the best code it can; of more, where it is kept */
 
 struct engine {
 	struct llvm_api L;
@@ -180,7 +180,7 @@ static LLVMMemoryBufferRef object_of(struct translator *t, struct tg_arena *scra
 	const char *dir = t->s->options.cache_dir;
 	struct jit_key key;
 	struct jit_object kept;
-	bool best = blocks - t->order < HOT && !t->s->options.translate_all;
+	bool best = blocks - t->order < HOT(t->s) && !t->s->options.translate_all;
 	if (dir) {
 		jit_cache_key(&t->common, blocks, n_blocks, best, &key);
 		if (jit_cache_get(scratch, dir, &key, &kept))

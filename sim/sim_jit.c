@@ -6,8 +6,10 @@
 
 #include <stdlib.h>
 
-#define WORTH_IT 1024.0 /* lanes: a block in which each bundle takes less, as often as it runs, is left to the interpreter */
-#define MOST_WORK 0.999 /* of what all blocks do, as estimated: blocks beyond that are too */
+/* What is left to the interpreter: blocks whose bundles, as often as they run, take fewer lanes than this; and, of what all blocks do, as estimated, what is
+ * beyond this part. Where translated code is kept, more is worth translating. */
+#define WORTH_IT(s) ((s)->options.cache_dir ? 1024.0 : 4096.0)
+#define MOST_WORK(s) ((s)->options.cache_dir ? 0.999 : 0.99)
 #define TIRED 200       /* a block that was left early this often is too */
 
 /* ---- what translated code calls ---- */
@@ -512,11 +514,11 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 		for (uint32_t j = b->first; j < b->end; j++)
 			uops += s->bundles[j].n_uops;
 		all += b->weight * uops;
-		if (!b->interpret && (s->options.translate_all || b->weight * s->core.n >= WORTH_IT))
+		if (!b->interpret && (s->options.translate_all || b->weight * s->core.n >= WORTH_IT(s)))
 			of[n++] = (struct share){i, b->weight * uops};
 	}
 	qsort(of, n, sizeof *of, by_work);
-	for (; chosen < n && (s->options.translate_all || sum < MOST_WORK * all); chosen++) {
+	for (; chosen < n && (s->options.translate_all || sum < MOST_WORK(s) * all); chosen++) {
 		order[chosen] = of[chosen].block;
 		sum += of[chosen].work;
 	}
