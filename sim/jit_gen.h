@@ -192,8 +192,9 @@ void gen_segment(struct gen *g);
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
 val gen_touch(struct gen *g, const struct lane_op *o, bool written); /* asks whether the access may be, or notes that it was */
 bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
-/* jit_lanes.c */
+/* jit_compute.c */
 bool lanes_has(unsigned op);
+/* jit_lanes.c */
 unsigned lanes_load_bytes(unsigned op);  /* of an element that the loop can load; 0: it cannot */
 unsigned lanes_store_bytes(unsigned op);
 void gen_lanes(struct gen *g);

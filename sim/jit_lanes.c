@@ -4,45 +4,9 @@
  *     for each row: the rows' addresses; values spread over a row
  *       for each range of lanes in which the same accesses have bytes: for each strip: load, compute, store
  *
- * What lies outside an access is known when the code is made, so tails cost nothing. A value is f32 until somebody wants its bits; NaNs are
- * made canonical then, and not before: arithmetic gives a NaN for a NaN whatever its payload. */
+ * What lies outside an access is known when the code is made, so tails cost nothing. */
 #ifdef TG_HAS_LLVM
-#include "jit_gen.h"
-
-struct lane_value {
-	val i, f; /* bits; f32, perhaps with a NaN that is not canonical when i is NULL */
-	bool dirty;
-};
-struct body {
-	struct gen *g;
-	struct lane_value reg[JIT_TEMP];
-	val row, lane;              /* i64: of the strip's first lane */
-	val lanes_at;               /* where the strip's lanes of register 0 are */
-	uint32_t first_row;         /* of the range */
-	uint32_t from, to;          /* the range of lanes */
-	val row_at[MAX_LANE_OPS];   /* the row's address, where it has bytes */
-	int64_t past[MAX_LANE_OPS]; /* and so many bytes behind it: accesses that differ by constants share one address */
-	val spread[MAX_LANE_OPS];   /* a value for the whole row */
-};
-
-#define CLASS_LIST                                                                                                                                   \
-	X(vadd_f32) X(vsub_f32) X(vmul_f32) X(vfma_f32) X(vfnma_f32) X(vmin_f32) X(vmax_f32) X(vclamp_f32) X(vabs_f32) X(vneg_f32) X(vfloor_f32)       \
-	X(vceil_f32) X(vtrunc_f32) X(vrne_f32) X(vrnd_bf16) X(veq_f32) X(vne_f32) X(vlt_f32) X(vle_f32) X(vf2i) X(vf2u) X(vi2f) X(vu2f) X(vadd_i32)     \
-	X(vsub_i32) X(vmul_i32) X(vmulh_u32) X(vmin_i32) X(vmax_i32) X(vmin_u32) X(vmax_u32) X(vand) X(vor) X(vxor) X(vshl) X(vshr) X(vsar)             \
-	X(veq_i32) X(vne_i32) X(vlt_i32) X(vle_i32) X(vlt_u32) X(vle_u32) X(vmov) X(vmovi) X(vsplat) X(vsel) X(mand) X(mor) X(mxor) X(mext) X(xlane)    \
-	X(xrow)
-
-bool lanes_has(unsigned op)
-{
-	switch (op) {
-#define X(name) case TG_I_##name:
-		CLASS_LIST
-#undef X
-		return true;
-	default:
-		return false;
-	}
-}
+#include "jit_lanes.h"
 
 unsigned lanes_load_bytes(unsigned op)
 {
@@ -81,320 +45,6 @@ unsigned lanes_store_bytes(unsigned op)
 	}
 }
 
-/* ---- constants and values ---- */
-
-static val splat(struct gen *g, val one, LLVMTypeRef vector)
-{
-	val v = g->L->BuildInsertElement(g->b, g->L->GetPoison(vector), one, gen_int(g, 0), "");
-	return g->L->BuildShuffleVector(g->b, v, g->L->GetPoison(vector), g->L->ConstNull(g->iv), "");
-}
-
-static val const_iv(struct gen *g, uint32_t x)
-{
-	val each[MAX_STRIP];
-	for (unsigned i = 0; i < g->strip; i++)
-		each[i] = g->L->ConstInt(g->i32, x, 0);
-	return g->L->ConstVector(each, g->strip);
-}
-
-static val intrinsic(struct gen *g, const char *name, LLVMTypeRef *types, unsigned n_types, val *args, unsigned n)
-{
-	LLVMTypeRef in[4], result = types[0];
-	for (unsigned i = 0; i < n; i++)
-		in[i] = n_types == 2 ? types[1] : types[0];
-	val f = g->L->GetIntrinsicDeclaration(g->m, g->L->LookupIntrinsicID(name, strlen(name)), types, n_types);
-	return g->L->BuildCall2(g->b, g->L->FunctionType(result, in, n, 0), f, args, n, "");
-}
-
-static val unordered(struct gen *g, val a, val b)
-{
-	return g->L->BuildFCmp(g->b, LLVMRealUNO, a, b, "");
-}
-
-static val bits_of(struct gen *g, struct lane_value *v)
-{
-	if (!v->i)
-		v->i = g->L->BuildSelect(g->b, unordered(g, v->f, v->f), const_iv(g, TG_F32_NAN), g->L->BuildBitCast(g->b, v->f, g->iv, ""), "");
-	return v->i;
-}
-
-static val float_of(struct gen *g, struct lane_value *v)
-{
-	if (!v->f)
-		v->f = g->L->BuildBitCast(g->b, v->i, g->fv, "");
-	return v->f;
-}
-
-static val lanes_of(struct body *y, unsigned r)
-{
-	return gen_at(y->g, y->lanes_at, gen_int(y->g, (int64_t)jit_register_bytes(&y->g->s->core, r)));
-}
-
-static struct lane_value *reg(struct body *y, unsigned r)
-{
-	struct gen *g = y->g;
-	struct lane_value *v = &y->reg[r];
-	if (v->i || v->f)
-		return v;
-	if (r == JIT_MASK) {
-		v->i = const_iv(g, UINT32_MAX);
-		return v;
-	}
-	v->i = g->L->BuildLoad2(g->b, g->iv, lanes_of(y, r), "");
-	g->L->SetAlignment(v->i, g->strip * 4);
-	return v;
-}
-
-static val lane_numbers(struct body *y)
-{
-	struct gen *g = y->g;
-	val each[MAX_STRIP];
-	for (unsigned i = 0; i < g->strip; i++)
-		each[i] = g->L->ConstInt(g->i32, i, 0);
-	return g->L->BuildAdd(g->b, splat(g, g->L->BuildTrunc(g->b, y->lane, g->i32, ""), g->iv), g->L->ConstVector(each, g->strip), "");
-}
-
-/* ---- instructions ---- */
-
-static struct lane_value of_float(val f)
-{
-	return (struct lane_value){.f = f};
-}
-static struct lane_value of_bits(val i)
-{
-	return (struct lane_value){.i = i};
-}
-static struct lane_value of_test(struct gen *g, val c)
-{
-	return of_bits(g->L->BuildSExt(g->b, c, g->iv, ""));
-}
-
-/* minimum or maximum of IEEE 754-2019: the host's instruction gives its second operand when both are zero, so asked both ways round the
- * two answers differ in the sign of a zero only. */
-static struct lane_value min_max(struct gen *g, struct lane_value *a, struct lane_value *b, bool max)
-{
-	LLVMRealPredicate better = max ? LLVMRealOGT : LLVMRealOLT;
-	val x = float_of(g, a), y = float_of(g, b);
-	val one = g->L->BuildSelect(g->b, g->L->BuildFCmp(g->b, better, x, y, ""), x, y, "");
-	val two = g->L->BuildSelect(g->b, g->L->BuildFCmp(g->b, better, y, x, ""), y, x, "");
-	val i = g->L->BuildBitCast(g->b, one, g->iv, ""), k = g->L->BuildBitCast(g->b, two, g->iv, "");
-	val m = max ? g->L->BuildAnd(g->b, i, k, "") : g->L->BuildOr(g->b, i, k, "");
-	return of_bits(g->L->BuildSelect(g->b, unordered(g, x, y), const_iv(g, TG_F32_NAN), m, ""));
-}
-
-static val round_bf16(struct gen *g, struct lane_value *a)
-{
-	val i = bits_of(g, a);
-	val odd = g->L->BuildAnd(g->b, g->L->BuildLShr(g->b, i, const_iv(g, 16), ""), const_iv(g, 1), "");
-	val r = g->L->BuildAnd(g->b, g->L->BuildAdd(g->b, g->L->BuildAdd(g->b, i, const_iv(g, 0x7fff), ""), odd, ""), const_iv(g, 0xffff0000), "");
-	val f = g->L->BuildBitCast(g->b, i, g->fv, "");
-	return g->L->BuildSelect(g->b, unordered(g, f, f), const_iv(g, TG_F32_NAN), r, "");
-}
-
-static struct lane_value float_unary(struct gen *g, const char *name, struct lane_value *a)
-{
-	val x = float_of(g, a);
-	return of_float(intrinsic(g, name, &g->fv, 1, &x, 1));
-}
-
-static struct lane_value to_int(struct gen *g, const char *name, struct lane_value *a)
-{
-	LLVMTypeRef types[2] = {g->iv, g->fv};
-	val x = float_of(g, a);
-	return of_bits(intrinsic(g, name, types, 2, &x, 1));
-}
-
-static val small_shift(struct gen *g, val b)
-{
-	return g->L->BuildAnd(g->b, b, const_iv(g, 31), "");
-}
-
-static struct lane_value shift(struct gen *g, unsigned op, val a, val b)
-{
-	val big = g->L->BuildICmp(g->b, LLVMIntUGT, b, const_iv(g, 31), "");
-	if (op == TG_I_vsar)
-		return of_bits(g->L->BuildAShr(g->b, a, g->L->BuildSelect(g->b, big, const_iv(g, 31), b, ""), ""));
-	val r = op == TG_I_vshl ? g->L->BuildShl(g->b, a, small_shift(g, b), "") : g->L->BuildLShr(g->b, a, small_shift(g, b), "");
-	return of_bits(g->L->BuildSelect(g->b, big, const_iv(g, 0), r, ""));
-}
-
-static val pick(struct gen *g, LLVMIntPredicate p, val a, val b, val x, val y)
-{
-	return g->L->BuildSelect(g->b, g->L->BuildICmp(g->b, p, a, b, ""), x, y, "");
-}
-
-static struct lane_value high_half(struct gen *g, val a, val b)
-{
-	LLVMTypeRef wide = g->L->VectorType(g->i64, g->strip);
-	val each[MAX_STRIP];
-	for (unsigned i = 0; i < g->strip; i++)
-		each[i] = gen_int(g, 32);
-	val p = g->L->BuildMul(g->b, g->L->BuildZExt(g->b, a, wide, ""), g->L->BuildZExt(g->b, b, wide, ""), "");
-	return of_bits(g->L->BuildTrunc(g->b, g->L->BuildLShr(g->b, p, g->L->ConstVector(each, g->strip), ""), g->iv, ""));
-}
-
-static struct lane_value fma_of(struct gen *g, struct lane_value *a, struct lane_value *b, struct lane_value *c, bool minus)
-{
-	val x[3] = {float_of(g, a), float_of(g, b), float_of(g, c)};
-	if (minus)
-		x[0] = g->L->BuildFNeg(g->b, x[0], "");
-	return of_float(intrinsic(g, "llvm.fma", &g->fv, 1, x, 3));
-}
-
-static struct lane_value inside_extent(struct body *y, const struct lane_op *o)
-{
-	struct gen *g = y->g;
-	val row_in = g->L->BuildICmp(g->b, LLVMIntULT, y->row, o->a, "");
-	val lane_in = g->L->BuildICmp(g->b, LLVMIntULT, lane_numbers(y), splat(g, g->L->BuildTrunc(g->b, o->b, g->i32, ""), g->iv), "");
-	return of_test(g, g->L->BuildAnd(g->b, lane_in, splat(g, row_in, g->cv), ""));
-}
-
-/* Operands without a register: constants, scalars, positions. */
-static bool compute_plain(struct body *y, const struct lane_op *o, struct lane_value *out)
-{
-	struct gen *g = y->g;
-	switch (o->u->in.op) {
-	case TG_I_vmovi:
-		*out = of_bits(const_iv(g, (uint32_t)o->u->in.f[1]));
-		return true;
-	case TG_I_vsplat:
-		*out = of_bits(splat(g, g->L->BuildTrunc(g->b, o->a, g->i32, ""), g->iv));
-		return true;
-	case TG_I_mext:
-		*out = inside_extent(y, o);
-		return true;
-	case TG_I_xlane:
-		*out = of_bits(lane_numbers(y));
-		return true;
-	case TG_I_xrow:
-		*out = of_bits(splat(g, g->L->BuildTrunc(g->b, y->row, g->i32, ""), g->iv));
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool compute_masks(struct body *y, const struct lane_op *o, struct lane_value *out)
-{
-	struct gen *g = y->g;
-	const struct tg_insn *in = &o->u->in;
-	val a, b;
-	if (in->op == TG_I_vsel) {
-		val m = bits_of(g, reg(y, JIT_MASK + (unsigned)in->f[1]));
-		a = bits_of(g, reg(y, (unsigned)in->f[2]));
-		b = bits_of(g, reg(y, (unsigned)in->f[3]));
-		*out = of_bits(pick(g, LLVMIntNE, m, const_iv(g, 0), a, b));
-		return true;
-	}
-	if (in->op != TG_I_mand && in->op != TG_I_mor && in->op != TG_I_mxor)
-		return false;
-	a = bits_of(g, reg(y, JIT_MASK + (unsigned)in->f[1]));
-	b = bits_of(g, reg(y, JIT_MASK + (unsigned)in->f[2]));
-	*out = of_bits(in->op == TG_I_mand ? g->L->BuildAnd(g->b, a, b, "") : in->op == TG_I_mor ? g->L->BuildOr(g->b, a, b, "") : g->L->BuildXor(g->b, a, b, ""));
-	return true;
-}
-
-static bool compute_float(struct gen *g, unsigned op, struct lane_value *a, struct lane_value *b, struct lane_value *c, struct lane_value *out)
-{
-#define ON(name, ...)                                                                                                                                \
-	case TG_I_##name:                                                                                                                            \
-		*out = __VA_ARGS__;                                                                                                                  \
-		return true
-#define TEST(name, how) ON(name, of_test(g, g->L->BuildFCmp(g->b, how, float_of(g, a), float_of(g, b), "")))
-	struct lane_value t;
-	switch (op) {
-		ON(vadd_f32, of_float(g->L->BuildFAdd(g->b, float_of(g, a), float_of(g, b), "")));
-		ON(vsub_f32, of_float(g->L->BuildFSub(g->b, float_of(g, a), float_of(g, b), "")));
-		ON(vmul_f32, of_float(g->L->BuildFMul(g->b, float_of(g, a), float_of(g, b), "")));
-		ON(vfma_f32, fma_of(g, a, b, c, false));
-		ON(vfnma_f32, fma_of(g, a, b, c, true));
-		ON(vmin_f32, min_max(g, a, b, false));
-		ON(vmax_f32, min_max(g, a, b, true));
-	case TG_I_vclamp_f32:
-		t = min_max(g, a, b, true);
-		*out = min_max(g, &t, c, false);
-		return true;
-		ON(vabs_f32, of_bits(g->L->BuildAnd(g->b, bits_of(g, a), const_iv(g, 0x7fffffff), "")));
-		ON(vneg_f32, of_bits(g->L->BuildXor(g->b, bits_of(g, a), const_iv(g, 0x80000000), "")));
-		ON(vfloor_f32, float_unary(g, "llvm.floor", a));
-		ON(vceil_f32, float_unary(g, "llvm.ceil", a));
-		ON(vtrunc_f32, float_unary(g, "llvm.trunc", a));
-		ON(vrne_f32, float_unary(g, "llvm.rint", a));
-		ON(vrnd_bf16, of_bits(round_bf16(g, a)));
-		TEST(veq_f32, LLVMRealOEQ);
-		TEST(vne_f32, LLVMRealUNE);
-		TEST(vlt_f32, LLVMRealOLT);
-		TEST(vle_f32, LLVMRealOLE);
-		ON(vf2i, to_int(g, "llvm.fptosi.sat", a));
-		ON(vf2u, to_int(g, "llvm.fptoui.sat", a));
-		ON(vi2f, of_float(g->L->BuildSIToFP(g->b, bits_of(g, a), g->fv, "")));
-		ON(vu2f, of_float(g->L->BuildUIToFP(g->b, bits_of(g, a), g->fv, "")));
-	default:
-		return false;
-	}
-#undef TEST
-}
-
-static struct lane_value compute_int(struct gen *g, unsigned op, struct lane_value *va, struct lane_value *vb)
-{
-	val a = bits_of(g, va), b = vb ? bits_of(g, vb) : NULL;
-	switch (op) {
-	case TG_I_vadd_i32:
-		return of_bits(g->L->BuildAdd(g->b, a, b, ""));
-	case TG_I_vsub_i32:
-		return of_bits(g->L->BuildSub(g->b, a, b, ""));
-	case TG_I_vmul_i32:
-		return of_bits(g->L->BuildMul(g->b, a, b, ""));
-	case TG_I_vmulh_u32:
-		return high_half(g, a, b);
-	case TG_I_vmin_i32:
-		return of_bits(pick(g, LLVMIntSLT, a, b, a, b));
-	case TG_I_vmax_i32:
-		return of_bits(pick(g, LLVMIntSLT, a, b, b, a));
-	case TG_I_vmin_u32:
-		return of_bits(pick(g, LLVMIntULT, a, b, a, b));
-	case TG_I_vmax_u32:
-		return of_bits(pick(g, LLVMIntULT, a, b, b, a));
-	case TG_I_vand:
-		return of_bits(g->L->BuildAnd(g->b, a, b, ""));
-	case TG_I_vor:
-		return of_bits(g->L->BuildOr(g->b, a, b, ""));
-	case TG_I_vxor:
-		return of_bits(g->L->BuildXor(g->b, a, b, ""));
-	case TG_I_vshl:
-	case TG_I_vshr:
-	case TG_I_vsar:
-		return shift(g, op, a, b);
-	case TG_I_veq_i32:
-		return of_test(g, g->L->BuildICmp(g->b, LLVMIntEQ, a, b, ""));
-	case TG_I_vne_i32:
-		return of_test(g, g->L->BuildICmp(g->b, LLVMIntNE, a, b, ""));
-	case TG_I_vlt_i32:
-		return of_test(g, g->L->BuildICmp(g->b, LLVMIntSLT, a, b, ""));
-	case TG_I_vle_i32:
-		return of_test(g, g->L->BuildICmp(g->b, LLVMIntSLE, a, b, ""));
-	case TG_I_vlt_u32:
-		return of_test(g, g->L->BuildICmp(g->b, LLVMIntULT, a, b, ""));
-	case TG_I_vle_u32:
-		return of_test(g, g->L->BuildICmp(g->b, LLVMIntULE, a, b, ""));
-	default: /* vmov */
-		return of_bits(a);
-	}
-}
-
-static struct lane_value compute(struct body *y, const struct lane_op *o)
-{
-	struct lane_value out = {0}, *in[3] = {NULL, NULL, NULL};
-	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)o->u->in.op);
-	if (compute_plain(y, o, &out) || compute_masks(y, o, &out))
-		return out;
-	for (unsigned i = 1; i < info->n_fields && i < 4; i++)
-		in[i - 1] = reg(y, (unsigned)o->u->in.f[i]);
-	if (compute_float(y->g, o->u->in.op, in[0], in[1], in[2], &out))
-		return out;
-	return compute_int(y->g, o->u->in.op, in[0], in[1]);
-}
-
 /* ---- loads and stores ---- */
 
 static LLVMTypeRef element_type(struct gen *g, unsigned bytes)
@@ -409,34 +59,34 @@ static struct lane_value widen(struct gen *g, unsigned op, val raw, LLVMTypeRef 
 	switch (op) {
 	case TG_I_vld_bf16:
 		h = g->L->BuildZExt(g->b, raw, to, "");
-		h = g->L->BuildShl(g->b, h, vector ? const_iv(g, 16) : g->L->ConstInt(g->i32, 16, 0), "");
-		return of_bits(h); /* its NaNs: settle_nans */
+		h = g->L->BuildShl(g->b, h, vector ? lane_const(g, 16) : g->L->ConstInt(g->i32, 16, 0), "");
+		return lane_of_bits(h); /* its NaNs: settle_nans */
 	case TG_I_vld_i16:
 	case TG_I_vld_i8:
-		return of_bits(g->L->BuildSExt(g->b, raw, to, ""));
+		return lane_of_bits(g->L->BuildSExt(g->b, raw, to, ""));
 	case TG_I_vld_u16:
 	case TG_I_vld_u8:
-		return of_bits(g->L->BuildZExt(g->b, raw, to, ""));
+		return lane_of_bits(g->L->BuildZExt(g->b, raw, to, ""));
 	default:
-		return of_bits(raw);
+		return lane_of_bits(raw);
 	}
 }
 
 static struct lane_value settle_nans(struct gen *g, unsigned op, struct lane_value v)
 {
-	return op == TG_I_vld_bf16 ? of_float(g->L->BuildBitCast(g->b, v.i, g->fv, "")) : v;
+	return op == TG_I_vld_bf16 ? lane_of_float(g->L->BuildBitCast(g->b, v.i, g->fv, "")) : v;
 }
 
 static val outside(struct gen *g, const struct tg_insn *in)
 {
 	if (in->op == TG_I_mrd)
-		return const_iv(g, 0);
+		return lane_const(g, 0);
 	bool is_float = in->op >= TG_I_vld_f32 && in->op <= TG_I_vld_e5m2;
 	if (in->f[7] == 1)
-		return const_iv(g, is_float ? TG_F32_INF : 0x7fffffff);
+		return lane_const(g, is_float ? TG_F32_INF : 0x7fffffff);
 	if (in->f[7] == 2)
-		return const_iv(g, is_float ? 0xff800000 : 0x80000000);
-	return const_iv(g, 0);
+		return lane_const(g, is_float ? 0xff800000 : 0x80000000);
+	return lane_const(g, 0);
 }
 
 /* Lanes of the strip that an access reaches: a constant mask, for the strip in which it ends. */
@@ -486,7 +136,7 @@ static val reached(struct body *y, const struct lane_op *o)
 	val inside = y->to > o->at.lanes ? first_lanes(g, o->at.lanes - y->from) : NULL;
 	if (!o->at.mask)
 		return inside;
-	val on = g->L->BuildICmp(g->b, LLVMIntNE, bits_of(g, reg(y, JIT_MASK + o->at.mask)), const_iv(g, 0), "");
+	val on = g->L->BuildICmp(g->b, LLVMIntNE, lane_bits(g, lane_reg(y, JIT_MASK + o->at.mask)), lane_const(g, 0), "");
 	return inside ? g->L->BuildAnd(g->b, inside, on, "") : on;
 }
 
@@ -497,10 +147,10 @@ static val not_read(struct body *y, const struct lane_op *o)
 	bool part = y->first_row >= o->at.rows || y->to > o->at.lanes;
 	if (o->kind == LANE_ROWS || (!o->at.mask && o->u->in.f[7] != 3))
 		return outside(g, &o->u->in);
-	val old = bits_of(g, reg(y, (unsigned)(o->u->writes[0] - REG_V)));
+	val old = lane_bits(g, lane_reg(y, (unsigned)(o->u->writes[0] - REG_V)));
 	if (!part || o->u->in.f[7] == 3)
 		return old;
-	val on = g->L->BuildICmp(g->b, LLVMIntNE, bits_of(g, reg(y, JIT_MASK + o->at.mask)), const_iv(g, 0), "");
+	val on = g->L->BuildICmp(g->b, LLVMIntNE, lane_bits(g, lane_reg(y, JIT_MASK + o->at.mask)), lane_const(g, 0), "");
 	return g->L->BuildSelect(g->b, on, outside(g, &o->u->in), old, "");
 }
 
@@ -510,10 +160,10 @@ static struct lane_value load(struct body *y, unsigned k, const struct lane_op *
 	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), g->strip);
 	struct lane_value v;
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
-		return of_bits(not_read(y, o));
+		return lane_of_bits(not_read(y, o));
 	val some = reached(y, o);
 	if (o->at.spread) {
-		v = settle_nans(g, o->u->in.op, of_bits(splat(g, y->spread[k], g->iv)));
+		v = settle_nans(g, o->u->in.op, lane_of_bits(lane_splat(g, y->spread[k], g->iv)));
 	} else if (some) {
 		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some), g->iv));
 	} else {
@@ -522,25 +172,25 @@ static struct lane_value load(struct body *y, unsigned k, const struct lane_op *
 		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, raw, g->iv));
 	}
 	if (some)
-		return of_bits(g->L->BuildSelect(g->b, some, bits_of(g, &v), not_read(y, o), ""));
+		return lane_of_bits(g->L->BuildSelect(g->b, some, lane_bits(g, &v), not_read(y, o), ""));
 	return v;
 }
 
 static val clamped(struct gen *g, val a, int32_t lo, int32_t hi)
 {
-	val low = const_iv(g, (uint32_t)lo), high = const_iv(g, (uint32_t)hi);
-	a = pick(g, LLVMIntSLT, a, low, low, a);
-	return pick(g, LLVMIntSGT, a, high, high, a);
+	val low = lane_const(g, (uint32_t)lo), high = lane_const(g, (uint32_t)hi);
+	a = lane_pick(g, LLVMIntSLT, a, low, low, a);
+	return lane_pick(g, LLVMIntSGT, a, high, high, a);
 }
 
 static val narrow(struct gen *g, unsigned op, struct lane_value *v, LLVMTypeRef to)
 {
-	val a = bits_of(g, v);
+	val a = lane_bits(g, v);
 	switch (op) {
 	case TG_I_vst_f32:
 		return a;
 	case TG_I_vst_bf16:
-		a = g->L->BuildLShr(g->b, round_bf16(g, v), const_iv(g, 16), "");
+		a = g->L->BuildLShr(g->b, lane_round_bf16(g, v), lane_const(g, 16), "");
 		break;
 	case TG_I_vst_i16s:
 		a = clamped(g, a, INT16_MIN, INT16_MAX);
@@ -566,7 +216,7 @@ static void store(struct body *y, unsigned k, const struct lane_op *o)
 	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), g->strip);
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
 		return;
-	val v = narrow(g, o->u->in.op, reg(y, (unsigned)o->u->in.f[0]), vector), p = strip_at(y, k, o);
+	val v = narrow(g, o->u->in.op, lane_reg(y, (unsigned)o->u->in.f[0]), vector), p = strip_at(y, k, o);
 	val some = reached(y, o);
 	if (some)
 		masked_store(g, vector, v, p, some);
@@ -590,11 +240,11 @@ static val selected_for(struct gen *g, const struct place *p)
 	for (uint32_t r = 0; r < p->rows; r++) {
 		for (uint32_t j = 0; j < p->lanes; j += g->strip) {
 			val at = gen_at(g, g->L->GetParam(fn, 0), gen_int(g, (int64_t)(r * g->s->core.lanes + j) * 4));
-			val v = g->L->BuildLoad2(g->b, g->iv, at, ""), on = g->L->BuildICmp(g->b, LLVMIntNE, v, const_iv(g, 0), "");
+			val v = g->L->BuildLoad2(g->b, g->iv, at, ""), on = g->L->BuildICmp(g->b, LLVMIntNE, v, lane_const(g, 0), "");
 			g->L->SetAlignment(v, g->strip * 4);
 			if (p->lanes - j < g->strip)
 				on = g->L->BuildAnd(g->b, on, first_lanes(g, p->lanes - j), "");
-			val word = g->L->BuildBitCast(g->b, on, bits, ""), n = intrinsic(g, "llvm.ctpop", &bits, 1, &word, 1);
+			val word = g->L->BuildBitCast(g->b, on, bits, ""), n = lane_intrinsic(g, "llvm.ctpop", &bits, 1, &word, 1);
 			all = g->L->BuildAdd(g->b, all, g->L->BuildZExt(g->b, n, g->i64, ""), "");
 		}
 	}
@@ -612,9 +262,9 @@ val gen_selected(struct gen *g, const struct place *p)
 static struct lane_value temporary(struct body *y, const struct lane_op *o)
 {
 	struct gen *g = y->g;
-	val v = g->L->BuildLoad2(g->b, g->iv, lanes_of(y, JIT_TEMP + o->temp), "");
+	val v = g->L->BuildLoad2(g->b, g->iv, lane_register_at(y, JIT_TEMP + o->temp), "");
 	g->L->SetAlignment(v, g->strip * 4);
-	return of_bits(v);
+	return lane_of_bits(v);
 }
 
 /* ---- the loop ---- */
@@ -636,10 +286,10 @@ static void strip(struct body *y)
 				store(y, end, o);
 				continue;
 			}
-			landing[end] = o->kind == LANE_ALU ? compute(y, o) : o->kind == LANE_TEMP ? temporary(y, o) : load(y, end, o);
+			landing[end] = o->kind == LANE_ALU ? lane_compute(y, o) : o->kind == LANE_TEMP ? temporary(y, o) : load(y, end, o);
 			if (o->pred && o->dest != NO_DEST) {
-				val now = bits_of(g, &landing[end]), was = bits_of(g, reg(y, o->dest));
-				landing[end] = of_bits(g->L->BuildSelect(g->b, o->pred, now, was, ""));
+				val now = lane_bits(g, &landing[end]), was = lane_bits(g, lane_reg(y, o->dest));
+				landing[end] = lane_of_bits(g->L->BuildSelect(g->b, o->pred, now, was, ""));
 			}
 		}
 		for (; i < end; i++) {
@@ -652,7 +302,7 @@ static void strip(struct body *y)
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
 		if (!y->reg[r].dirty)
 			continue;
-		g->L->SetAlignment(g->L->BuildStore(g->b, bits_of(g, &y->reg[r]), lanes_of(y, r)), g->strip * 4);
+		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);
 	}
 }
 

@@ -114,6 +114,8 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 	case TG_SLOT_S:
 		if (u->in.op == TG_I_sld32 || u->in.op == TG_I_sld64)
 			return R_PURE_SCALAR;
+		if (u->in.op == TG_I_sst32 || u->in.op == TG_I_sst64)
+			return R_LATE_STORE;
 		return u->result == 'p' ? R_FLAG : R_SCALAR;
 	case TG_SLOT_V:
 	case TG_SLOT_E:

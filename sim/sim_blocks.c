@@ -130,6 +130,7 @@ static void each_next(struct finder *f, uint32_t b, int32_t ctx, on_next *fn)
 /* Bundles that the translator leaves alone for what they do. */
 static bool not_translated(const struct tg_sim *s, const struct decoded *b)
 {
+	unsigned stores = 0, scalar_stores = 0;
 	if (b->illegal || b->n_births)
 		return true;
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
@@ -140,19 +141,22 @@ static bool not_translated(const struct tg_sim *s, const struct decoded *b)
 		case TG_I_halt:
 		case TG_I_vldx:
 		case TG_I_vstx:
+			return true;
 		case TG_I_sst32:
 		case TG_I_sst64:
-			return true;
+			scalar_stores++;
+			break;
 		case TG_I_loop:
 		case TG_I_idle:
 			if (u->in.pred)
 				return true;
 			break;
 		default:
+			stores += u->slot == TG_SLOT_W;
 			break;
 		}
 	}
-	return false;
+	return scalar_stores && scalar_stores + stores > 1; /* several stores of a bundle would have to be asked about together */
 }
 
 static void walk(struct finder *f)

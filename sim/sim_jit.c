@@ -312,7 +312,10 @@ static uint64_t call_may_act(struct tg_sim *s, uint64_t uop, uint64_t clock)
 	bool may;
 	s->core.clock = clock;
 	exchange_reads(s, u);
-	may = u->slot != TG_SLOT_W || store_may(s, u); /* a transposer write never traps */
+	if (u->slot == TG_SLOT_S)
+		may = !mem_may_write(&s->core.mem, (uint64_t)s->core.s[u->in.f[1]] + (uint64_t)u->in.f[2], u->in.op == TG_I_sst64 ? 8 : 4);
+	else
+		may = u->slot != TG_SLOT_W || store_may(s, u); /* a transposer write never traps */
 	exchange_reads(s, u);
 	s->core.clock = was;
 	return may;

@@ -122,13 +122,17 @@ static void fill_memory(struct maker *m, struct tg_insn *in, bool load)
 static bool fill(struct maker *m, struct tg_insn *in)
 {
 	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);
-	bool memory = info->slot == TG_SLOT_L || info->slot == TG_SLOT_W;
+	bool memory = info->slot == TG_SLOT_L || info->slot == TG_SLOT_W, scalar_memory = in->op >= TG_I_sld32 && in->op <= TG_I_sst64;
 	for (unsigned i = 0; i < info->n_fields; i++) {
 		const struct tg_field_info *f = &info->field[i];
 		if (memory && f->kind == TG_FIELD_S)
 			in->f[i] = f->is_both ? take(m, TG_FIELD_S, 1, 4, false) : 0;
+		else if (scalar_memory && i == 1)
+			in->f[i] = take(m, TG_FIELD_S, 1, 4, false);
 		else if (f->kind <= TG_FIELD_P)
 			in->f[i] = pick_for(m, f);
+		else if (scalar_memory)
+			in->f[i] = (int64_t)draw(m, 64) * 4;
 		else if (f->kind == TG_FIELD_I)
 			in->f[i] = (int64_t)draw(m, 200) - 100;
 		if (in->f[i] < 0 && f->kind <= TG_FIELD_P)
@@ -148,10 +152,6 @@ static bool ordinary(unsigned op)
 {
 	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)op);
 	switch (op) {
-	case TG_I_sld32:
-	case TG_I_sld64:
-	case TG_I_sst32:
-	case TG_I_sst64:
 	case TG_I_vldx:
 	case TG_I_vstx:
 	case TG_I_xtw:
