@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
+#define SLOWER 1.03 /* than predicted: a loop that could not be overlapped with itself as it should */
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -157,7 +158,9 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 	struct stage_plan *sp = ahead_plan(dr, s);
 	struct stage_code c, joined;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
-	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
+	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost)
+		why = "its loop over chunks needs more registers than the chip has";
+	dr->plain[dr->ahead->stage[s].op] |= why && (sp->plan.pixels || sp->plan.chunks); /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	if (why)
 		return why;
 	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */

@@ -100,7 +100,17 @@ static bool cut_rows(struct kernel *k, struct matrix *x)
 
 /* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
 
-/* Innermost first: rows, contracted dimensions, columns, batch. */
+static uint32_t list_columns(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
+{
+	uint32_t n = 0;
+	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
+	for (uint32_t d = k->n_dims; d-- > 0;)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	return n;
+}
+
+/* Innermost first: rows, contracted dimensions, columns, batch. Where the contracted dimension comes in chunks every column block takes its part of each. */
 static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
 {
 	uint32_t n = 0;
@@ -110,16 +120,18 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	for (uint32_t d = k->n_dims; d-- > 0;)
 		if (k->dim[d].role == ROLE_M && (int)d != c->split && (int)d != k->row)
 			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_M };
+	if (k->stream)
+		n += list_columns(k, x, column_blocks, l + n);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
 			if (k->dim[d].role == ROLE_K && (int)d != x->contract && !is_packed(x, (int)d))
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
+		if (k->stream)
+			l[n++] = (struct level_of){ CHUNK_DIM, 1, k->stream->chunks, ROLE_K };
 	}
-	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
-	for (uint32_t d = k->n_dims; d-- > 0;)
-		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
-			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	if (!k->stream)
+		n += list_columns(k, x, column_blocks, l + n);
 	return n;
 }
 
@@ -128,7 +140,7 @@ struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *
 {
 	struct follower *r = walker_follow(k, w, &f->before, k->ptr[operand], 0);
 	for (uint32_t i = 0; r && i < f->n; i++) {
-		if (level[i] < 0)
+		if (level[i] < 0 || f->level[i].dim == CHUNK_DIM)
 			continue;
 		int64_t step = step_bytes(k, f->level[i].dim, operand);
 		r->step[level[i]] = step * f->level[i].block;
@@ -138,19 +150,19 @@ struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *
 	return r;
 }
 
-/* A register that counts positions of the levels of one role as one number. */
-static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, enum role role, int64_t unit, int64_t *total)
+/* A register that counts positions of the levels of some roles, a bit for each, as one number. */
+static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint64_t roles, int64_t unit, int64_t *total)
 {
 	*total = 1;
 	for (uint32_t i = 0; i < f->n; i++)
-		if (f->level[i].role == role)
+		if (roles >> f->level[i].role & 1)
 			*total *= f->level[i].count;
 	if (*total == 1)
 		return (vreg){ 0 };
 	struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
 	int64_t radix = unit;
 	for (uint32_t i = 0; r && i < f->n; i++) {
-		if (f->level[i].role != role)
+		if (!(roles >> f->level[i].role & 1))
 			continue;
 		if (level[i] >= 0)
 			r->step[level[i]] = radix;
@@ -250,13 +262,10 @@ static int64_t moving_delta(const struct kernel *k, const struct point *pt)
 /* Accumulator row of the iteration's first group: rows in the order of the iterations of a tile, in alternating halves. */
 static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w, const int *level)
 {
-	int64_t total;
-	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
-	if (x->phase != PHASE_BOTH) {
-		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), place = mreg(k->f, CLASS_S);
-		EMIT(&k->at, sadd, R(place), R(block), R(row));
-		return place;
-	}
+	int64_t total, unit = (int64_t)x->cut.n_points * sublanes(k);
+	if (x->phase != PHASE_BOTH || k->stream)
+		return follow_number(k, w, f, level, bit(ROLE_M) | bit(ROLE_N), unit, &total);
+	vreg row = follow_number(k, w, f, level, bit(ROLE_M), unit, &total);
 	if (!x->halves)
 		return row;
 	vreg odd = mreg(k->f, CLASS_S), half = mreg(k->f, CLASS_S), sum = mreg(k->f, CLASS_S);
@@ -284,9 +293,9 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	return sum;
 }
 
-struct stream { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
+struct moving { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
 
-static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
+static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 {
 	if (s->full == s->tail)
 		return kernel_extent(k, rows, s->full);
@@ -297,7 +306,7 @@ static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
 }
 
 /* All groups of rows, part by part from the last one down (pack.c): addresses and extents of a part serve every group. */
-static void load_parts(struct kernel *k, struct matrix *x, const struct stream *s, vreg *v, vreg stride)
+static void load_parts(struct kernel *k, struct matrix *x, const struct moving *s, vreg *v, vreg stride)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0;
@@ -324,7 +333,7 @@ static void load_parts(struct kernel *k, struct matrix *x, const struct stream *
 	}
 }
 
-static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
+static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	enum tg_opcode mul = typed(TG_I_mul_f32, k->p->array);
@@ -352,12 +361,27 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 	}
 }
 
+/* Contracted blocks in chunks: is it the first one of the first? */
+static vreg first_of_all(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk)
+{
+	vreg first = equals(k, chunk, 0);
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (f->level[i].role != ROLE_K || f->level[i].dim == CHUNK_DIM || level[i] < 0)
+			continue;
+		vreg here = walker_at_first(w, &k->at, level[i]), both = mreg(k->f, CLASS_P);
+		EMIT(&k->at, pand, R(both), R(first), R(here));
+		first = both;
+	}
+	return first;
+}
+
 static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
 {
 	int level[MAX_DIMS];
-	struct stream s = { .add = x->mode != KERNEL_INIT };
+	struct moving s = { .add = x->mode != KERNEL_INIT };
 	matrix_levels(k, w, f, x, -1, level);
 	s.acc = accumulator(k, x, f, w, level);
+	vreg chunk = k->stream ? stream_chunk(k, w, f, level) : (vreg){ 0 };
 	if (x->mode != KERNEL_INIT) {
 		int64_t blocks = 1;
 		matrix_block_rows(k, x, &s.full, &s.tail);
@@ -365,16 +389,19 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
 			if (!r)
 				return;
-			s.from = r->reg;
-			r->moved = x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
+			s.from = k->stream ? stream_place(k, chunk, (uint32_t)k->p->lhs, r->reg) : r->reg;
+			r->moved = k->stream ? 0 : x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
-		if (x->mode == KERNEL_WHOLE) {
+		if (k->stream) {
+			s.add = true;
+			s.first = first_of_all(k, f, w, level, chunk);
+		} else if (x->mode == KERNEL_WHOLE) {
 			int only = only_level(f, level, ROLE_K);
 			if (only >= 0) {
 				s.add = true;
 				s.first = walker_at_first(w, &k->at, only);
 			} else {
-				vreg number = follow_number(k, w, f, level, ROLE_K, 1, &blocks);
+				vreg number = follow_number(k, w, f, level, bit(ROLE_K), 1, &blocks);
 				s.add = blocks > 1;
 				if (blocks > 1)
 					s.first = equals(k, number, 0);
@@ -384,6 +411,8 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			s.short_block = walker_at_last(w, &k->at, matrix_contract_level(f, level, x));
 	}
 	multiply_groups(k, x, &s);
+	if (k->stream)
+		stream_start_part(k, f, w, level, chunk);
 	walker_advance(w, &k->at);
 }
 
@@ -427,7 +456,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		blocks *= f->level[i].role == ROLE_K ? f->level[i].count : 1;
 	if (blocks > 1) {
 		uint32_t inner = 0;
-		for (uint32_t i = 0; i < f->n && f->level[i].role == ROLE_M; i++)
+		for (uint32_t i = 0; i < f->n && f->level[i].role != ROLE_K; i++)
 			inner += f->level[i].count > 1;
 		last = walker_at_last(w, &k->at, (int)inner);
 	}
@@ -469,7 +498,7 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 		trips *= f.level[i].count;
 		*(f.level[i].role == ROLE_K ? &k_blocks : f.level[i].role == ROLE_M ? &m_blocks : &n_blocks) *= f.level[i].count;
 	}
-	x->halves = x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
+	x->halves = !k->stream && x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
 	f.before = k->at;
 	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
 	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
@@ -487,8 +516,10 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	kernel_splice(k->at.seq, f.before.seq);
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
 	kernel_splice(in.seq, body);
-	bool one_result = x->mode == KERNEL_WHOLE && n_blocks == 1; /* what is read is not written again */
+	bool one_result = x->mode == KERNEL_WHOLE && (n_blocks == 1 || k->stream); /* what is read is not written again */
 	k->at.seq->last->acc_reuse = (uint32_t)(x->halves || one_result ? m_blocks * (k_blocks + 1) : m_blocks);
+	if (k->stream && x->phase != PHASE_READ) /* chunk c + 2 is waited for one chunk behind the one that starts it */
+		k->at.seq->last->chunk_trips = (uint32_t)(trips / k->stream->chunks + 1);
 }
 
 /* Long epilogues need more registers than the multiplies leave. */

@@ -273,6 +273,8 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	if (u.o) {
 		struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->rhs, NULL);
 		u.from = r ? r->reg : (vreg){ 0 };
+		if (k->stream)
+			u.from = stream_place(k, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, u.from);
 	} else {
 		u.fixed = constant_weight(k);
 	}

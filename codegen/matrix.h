@@ -2,7 +2,7 @@
 #ifndef TG_MATRIX_H
 #define TG_MATRIX_H
 
-#include "walker.h"
+#include "stream.h"
 
 enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
 enum { MAX_GROUPS = 16 };
@@ -35,7 +35,8 @@ struct matrix {
 	int64_t first_col;       /* where the block at work begins among the columns of all neighbours */
 	vreg zero;
 };
-/* A level of the flat loop. */
+/* A level of the flat loop. Chunks of the contracted dimension are the level of CHUNK_DIM. */
+enum { CHUNK_DIM = -2 };
 struct level_of { int dim; int64_t block, count; enum role role; };
 
 struct flat {
@@ -109,5 +110,11 @@ int matrix_contract_level(const struct flat *f, const int *level, const struct m
 
 /* kernel_weights.c: the part of an iteration that pushes the block's weights and swaps. */
 void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w);
+
+/* stream.c: number of the chunk that a walker has reached; what an address in an operand's first chunk is in that one, which is waited for; what starts
+ * chunks, behind the multiplies. */
+vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
+vreg stream_place(struct kernel *k, vreg chunk, uint32_t operand, vreg first);
+void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
 
 #endif

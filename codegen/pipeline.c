@@ -49,7 +49,7 @@ static bool is_plain(const struct mnode *loop, uint32_t *n)
 	*n = 0;
 	for (const struct mnode *x = loop->body.first; x; x = x->next) {
 		const struct tg_insn_info *info = tg_insn_info(x->op.op);
-		if (x->kind != NODE_OP || info->slot == TG_SLOT_C || info->slot == TG_SLOT_D || x->op.op == TG_I_vldx || x->op.op == TG_I_vstx)
+		if (x->kind != NODE_OP || info->slot == TG_SLOT_C || (info->slot == TG_SLOT_D && !x->op.mem) || x->op.op == TG_I_vldx || x->op.op == TG_I_vstx)
 			return false;
 		if (++*n > MAX_OPS)
 			return false;
@@ -769,7 +769,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	p.trips = facts[loop->control.id].value;
 	if (p.trips < 2)
 		return false;
-	p.b = (struct block){ .a = scratch, .f = f, .acc_reuse = loop->acc_reuse };
+	p.b = (struct block){ .a = scratch, .f = f, .acc_reuse = loop->acc_reuse, .chunk_trips = loop->chunk_trips };
 	find_local(&p, facts);
 	p.b.local = p.local;
 	p.b.n_local = n_facts;

@@ -76,6 +76,7 @@ struct plan {
 	int64_t tile[MAX_DIMS];
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
+	int64_t chunks;            /* the contracted dimension comes in so many tiles, which the kernel takes in one loop (stream.c); 0: it is whole */
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
 	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
 	uint32_t ordinal;          /* of the stage, among those of the program */

@@ -82,7 +82,7 @@ static double fetches(const struct plan *p, const struct operand *o)
 		if (depends(o, (uint32_t)p->loop_order[i]))
 			n = all;
 	}
-	return n;
+	return p->chunks && depends(o, (uint32_t)p->contract) ? all * (double)p->chunks : n;
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
@@ -190,6 +190,7 @@ static double matrix_work(const struct plan *p)
 	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
 	double push = c->array_rows / (double)c->push_rows_per_cycle;
 	double loops = p->pixels ? nb : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
+	kb *= p->chunks ? (double)p->chunks : 1;
 	return batch * nb * kb * (stream > push ? stream : push) + loops * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
@@ -215,11 +216,17 @@ double plan_cost(struct plan *p)
 			first += each + (first > 0 ? 0 : p->chip->dram_latency);
 		}
 	}
+	double pieces = p->chunks ? (double)p->chunks : 1;
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
 	if (p->n_loops && !plan_prefetches(p))
 		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
-	double beside = p->n_loops ? dma - first - early - last : 0, tail = busy / n_tiles; /* nothing is left to fetch during the last tile */
+	bool moves = p->n_loops || p->chunks;
+	double beside = moves ? dma - first - early - last : 0, tail = busy / (n_tiles * pieces); /* nothing is left to fetch during the last tile */
 	double work = busy > beside + tail ? busy : beside + tail;
+	if (p->chunks) { /* two pieces have places: one comes, one is at work */
+		double turns = (busy + dma + n_tiles * pieces * p->chip->dram_latency) / 2;
+		work = turns > work ? turns : work;
+	}
 	p->dram_idle = work > beside ? work - beside : 0;
 	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + work;
 }

@@ -93,6 +93,11 @@ static vreg dram_base(struct emit *e, const struct operand *o)
 	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
 }
 
+vreg transfer_dram(struct emit *e, uint32_t operand)
+{
+	return dram_base(e, &e->p->operand[operand]);
+}
+
 /* Bytes from where a tensor that is worked on in place has its first tile to where it has this one. */
 vreg tile_offset(struct emit *e, const struct operand *o)
 {
@@ -510,6 +515,24 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	start_at(e, operand, sram, dram, when, s);
 }
 
+void stream_part_list(struct emit *e, uint32_t operand, struct stream_factor *s)
+{
+	struct transfer *t = describe(e, operand);
+	const struct operand *o = &e->p->operand[operand];
+	const struct side *cut = &t->side[t->cut];
+	make_descs(e, t);
+	if (t->dynamic || t->extra)
+		e->failed = "its transfers change from tile to tile";
+	s->n_parts = t->n_parts;
+	for (uint32_t i = 0; i < t->n_parts; i++) {
+		int64_t from = i * t->cut_size;
+		uint32_t desc = t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0;
+		s->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
+		s->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
+		s->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+	}
+}
+
 enum { MIN_CHUNK_BYTES = 4096 }; /* rows may be cut as far as that */
 
 bool cut_transfer(struct emit *e, uint32_t operand, int64_t chunks)
@@ -626,13 +649,14 @@ void emit_begin(struct emit *e, struct mfn *f, struct plan *p, struct descriptor
 		e->tiled[p->loop_order[i]] = true;
 	/* What is fetched ahead has queues of its own: a queue completes its transfers in order. */
 	uint32_t n = e->n_queues, ahead = n / 2, own = n - ahead, next[2] = { 0, 0 };
+	uint32_t streams = stream_queues(p, own); /* these carry nothing else while the stage is at work: their transfers can be numbered beforehand */
 	for (uint32_t i = 0; i <= p->n_ops; i++) { /* in turn: what is cut into parts has a queue for each while there are some */
 		if (i < p->n_ops && !plan_fetches(e->p, i))
 			continue;
 		struct transfer *t = &e->transfer[i];
-		bool handed = p->operand[i].apart && ahead; /* handed or not: whoever starts it must find the same queues */
-		t->n_queues = handed ? ahead : own;
-		t->queue = handed ? own : 0;
+		bool handed = (p->operand[i].apart || streams == own) && ahead; /* handed or not: whoever starts it must find the same queues */
+		t->n_queues = handed ? ahead : own - streams;
+		t->queue = handed ? own : streams;
 		t->first = next[handed];
 		next[handed] = (next[handed] + describe(e, i)->n_parts) % t->n_queues;
 	}
