@@ -57,7 +57,7 @@ struct emit {
 	enum tile_at where;
 	struct transfer *transfer; /* by operand */
 	uint32_t unroll, n_queues;
-	const struct stream *stream; /* of a stage whose factors come in chunks */
+	struct stream *stream; /* of a stage whose factors come in chunks */
 	const char *failed;
 };
 
@@ -76,7 +76,9 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 /* The transfer of the first tile in `chunks` equal pieces, of which each call starts one: number `which`, a register. False when it cannot be cut so. */
 bool cut_transfer(struct emit *e, uint32_t operand, int64_t chunks);
 void start_chunk(struct emit *e, uint32_t operand, vreg which, vreg when, struct started *s);
-void stream_part_list(struct emit *e, uint32_t operand, struct stream_factor *s); /* its transfer as the stream's loop starts it */
+/* An operand's transfer as a loop starts it; o: the operand, or a part of it. False: it differs from tile to tile. */
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m);
+uint32_t first_queue(const struct emit *e, uint32_t operand);
 uint64_t transfer_queues(struct emit *e, uint32_t operand);           /* a bit for each queue that it uses */
 /* Copies a whole tensor to DRAM beside what follows; waits for such a copy. */
 void start_flush(struct emit *e, const struct flush *w);
@@ -86,11 +88,16 @@ void wait_started(struct emit *e, const struct started *s);
 void load_numbers(struct emit *e, uint64_t queues, uint32_t row, vreg *number);
 void wait_numbers(struct emit *e, uint64_t queues, const vreg *number);
 
-/* stream.c: the transfers of factors that come in chunks: what they are; chunk 1; in front of a tile's loop; behind it. */
+/* kernel_matrix.c */
+void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct row_blocks *r);
+
+/* stream.c: the transfers of factors that come in chunks: what they are; the first chunks; in front of a tile's loop; behind it. */
 void stream_describe(struct emit *e, struct stream *s);
+bool stream_in_pieces(const struct stream *s, uint32_t operand); /* stream_begin starts its first chunk, too */
 bool stream_has(const struct stream *s, uint32_t operand);
 void stream_begin(struct emit *e);
 void stream_tile(struct emit *e, vreg none); /* none: 1 when no tile follows, else 0 */
+vreg stream_follows(struct emit *e); /* predicate: a tile follows */
 void stream_tile_end(struct emit *e);
 
 #endif

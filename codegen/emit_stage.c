@@ -50,6 +50,10 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 	for (uint32_t i = 0; i <= e->p->n_ops; i++)
 		place[i] = e->p->operand[i].direct ? tile_offset(e, &e->p->operand[i]) : e->p->operand[i].places > 1 && !stream_has(e->stream, i) ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
 	EMIT(&e->at, idle, 1); /* ends the block: what moves tiles gives its registers back before the kernel takes many */
+	if (e->stream && e->stream->results) {
+		e->stream->number = sreg(e);
+		EMIT(&e->at, smov, R(e->stream->number), 0);
+	}
 	kernel_begin(&k, e->f, e->p, &e->at, at, place, e->unroll);
 	k.stream = e->stream;
 	if (e->p->path == PATH_MATRIX)
@@ -131,7 +135,7 @@ static void fetch_all(struct emit *e, const struct emit_options *o)
 		bool is[MAX_OPERANDS];
 		for (uint32_t i = 0; i < e->p->n_ops; i++) {
 			const struct operand *x = &e->p->operand[i];
-			is[i] = plan_fetches(e->p, i) && !x->handed && x->is_list == (lists == 1);
+			is[i] = plan_fetches(e->p, i) && !x->handed && !stream_in_pieces(e->stream, i) && x->is_list == (lists == 1);
 			if (is[i])
 				start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s[i]);
 		}
@@ -159,6 +163,10 @@ static void one_tile(struct emit *e, const struct emit_options *o)
 	run_kernel(e, KERNEL_WHOLE);
 	if (!stores(e))
 		return;
+	if (e->stream && e->stream->results) {
+		EMIT(&e->at, dma_wait, e->stream->result.part[0].queue, R(e->stream->number));
+		return;
+	}
 	start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
 	wait_started(e, &s);
 }
@@ -315,11 +323,22 @@ static void store_result(struct emit *e)
 		return;
 	if (results_overlap(e->p)) /* the same bytes again, but not at the same time */
 		wait_for_results(e);
-	start_transfer(e, out, frame_load(e, SLOT_PLACE + out), (vreg){ 0 }, &s);
+	bool left = e->stream && e->stream->results; /* those of the last tile have */
+	vreg follows = left ? stream_follows(e) : (vreg){ 0 };
+	start_transfer(e, out, frame_load(e, SLOT_PLACE + out), follows, &s);
 	vreg row = half_row(e);
 	e->at.mem = FRAME_MEM;
+	e->at.pred = follows;
 	for (uint32_t i = 0; i < s.n; i++)
 		EMIT(&e->at, sst64, R(s.number[i]), R(row), 8 * (SLOT_STORED + s.queue[i]));
+	if (left) {
+		vreg end = mreg(e->f, CLASS_P);
+		e->at.pred = (vreg){ 0 };
+		EMIT(&e->at, pxor, R(end), R(follows), 0);
+		e->at.pred = end;
+		EMIT(&e->at, sst64, R(e->stream->number), R(row), 8 * (SLOT_STORED + e->stream->result.part[0].queue));
+	}
+	e->at.pred = (vreg){ 0 };
 	e->at.mem = MEM_NONE;
 	if (e->p->operand[out].places > 1)
 		frame_store(e, SLOT_PLACE + out, other_place(e, SLOT_PLACE + out, e->p->operand[out].place_step));
@@ -377,7 +396,7 @@ static void fetch_first_tile(struct emit *e)
 	e->where = AT_FIRST;
 	for (uint32_t i = 0; i < e->p->n_ops; i++) {
 		struct started s;
-		if (!plan_fetches(e->p, i) || e->p->operand[i].handed)
+		if (!plan_fetches(e->p, i) || e->p->operand[i].handed || stream_in_pieces(e->stream, i))
 			continue;
 		start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s);
 		for (uint32_t k = 0; k < s.n; k++)

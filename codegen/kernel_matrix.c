@@ -361,6 +361,15 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s
 	}
 }
 
+/* The innermost level of a role with more than one position, or -1. */
+int level_of_role(const struct flat *f, const int *level, enum role role)
+{
+	for (uint32_t i = 0; i < f->n; i++)
+		if (f->level[i].role == role && level[i] >= 0)
+			return level[i];
+	return -1;
+}
+
 /* Contracted blocks in chunks: is it the first one of the first? */
 static vreg first_of_all(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk)
 {
@@ -389,7 +398,7 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
 			if (!r)
 				return;
-			s.from = k->stream ? stream_place(k, chunk, (uint32_t)k->p->lhs, r->reg) : r->reg;
+			s.from = k->stream ? stream_place(k, w, chunk, (uint32_t)k->p->lhs, level_of_role(f, level, ROLE_M), r->reg) : r->reg;
 			r->moved = k->stream ? 0 : x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
 		if (k->stream) {
@@ -476,6 +485,8 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		kernel_store(k, p->n_ops, &pt, of[s->outs[0].value.id - 1], s->nodes[s->outs[0].value.id - 1].dtype);
 		k->store_pred = (vreg){ 0 };
 	}
+	if (k->stream && k->stream->results)
+		stream_result(k, f, w, level, last);
 	walker_advance(w, &k->at);
 	for (uint32_t i = 0; i <= p->n_ops; i++)
 		k->ptr[i] = stand[i];
@@ -655,6 +666,27 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 		column_blocks(k, x, (uint32_t)cols, 1);
 		kernel_advance(k, &k->dim[k->lane], x->first_col + most < n ? cols : -x->first_col);
 	}
+}
+
+void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct row_blocks *r)
+{
+	struct kernel k;
+	struct matrix x = { .mode = KERNEL_WHOLE, .contract = p->contract, .parts = 1, .arrays = 1 };
+	const vreg none[MAX_DIMS > MAX_OPERANDS ? MAX_DIMS + 1 : MAX_OPERANDS + 1] = { { 0 } };
+	struct mcursor nowhere = { .f = f };
+	kernel_begin(&k, f, p, &nowhere, none, none, unroll);
+	k.live[p->lhs] |= !p->operand[p->lhs].constant;
+	fold(&k, &x);
+	*r = (struct row_blocks){ 0 };
+	if (!cut_rows(&k, &x))
+		return;
+	bool slow = long_epilogue(&k);
+	x.cut = slow && p->join_epilogue ? finer(&k, &x, JOINED_GROUPS) : x.cut;
+	r->apart = slow && !p->join_epilogue;
+	r->blocks = x.cut.split == NO_DIM || x.cut.split == k.row ? x.cut.steps : 0;
+	r->rows = x.cut.split == NO_DIM ? p->tile[p->row] : x.cut.block;
+	if (x.cut.overlap)
+		r->blocks = 0;
 }
 
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)

@@ -274,7 +274,7 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->rhs, NULL);
 		u.from = r ? r->reg : (vreg){ 0 };
 		if (k->stream)
-			u.from = stream_place(k, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, u.from);
+			u.from = stream_place(k, w, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, level_of_role(f, level, ROLE_N), u.from);
 	} else {
 		u.fixed = constant_weight(k);
 	}

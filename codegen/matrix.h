@@ -111,10 +111,14 @@ int matrix_contract_level(const struct flat *f, const int *level, const struct m
 /* kernel_weights.c: the part of an iteration that pushes the block's weights and swaps. */
 void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w);
 
-/* stream.c: number of the chunk that a walker has reached; what an address in an operand's first chunk is in that one, which is waited for; what starts
- * chunks, behind the multiplies. */
+/* The innermost level of a role with more than one position, or -1. */
+int level_of_role(const struct flat *f, const int *level, enum role role);
+
+/* stream.c: number of the chunk that a walker has reached; what an address in an operand's first chunk is in that one, which is waited for; what starts chunks,
+ * behind the multiplies; what starts results on their way, behind their stores. piece: the level that counts the operand's blocks of rows or columns, or -1. */
 vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
-vreg stream_place(struct kernel *k, vreg chunk, uint32_t operand, vreg first);
+vreg stream_place(struct kernel *k, struct walker *w, vreg chunk, uint32_t operand, int piece, vreg first);
 void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
+void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg last);
 
 #endif

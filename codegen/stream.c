@@ -40,32 +40,126 @@ static int64_t chunk_step(const struct plan *p, const struct operand *o)
 	return elems * p->tile[p->contract] * elem_bytes(o->dtype);
 }
 
+/* ---- pieces ------------------------------------------------------------------------------------------------------------------- */
+
+/* What a part of dimension d looks like in an operand's transfer; bytes from one part to the next at both ends. False: its entries do not lie in rows of their own. */
+static bool part_along(struct operand *o, int d, int64_t entries, int64_t *sram, int64_t *dram)
+{
+	for (uint32_t i = 0; i < o->n_comps; i++)
+		for (uint32_t k = 0; k < o->comp[i].n; k++) {
+			struct comp *c = &o->comp[i];
+			if ((int)c->term[k].dim != d)
+				continue;
+			if (c->n > 1 || c->guarded || c->term[k].coef < 0 || c->gather >= 0 || entries > c->len)
+				return false;
+			c->len = entries;
+			*sram = entries * c->sram_stride * elem_bytes(o->sram_dtype);
+			*dram = entries * c->term[k].coef * c->stride * elem_bytes(o->dtype);
+			return true;
+		}
+	return false;
+}
+
+/* One dimension of rows, one of columns: everything else has one entry. */
+static bool is_flat(const struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if ((p->role[d] == ROLE_M && (int)d != p->row) || (p->role[d] == ROLE_N && (int)d != p->lane))
+			if (p->tile[d] > 1)
+				return false;
+	return p->row != NO_DIM;
+}
+
+static int64_t block_columns(const struct plan *p)
+{
+	int64_t cols = p->chip->array_cols, n = p->tile[p->lane], side_by_side = n / cols < p->chip->n_arrays ? n / cols : p->chip->n_arrays;
+	return n < cols ? n : cols * side_by_side;
+}
+
+static int64_t column_blocks(const struct plan *p)
+{
+	return p->tile[p->lane] / block_columns(p);
+}
+
+/* A queue numbers the pieces of one factor one after the other; none has to wait for room in it. */
+static void describe_pieces(struct emit *e, struct stream *s, struct stream_factor *x, uint32_t *used)
+{
+	const struct plan *p = e->p;
+	uint32_t operand = x->chunk.operand, own = e->n_queues - e->n_queues / 2;
+	bool rows = (int)operand == p->lhs;
+	int64_t n = rows ? s->rows.blocks : column_blocks(p);
+	struct operand piece = p->operand[operand];
+	if (piece.handed || !s->rows.blocks || !is_flat(p) || n >= p->chip->dma_depth || *used + 1 > e->n_queues - own)
+		return;
+	if (!part_along(&piece, rows ? p->row : p->lane, rows ? s->rows.rows : block_columns(p), &x->piece_sram, &x->piece_dram))
+		return;
+	uint32_t spare = e->n_queues - own - *used, later = operand == s->factor[0].chunk.operand && s->n > 1;
+	if (!stream_move_of(e, operand, &piece, spare > later ? spare - later : 1, &x->piece))
+		return;
+	for (uint32_t k = 0; k < x->piece.n_parts; k++) {
+		x->piece.part[k].queue = own + (*used)++;
+		if (transfer_queues(e, p->n_ops) >> x->piece.part[k].queue & 1)
+			return; /* results leave there */
+	}
+	x->pieces = n;
+}
+
+static void describe_results(struct emit *e, struct stream *s)
+{
+	const struct plan *p = e->p;
+	struct operand piece = p->operand[p->n_ops];
+	int64_t ignored;
+	if (piece.direct || piece.start || !s->rows.blocks || s->rows.apart || !is_flat(p))
+		return;
+	for (uint32_t l = 0; l < p->n_loops; l++)
+		if (p->extent[p->loop_order[l]] % p->tile[p->loop_order[l]])
+			return; /* tiles overlap: the last one must not be on its way before the others have arrived */
+	s->results = part_along(&piece, p->row, s->rows.rows, &ignored, &s->result_rows) && part_along(&piece, p->lane, block_columns(p), &ignored, &s->result_cols) &&
+		     stream_move_of(e, p->n_ops, &piece, 1, &s->result);
+	s->result.part[0].queue = first_queue(e, p->n_ops);
+}
+
 void stream_describe(struct emit *e, struct stream *s)
 {
 	const struct plan *p = e->p;
 	const int factor[] = { p->lhs, p->rhs };
-	uint32_t ahead = e->n_queues / 2, next = 0;
-	*s = (struct stream){ .chunks = p->chunks, .n_queues = stream_queues(p, e->n_queues - ahead) };
+	uint32_t own = e->n_queues - e->n_queues / 2, next = 0, used = 0;
+	*s = (struct stream){ .chunks = p->chunks, .n_queues = stream_queues(p, own) };
+	kernel_matrix_rows(e->f, e->p, e->unroll, &s->rows);
 	for (size_t i = 0; i < TG_ARRAY_LEN(factor); i++) {
 		if (!comes(p, factor[i]))
 			continue;
 		struct stream_factor *x = &s->factor[s->n++];
-		x->operand = (uint32_t)factor[i];
 		x->step = chunk_step(p, &p->operand[factor[i]]);
-		stream_part_list(e, x->operand, x);
-		for (uint32_t k = 0; k < x->n_parts; k++) {
-			x->part[k].queue = next++ % s->n_queues;
-			s->starts[x->part[k].queue]++;
+		if (!stream_move_of(e, (uint32_t)factor[i], &p->operand[factor[i]], own, &x->chunk))
+			e->failed = "its transfers change from tile to tile";
+		for (uint32_t k = 0; k < x->chunk.n_parts; k++) {
+			x->chunk.part[k].queue = next++ % s->n_queues;
+			s->starts[x->chunk.part[k].queue]++;
 		}
 	}
+	for (uint32_t i = 0; i < s->n; i++)
+		describe_pieces(e, s, &s->factor[i], &used);
+	describe_results(e, s);
+}
+
+static const struct stream_factor *factor_of(const struct stream *s, uint32_t operand)
+{
+	for (uint32_t i = 0; s && i < s->n; i++)
+		if (s->factor[i].chunk.operand == operand)
+			return &s->factor[i];
+	return NULL;
 }
 
 bool stream_has(const struct stream *s, uint32_t operand)
 {
-	for (uint32_t i = 0; s && i < s->n; i++)
-		if (s->factor[i].operand == operand)
-			return true;
-	return false;
+	return factor_of(s, operand) != NULL;
+}
+
+bool stream_in_pieces(const struct stream *s, uint32_t operand)
+{
+	const struct stream_factor *x = factor_of(s, operand);
+	return x && x->pieces;
 }
 
 /* ---- around the loop ------------------------------------------------------------------------------------------------------------- */
@@ -82,20 +176,61 @@ static vreg plus(struct emit *e, vreg a, int64_t by)
 	return r;
 }
 
-/* Chunk 1 of the first tile. Its numbers tell those of all that follow. */
+/* A move from `sram` and `dram` bytes behind the operand's first place and the first tile's image. Numbers by part. */
+static void start_move(struct emit *e, const struct stream_move *m, vreg from, int64_t sram, int64_t dram, vreg *number)
+{
+	const struct operand *o = &e->p->operand[m->operand];
+	for (uint32_t k = 0; k < m->n_parts; k++) {
+		vreg desc = m_const(&e->at, m->part[k].desc), to = m_const(&e->at, (int64_t)o->sram + sram + m->part[k].sram), at = plus(e, from, dram + m->part[k].dram);
+		number[k] = sreg(e);
+		EMIT(&e->at, dma_start, R(number[k]), m->part[k].queue, R(desc), R(at), R(to));
+	}
+}
+
+/* The number that a piece is waited for with is this less what the loop's counter has left. */
+static void start_piece(struct emit *e, const struct stream_factor *x, int64_t i, vreg from)
+{
+	vreg number[MAX_STREAM_PARTS];
+	start_move(e, &x->piece, from, i * x->piece_sram, i * x->piece_dram, number);
+	for (uint32_t k = 0; k < x->piece.n_parts && i == x->pieces - 1; k++)
+		frame_store(e, SLOT_STORED + x->piece.part[k].queue, plus(e, number[k], 1));
+}
+
+/* Pieces in the order in which the loop comes to them: rows follow each other, columns when the rows before are through. */
+static void start_pieces(struct emit *e, const vreg *from)
+{
+	const struct stream *s = e->stream;
+	int64_t done[MAX_FACTORS] = { 0 }, lead = e->p->chip->array_rows / e->p->chip->push_rows_per_cycle;
+	for (;;) {
+		uint32_t pick = MAX_FACTORS;
+		int64_t least = INT64_MAX;
+		for (uint32_t i = 0; i < s->n; i++) {
+			const struct stream_factor *x = &s->factor[i];
+			int64_t each = (int)x->chunk.operand == e->p->lhs ? s->rows.rows : s->rows.rows * s->rows.blocks, when = done[i] * each - (each > s->rows.rows || s->rows.blocks == 1 ? lead : 0);
+			if (done[i] < x->pieces && when < least) {
+				least = when;
+				pick = i;
+			}
+		}
+		if (pick == MAX_FACTORS)
+			return;
+		start_piece(e, &s->factor[pick], done[pick]++, from[pick]);
+	}
+}
+
+/* Chunk 0 of the first tile where it comes in pieces, and chunk 1. Its numbers tell those of all that follow. */
 void stream_begin(struct emit *e)
 {
 	const struct stream *s = e->stream;
+	vreg from[MAX_FACTORS], number[MAX_STREAM_PARTS];
+	for (uint32_t i = 0; i < s->n; i++)
+		from[i] = transfer_dram(e, s->factor[i].chunk.operand);
+	start_pieces(e, from);
 	for (uint32_t i = 0; i < s->n; i++) {
 		const struct stream_factor *x = &s->factor[i];
-		const struct operand *o = &e->p->operand[x->operand];
-		vreg dram = transfer_dram(e, x->operand);
-		for (uint32_t k = 0; k < x->n_parts; k++) {
-			vreg desc = m_const(&e->at, x->part[k].desc), sram = m_const(&e->at, (int64_t)o->sram + o->place_step + x->part[k].sram), number = sreg(e);
-			vreg from = plus(e, dram, x->step + x->part[k].dram);
-			EMIT(&e->at, dma_start, R(number), x->part[k].queue, R(desc), R(from), R(sram));
-			frame_store(e, SLOT_STREAM + STREAM_NUMBER + x->part[k].queue, plus(e, number, -s->starts[x->part[k].queue])); /* the queue's last one counts */
-		}
+		start_move(e, &x->chunk, from[i], e->p->operand[x->chunk.operand].place_step, x->step, number);
+		for (uint32_t k = 0; k < x->chunk.n_parts; k++) /* the queue's last one counts */
+			frame_store(e, SLOT_STREAM + STREAM_NUMBER + x->chunk.part[k].queue, plus(e, number[k], -s->starts[x->chunk.part[k].queue]));
 	}
 }
 
@@ -107,16 +242,27 @@ void stream_tile(struct emit *e, vreg none)
 	_Static_assert(MAX_STREAM_QUEUES >= MAX_QUEUES - MAX_QUEUES / 2, "a slot for each queue");
 	for (uint32_t i = 0; i < s->n; i++) {
 		const struct stream_factor *x = &s->factor[i];
-		frame_store(e, SLOT_PLACE + x->operand, plus(e, transfer_dram(e, x->operand), 2 * x->step));
+		frame_store(e, SLOT_PLACE + x->chunk.operand, plus(e, transfer_dram(e, x->chunk.operand), 2 * x->step));
 		if (e->p->n_loops) {
 			e->where = AT_NEXT;
-			frame_store(e, SLOT_NEXT_PLACE + x->operand, plus(e, transfer_dram(e, x->operand), (2 - s->chunks) * x->step));
+			frame_store(e, SLOT_NEXT_PLACE + x->chunk.operand, plus(e, transfer_dram(e, x->chunk.operand), (2 - s->chunks) * x->step));
 			e->where = was;
 		}
+	}
+	if (s->results) {
+		int64_t rows = s->rows.blocks > 1 ? s->rows.blocks * s->result_rows : 0, blocks = column_blocks(e->p);
+		frame_store(e, SLOT_NEXT_PLACE + e->p->n_ops, plus(e, transfer_dram(e, e->p->n_ops), rows + (blocks > 1 ? blocks * s->result_cols : 0)));
 	}
 	vreg fewer = sreg(e);
 	EMIT(&e->at, smuli, R(fewer), R(none), -2);
 	frame_store(e, SLOT_STREAM + STREAM_LIMIT, plus(e, fewer, s->chunks));
+}
+
+vreg stream_follows(struct emit *e)
+{
+	vreg p = mreg(e->f, CLASS_P);
+	EMIT(&e->at, peqi, R(p), R(frame_load(e, SLOT_STREAM + STREAM_LIMIT)), e->stream->chunks);
+	return p;
 }
 
 /* Behind it. */
@@ -144,14 +290,6 @@ static vreg slot(struct kernel *k, uint32_t number)
 	return r;
 }
 
-static const struct stream_factor *factor_of(const struct stream *s, uint32_t operand)
-{
-	for (uint32_t i = 0; i < s->n; i++)
-		if (s->factor[i].operand == operand)
-			return &s->factor[i];
-	return NULL;
-}
-
 vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level)
 {
 	struct follower *chunk = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
@@ -164,27 +302,45 @@ vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int 
 static void wait_for(struct kernel *k, vreg chunk, const struct stream_factor *x)
 {
 	uint64_t done = 0;
-	for (uint32_t i = 0; i < x->n_parts; i++) {
-		uint32_t q = x->part[i].queue;
+	for (uint32_t i = 0; i < x->chunk.n_parts; i++) {
+		uint32_t q = x->chunk.part[i].queue;
 		if (done >> q & 1)
 			continue;
 		done |= UINT64_C(1) << q;
 		vreg base = slot(k, SLOT_STREAM + STREAM_NUMBER + q), by = kreg(k), number = kreg(k);
 		EMIT(&k->at, smuli, R(by), R(chunk), k->stream->starts[q]);
 		EMIT(&k->at, sadd, R(number), R(base), R(by));
-		k->at.mem = k->p->operand[x->operand].mem;
+		k->at.mem = k->p->operand[x->chunk.operand].mem;
 		EMIT(&k->at, dma_wait, q, R(number));
 		k->at.mem = MEM_NONE;
 	}
 }
 
-vreg stream_place(struct kernel *k, vreg chunk, uint32_t operand, vreg first)
+/* After the first chunk of the first tile the pieces have come. */
+static void wait_for_piece(struct kernel *k, struct walker *w, const struct stream_factor *x, int level)
+{
+	for (uint32_t i = 0; i < x->piece.n_parts && x->pieces; i++) {
+		vreg number = kreg(k), end = slot(k, SLOT_STORED + x->piece.part[i].queue);
+		if (level >= 0) {
+			w->asked[level] = true;
+			EMIT(&k->at, ssub, R(number), R(end), R(w->left[level]));
+		} else {
+			EMIT(&k->at, saddi, R(number), R(end), -1);
+		}
+		k->at.mem = k->p->operand[x->chunk.operand].mem;
+		EMIT(&k->at, dma_wait, x->piece.part[i].queue, R(number));
+		k->at.mem = MEM_NONE;
+	}
+}
+
+vreg stream_place(struct kernel *k, struct walker *w, vreg chunk, uint32_t operand, int piece, vreg first)
 {
 	const struct stream_factor *x = factor_of(k->stream, operand);
 	const struct operand *o = &k->p->operand[operand];
 	vreg odd = chunk, by = kreg(k), at = kreg(k);
 	int64_t step = o->step[k->p->contract] * k->p->tile[k->p->contract] * (int64_t)elem_bytes(o->sram_dtype); /* worked on where it lives */
 	if (x) {
+		wait_for_piece(k, w, x, piece);
 		wait_for(k, chunk, x);
 		odd = kreg(k);
 		EMIT(&k->at, sandi, R(odd), R(chunk), 1);
@@ -198,29 +354,29 @@ vreg stream_place(struct kernel *k, vreg chunk, uint32_t operand, vreg first)
 static void start_factor(struct kernel *k, uint32_t i, vreg chunk, vreg odd, vreg here, vreg when)
 {
 	const struct stream_factor *x = &k->stream->factor[i];
-	const struct operand *o = &k->p->operand[x->operand];
+	const struct operand *o = &k->p->operand[x->chunk.operand];
 	vreg by = kreg(k), place = kreg(k), dram = kreg(k);
-	vreg base = slot(k, (k->p->n_loops ? SLOT_NEXT_PLACE : SLOT_PLACE) + x->operand);
+	vreg base = slot(k, (k->p->n_loops ? SLOT_NEXT_PLACE : SLOT_PLACE) + x->chunk.operand);
 	if (k->p->n_loops) {
 		k->at.pred = here;
 		k->at.mem = FRAME_MEM;
-		EMIT(&k->at, sld64, R(base), 0, 8 * (int64_t)(SLOT_PLACE + x->operand));
+		EMIT(&k->at, sld64, R(base), 0, 8 * (int64_t)(SLOT_PLACE + x->chunk.operand));
 		k->at.mem = MEM_NONE;
 		k->at.pred = (vreg){ 0 };
 	}
 	EMIT(&k->at, smuli, R(by), R(chunk), x->step);
 	EMIT(&k->at, sadd, R(dram), R(base), R(by));
 	EMIT(&k->at, smuli, R(place), R(odd), o->place_step);
-	for (uint32_t part = 0; part < x->n_parts; part++) {
-		vreg desc = m_const(&k->at, x->part[part].desc), from = dram, to = kreg(k);
-		EMIT(&k->at, saddi, R(to), R(place), (int64_t)o->sram + x->part[part].sram);
-		if (x->part[part].dram) {
+	for (uint32_t part = 0; part < x->chunk.n_parts; part++) {
+		vreg desc = m_const(&k->at, x->chunk.part[part].desc), from = dram, to = kreg(k);
+		EMIT(&k->at, saddi, R(to), R(place), (int64_t)o->sram + x->chunk.part[part].sram);
+		if (x->chunk.part[part].dram) {
 			from = kreg(k);
-			EMIT(&k->at, saddi, R(from), R(dram), x->part[part].dram);
+			EMIT(&k->at, saddi, R(from), R(dram), x->chunk.part[part].dram);
 		}
 		k->at.pred = when;
 		k->at.mem = o->mem;
-		EMIT(&k->at, dma_start, 0, x->part[part].queue, R(desc), R(from), R(to));
+		EMIT(&k->at, dma_start, 0, x->chunk.part[part].queue, R(desc), R(from), R(to));
 		k->at.mem = MEM_NONE;
 		k->at.pred = (vreg){ 0 };
 	}
@@ -241,4 +397,28 @@ void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const
 	EMIT(&k->at, sandi, R(odd), R(chunk), 1);
 	for (uint32_t i = 0; i < k->stream->n; i++)
 		start_factor(k, i, chunk, odd, here, when);
+}
+
+void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg last)
+{
+	const struct stream *s = k->stream;
+	const struct { int level; int64_t step; } moves[] = { { level_of_role(f, level, ROLE_M), s->result_rows }, { level_of_role(f, level, ROLE_N), s->result_cols } };
+	vreg end = mreg(k->f, CLASS_P), when = mreg(k->f, CLASS_P), to = slot(k, SLOT_NEXT_PLACE + k->p->n_ops);
+	EMIT(&k->at, peqi, R(end), R(slot(k, SLOT_STREAM + STREAM_LIMIT)), s->chunks - 2); /* no tile follows */
+	EMIT(&k->at, pand, R(when), R(end), R(last));
+	for (size_t i = 0; i < TG_ARRAY_LEN(moves); i++) {
+		if (moves[i].level < 0)
+			continue;
+		vreg back = kreg(k), less = kreg(k);
+		w->asked[moves[i].level] = true;
+		EMIT(&k->at, smuli, R(back), R(w->left[moves[i].level]), moves[i].step);
+		EMIT(&k->at, ssub, R(less), R(to), R(back));
+		to = less;
+	}
+	vreg desc = m_const(&k->at, s->result.part[0].desc);
+	k->at.pred = when;
+	k->at.mem = k->p->operand[k->p->n_ops].mem;
+	EMIT(&k->at, dma_start, R(s->number), s->result.part[0].queue, R(desc), R(k->ptr[k->p->n_ops]), R(to));
+	k->at.mem = MEM_NONE;
+	k->at.pred = (vreg){ 0 };
 }

@@ -319,13 +319,8 @@ static void cut_edges(struct transfer *t, uint32_t at, int64_t last)
 	}
 }
 
-static struct transfer *describe(struct emit *e, uint32_t operand)
+static void describe_as(struct emit *e, const struct operand *o, bool out, struct transfer *t)
 {
-	struct transfer *t = &e->transfer[operand];
-	const struct operand *o = &e->p->operand[operand];
-	bool out = operand == e->p->n_ops;
-	if (t->known)
-		return t;
 	t->known = true;
 	struct tg_dma_desc *d = &t->desc[0];
 	*d = (struct tg_dma_desc){ .kind = TG_DMA_COPY, .outside = out ? TG_DMA_SKIP : TG_DMA_FILL_OUTSIDE, .fill_bits = o->fill_bits };
@@ -348,13 +343,20 @@ static struct transfer *describe(struct emit *e, uint32_t operand)
 		int64_t last = t->side[t->cut].size - (t->n_parts - 1) * t->cut_size;
 		if (t->side[t->cut].guarded) {
 			cut_edges(t, at, last);
-			return t;
+			return;
 		}
 		t->desc[1] = *d;
 		d->size[at] = d->hi[at] = t->cut_size;
 		t->desc[1].size[at] = t->desc[1].hi[at] = last;
 		t->n_descs = last == t->cut_size ? 1 : 2;
 	}
+}
+
+static struct transfer *describe(struct emit *e, uint32_t operand)
+{
+	struct transfer *t = &e->transfer[operand];
+	if (!t->known)
+		describe_as(e, &e->p->operand[operand], operand == e->p->n_ops, t);
 	return t;
 }
 
@@ -515,22 +517,29 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	start_at(e, operand, sram, dram, when, s);
 }
 
-void stream_part_list(struct emit *e, uint32_t operand, struct stream_factor *s)
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m)
 {
-	struct transfer *t = describe(e, operand);
-	const struct operand *o = &e->p->operand[operand];
+	struct transfer *t = tg_alloc(e->f->arena, sizeof *t);
+	t->n_queues = most_parts;
+	describe_as(e, o, operand == e->p->n_ops, t);
 	const struct side *cut = &t->side[t->cut];
-	make_descs(e, t);
+	*m = (struct stream_move){ .operand = operand, .n_parts = t->n_parts };
 	if (t->dynamic || t->extra)
-		e->failed = "its transfers change from tile to tile";
-	s->n_parts = t->n_parts;
+		return false;
+	make_descs(e, t);
 	for (uint32_t i = 0; i < t->n_parts; i++) {
 		int64_t from = i * t->cut_size;
 		uint32_t desc = t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0;
-		s->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
-		s->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
-		s->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+		m->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
+		m->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
+		m->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
 	}
+	return true;
+}
+
+uint32_t first_queue(const struct emit *e, uint32_t operand)
+{
+	return part_queue(&e->transfer[operand], 0);
 }
 
 enum { MIN_CHUNK_BYTES = 4096 }; /* rows may be cut as far as that */
