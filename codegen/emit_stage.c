@@ -50,10 +50,6 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 	for (uint32_t i = 0; i <= e->p->n_ops; i++)
 		place[i] = e->p->operand[i].direct ? tile_offset(e, &e->p->operand[i]) : e->p->operand[i].places > 1 && !stream_has(e->stream, i) ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
 	EMIT(&e->at, idle, 1); /* ends the block: what moves tiles gives its registers back before the kernel takes many */
-	if (e->stream && e->stream->results) {
-		e->stream->number = sreg(e);
-		EMIT(&e->at, smov, R(e->stream->number), 0);
-	}
 	kernel_begin(&k, e->f, e->p, &e->at, at, place, e->unroll);
 	k.stream = e->stream;
 	if (e->p->path == PATH_MATRIX)
@@ -164,7 +160,7 @@ static void one_tile(struct emit *e, const struct emit_options *o)
 	if (!stores(e))
 		return;
 	if (e->stream && e->stream->results) {
-		EMIT(&e->at, dma_wait, e->stream->result.part[0].queue, R(e->stream->number));
+		EMIT(&e->at, dma_wait, e->stream->result.part[0].queue, R(stream_last_result(e)));
 		return;
 	}
 	start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
@@ -332,11 +328,13 @@ static void store_result(struct emit *e)
 	for (uint32_t i = 0; i < s.n; i++)
 		EMIT(&e->at, sst64, R(s.number[i]), R(row), 8 * (SLOT_STORED + s.queue[i]));
 	if (left) {
-		vreg end = mreg(e->f, CLASS_P);
 		e->at.pred = (vreg){ 0 };
+		e->at.mem = MEM_NONE;
+		vreg end = mreg(e->f, CLASS_P), number = stream_last_result(e);
+		e->at.mem = FRAME_MEM;
 		EMIT(&e->at, pxor, R(end), R(follows), 0);
 		e->at.pred = end;
-		EMIT(&e->at, sst64, R(e->stream->number), R(row), 8 * (SLOT_STORED + e->stream->result.part[0].queue));
+		EMIT(&e->at, sst64, R(number), R(row), 8 * (SLOT_STORED + e->stream->result.part[0].queue));
 	}
 	e->at.pred = (vreg){ 0 };
 	e->at.mem = MEM_NONE;
@@ -429,6 +427,8 @@ static void compute_tile(struct emit *e, bool partial)
 	if (!partial) {
 		wait_for_place(e);
 		run_kernel(e, KERNEL_WHOLE);
+		if (e->stream)
+			stream_tile_end(e);
 		store_result(e);
 		return;
 	}
@@ -473,8 +473,6 @@ static void many_tiles(struct emit *e, bool prefetches, const struct emit_option
 	if (e->stream)
 		stream_tile(e, steps[0]);
 	compute_tile(e, partial);
-	if (e->stream)
-		stream_tile_end(e);
 	for (uint32_t l = 0; l < p->n_loops; l++)
 		frame_store(e, SLOT_NOW + (uint32_t)p->loop_order[l], frame_load(e, SLOT_NEXT + (uint32_t)p->loop_order[l]));
 	for (uint32_t i = 0; i < p->n_ops; i++)

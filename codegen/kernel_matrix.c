@@ -391,15 +391,19 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 	matrix_levels(k, w, f, x, -1, level);
 	s.acc = accumulator(k, x, f, w, level);
 	vreg chunk = k->stream ? stream_chunk(k, w, f, level) : (vreg){ 0 };
+	if (k->stream)
+		stream_start_part(k, f, w, level, chunk);
 	if (x->mode != KERNEL_INIT) {
 		int64_t blocks = 1;
 		matrix_block_rows(k, x, &s.full, &s.tail);
-		if (!k->p->operand[k->p->lhs].constant) {
+		if (k->stream && !k->p->operand[k->p->lhs].constant) {
+			s.from = stream_place(k, w, f, level, chunk, (uint32_t)k->p->lhs, &x->cut);
+		} else if (!k->p->operand[k->p->lhs].constant) {
 			struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
 			if (!r)
 				return;
-			s.from = k->stream ? stream_place(k, w, chunk, (uint32_t)k->p->lhs, level_of_role(f, level, ROLE_M), r->reg) : r->reg;
-			r->moved = k->stream ? 0 : x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
+			s.from = r->reg;
+			r->moved = x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
 		if (k->stream) {
 			s.add = true;
@@ -420,8 +424,6 @@ static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, st
 			s.short_block = walker_at_last(w, &k->at, matrix_contract_level(f, level, x));
 	}
 	multiply_groups(k, x, &s);
-	if (k->stream)
-		stream_start_part(k, f, w, level, chunk);
 	walker_advance(w, &k->at);
 }
 
@@ -433,7 +435,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	const struct plan *p = k->p;
 	int level[MAX_DIMS];
 	int64_t blocks;
-	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 };
+	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 }, left = { 0 };
 	matrix_levels(k, w, f, x, ROLE_K, level);
 	vreg acc = accumulator(k, x, f, w, level);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
@@ -468,6 +470,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		for (uint32_t i = 0; i < f->n && f->level[i].role != ROLE_K; i++)
 			inner += f->level[i].count > 1;
 		last = walker_at_last(w, &k->at, (int)inner);
+		left = w->left[inner];
 	}
 	for (uint32_t n = 0; n < x->cut.n_points * x->arrays; n++) {
 		uint32_t i = n / x->arrays, unit = n % x->arrays;
@@ -486,7 +489,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		k->store_pred = (vreg){ 0 };
 	}
 	if (k->stream && k->stream->results)
-		stream_result(k, f, w, level, last);
+		stream_result(k, f, w, level, left);
 	walker_advance(w, &k->at);
 	for (uint32_t i = 0; i <= p->n_ops; i++)
 		k->ptr[i] = stand[i];
@@ -529,8 +532,8 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	kernel_splice(in.seq, body);
 	bool one_result = x->mode == KERNEL_WHOLE && (n_blocks == 1 || k->stream); /* what is read is not written again */
 	k->at.seq->last->acc_reuse = (uint32_t)(x->halves || one_result ? m_blocks * (k_blocks + 1) : m_blocks);
-	if (k->stream && x->phase != PHASE_READ) /* chunk c + 2 is waited for one chunk behind the one that starts it */
-		k->at.seq->last->chunk_trips = (uint32_t)(trips / k->stream->chunks + 1);
+	if (k->stream && x->phase != PHASE_READ) /* chunk c + 1 is started where chunk c begins */
+		k->at.seq->last->chunk_trips = (uint32_t)(trips / k->stream->chunks);
 }
 
 /* Long epilogues need more registers than the multiplies leave. */

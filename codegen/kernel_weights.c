@@ -270,11 +270,11 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	u.along = u.transposed ? x->cols : u.full;
 	if (m_total > 1) /* level 0 counts the iterations of a block */
 		u.start = walker_at_first(w, &k->at, 0);
-	if (u.o) {
+	if (u.o && k->stream) {
+		u.from = stream_place(k, w, f, level, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, NULL);
+	} else if (u.o) {
 		struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->rhs, NULL);
 		u.from = r ? r->reg : (vreg){ 0 };
-		if (k->stream)
-			u.from = stream_place(k, w, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, level_of_role(f, level, ROLE_N), u.from);
 	} else {
 		u.fixed = constant_weight(k);
 	}

@@ -114,11 +114,11 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 /* The innermost level of a role with more than one position, or -1. */
 int level_of_role(const struct flat *f, const int *level, enum role role);
 
-/* stream.c: number of the chunk that a walker has reached; what an address in an operand's first chunk is in that one, which is waited for; what starts chunks,
- * behind the multiplies; what starts results on their way, behind their stores. piece: the level that counts the operand's blocks of rows or columns, or -1. */
+/* stream.c: number of the chunk that a walker has reached; address of an operand there, when it has come (cut: of the rows, or NULL); what starts chunks,
+ * before the multiplies; what starts results on their way, behind their stores. */
 vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
-vreg stream_place(struct kernel *k, struct walker *w, vreg chunk, uint32_t operand, int piece, vreg first);
+vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut);
 void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
-void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg last);
+void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg blocks_left); /* blocks_left: contracted ones, this one included */
 
 #endif

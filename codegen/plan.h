@@ -115,6 +115,9 @@ enum { MAX_PACKED = 2, MAX_PARTS = 16 };
  * from one row of weights to the next. */
 uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
 
+/* One dimension of rows, one of columns: everything else has one entry. A product in chunks then waits for pieces of its first chunk only, and its results leave
+ * in pieces. */
+bool plan_is_flat(const struct plan *p);
 /* Is the operand's image brought by transfers? */
 bool plan_fetches(const struct plan *p, uint32_t operand);
 /* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */

@@ -62,3 +62,12 @@ bool plan_may_stream(const struct plan *p)
 	}
 	return comes;
 }
+
+bool plan_is_flat(const struct plan *p)
+{
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		if ((p->role[d] == ROLE_M && (int)d != p->row) || (p->role[d] == ROLE_N && (int)d != p->lane))
+			if (p->tile[d] > 1)
+				return false;
+	return p->row != NO_DIM;
+}

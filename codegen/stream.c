@@ -4,9 +4,9 @@
  *   for every tile:  one loop over chunks, blocks and rows:
  *                            push:      wait for the weights of its chunk, ...
  *                            multiply:  wait for the rows of its chunk, ...
- *                            in a chunk's last iteration: start the chunk after the next in the place of this one
+ *                            in a chunk's first iteration: start the next one in the place of the one before
  *
- * The chunks that follow a tile's last one are the next tile's first, so DRAM does not rest between tiles. Chunks are even in number: chunk c of every tile lies
+ * What follows a tile's last chunk is the next tile's first, so DRAM does not rest between tiles. Chunks are even in number: chunk c of every tile lies
  * in place c % 2. The queues that bring them carry nothing else meanwhile, so the number of a chunk's transfers follows from its own number. */
 #include "emit.h"
 #include "matrix.h"
@@ -60,16 +60,6 @@ static bool part_along(struct operand *o, int d, int64_t entries, int64_t *sram,
 	return false;
 }
 
-/* One dimension of rows, one of columns: everything else has one entry. */
-static bool is_flat(const struct plan *p)
-{
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		if ((p->role[d] == ROLE_M && (int)d != p->row) || (p->role[d] == ROLE_N && (int)d != p->lane))
-			if (p->tile[d] > 1)
-				return false;
-	return p->row != NO_DIM;
-}
-
 static int64_t block_columns(const struct plan *p)
 {
 	int64_t cols = p->chip->array_cols, n = p->tile[p->lane], side_by_side = n / cols < p->chip->n_arrays ? n / cols : p->chip->n_arrays;
@@ -89,7 +79,7 @@ static void describe_pieces(struct emit *e, struct stream *s, struct stream_fact
 	bool rows = (int)operand == p->lhs;
 	int64_t n = rows ? s->rows.blocks : column_blocks(p);
 	struct operand piece = p->operand[operand];
-	if (piece.handed || !s->rows.blocks || !is_flat(p) || n >= p->chip->dma_depth || *used + 1 > e->n_queues - own)
+	if (piece.handed || !s->rows.blocks || !plan_is_flat(p) || n >= p->chip->dma_depth || *used + 1 > e->n_queues - own)
 		return;
 	if (!part_along(&piece, rows ? p->row : p->lane, rows ? s->rows.rows : block_columns(p), &x->piece_sram, &x->piece_dram))
 		return;
@@ -109,7 +99,7 @@ static void describe_results(struct emit *e, struct stream *s)
 	const struct plan *p = e->p;
 	struct operand piece = p->operand[p->n_ops];
 	int64_t ignored;
-	if (piece.direct || piece.start || !s->rows.blocks || s->rows.apart || !is_flat(p))
+	if (piece.direct || piece.start || !s->rows.blocks || s->rows.apart || !plan_is_flat(p))
 		return;
 	for (uint32_t l = 0; l < p->n_loops; l++)
 		if (p->extent[p->loop_order[l]] % p->tile[p->loop_order[l]])
@@ -177,13 +167,15 @@ static vreg plus(struct emit *e, vreg a, int64_t by)
 }
 
 /* A move from `sram` and `dram` bytes behind the operand's first place and the first tile's image. Numbers by part. */
-static void start_move(struct emit *e, const struct stream_move *m, vreg from, int64_t sram, int64_t dram, vreg *number)
+static void start_move(struct emit *e, const struct stream_move *m, vreg from, int64_t sram, int64_t dram, vreg when, vreg *number)
 {
 	const struct operand *o = &e->p->operand[m->operand];
 	for (uint32_t k = 0; k < m->n_parts; k++) {
 		vreg desc = m_const(&e->at, m->part[k].desc), to = m_const(&e->at, (int64_t)o->sram + sram + m->part[k].sram), at = plus(e, from, dram + m->part[k].dram);
 		number[k] = sreg(e);
+		e->at.pred = when;
 		EMIT(&e->at, dma_start, R(number[k]), m->part[k].queue, R(desc), R(at), R(to));
+		e->at.pred = (vreg){ 0 };
 	}
 }
 
@@ -191,7 +183,7 @@ static void start_move(struct emit *e, const struct stream_move *m, vreg from, i
 static void start_piece(struct emit *e, const struct stream_factor *x, int64_t i, vreg from)
 {
 	vreg number[MAX_STREAM_PARTS];
-	start_move(e, &x->piece, from, i * x->piece_sram, i * x->piece_dram, number);
+	start_move(e, &x->piece, from, i * x->piece_sram, i * x->piece_dram, (vreg){ 0 }, number);
 	for (uint32_t k = 0; k < x->piece.n_parts && i == x->pieces - 1; k++)
 		frame_store(e, SLOT_STORED + x->piece.part[k].queue, plus(e, number[k], 1));
 }
@@ -223,12 +215,14 @@ void stream_begin(struct emit *e)
 {
 	const struct stream *s = e->stream;
 	vreg from[MAX_FACTORS], number[MAX_STREAM_PARTS];
+	if (s->results) /* for tiles that are not the last one */
+		frame_store(e, SLOT_NEXT + (uint32_t)e->p->contract, (vreg){ 0 });
 	for (uint32_t i = 0; i < s->n; i++)
 		from[i] = transfer_dram(e, s->factor[i].chunk.operand);
 	start_pieces(e, from);
 	for (uint32_t i = 0; i < s->n; i++) {
 		const struct stream_factor *x = &s->factor[i];
-		start_move(e, &x->chunk, from[i], e->p->operand[x->chunk.operand].place_step, x->step, number);
+		start_move(e, &x->chunk, from[i], e->p->operand[x->chunk.operand].place_step, x->step, (vreg){ 0 }, number);
 		for (uint32_t k = 0; k < x->chunk.n_parts; k++) /* the queue's last one counts */
 			frame_store(e, SLOT_STREAM + STREAM_NUMBER + x->chunk.part[k].queue, plus(e, number[k], -s->starts[x->chunk.part[k].queue]));
 	}
@@ -242,10 +236,10 @@ void stream_tile(struct emit *e, vreg none)
 	_Static_assert(MAX_STREAM_QUEUES >= MAX_QUEUES - MAX_QUEUES / 2, "a slot for each queue");
 	for (uint32_t i = 0; i < s->n; i++) {
 		const struct stream_factor *x = &s->factor[i];
-		frame_store(e, SLOT_PLACE + x->chunk.operand, plus(e, transfer_dram(e, x->chunk.operand), 2 * x->step));
+		frame_store(e, SLOT_PLACE + x->chunk.operand, plus(e, transfer_dram(e, x->chunk.operand), x->step));
 		if (e->p->n_loops) {
 			e->where = AT_NEXT;
-			frame_store(e, SLOT_NEXT_PLACE + x->chunk.operand, plus(e, transfer_dram(e, x->chunk.operand), (2 - s->chunks) * x->step));
+			frame_store(e, SLOT_NEXT_PLACE + x->chunk.operand, plus(e, transfer_dram(e, x->chunk.operand), (1 - s->chunks) * x->step));
 			e->where = was;
 		}
 	}
@@ -254,8 +248,13 @@ void stream_tile(struct emit *e, vreg none)
 		frame_store(e, SLOT_NEXT_PLACE + e->p->n_ops, plus(e, transfer_dram(e, e->p->n_ops), rows + (blocks > 1 ? blocks * s->result_cols : 0)));
 	}
 	vreg fewer = sreg(e);
-	EMIT(&e->at, smuli, R(fewer), R(none), -2);
+	EMIT(&e->at, smuli, R(fewer), R(none), -1);
 	frame_store(e, SLOT_STREAM + STREAM_LIMIT, plus(e, fewer, s->chunks));
+}
+
+vreg stream_last_result(struct emit *e)
+{
+	return frame_load(e, SLOT_NEXT + (uint32_t)e->p->contract);
 }
 
 vreg stream_follows(struct emit *e)
@@ -265,10 +264,16 @@ vreg stream_follows(struct emit *e)
 	return p;
 }
 
-/* Behind it. */
+/* Behind it: the next tile's chunk 1. */
 void stream_tile_end(struct emit *e)
 {
 	const struct stream *s = e->stream;
+	enum tile_at was = e->where;
+	vreg number[MAX_STREAM_PARTS], follows = e->p->n_loops ? stream_follows(e) : (vreg){ 0 };
+	e->where = AT_NEXT;
+	for (uint32_t i = 0; i < s->n && e->p->n_loops; i++)
+		start_move(e, &s->factor[i].chunk, transfer_dram(e, s->factor[i].chunk.operand), e->p->operand[s->factor[i].chunk.operand].place_step, s->factor[i].step, follows, number);
+	e->where = was;
 	for (uint32_t q = 0; q < s->n_queues; q++)
 		if (s->starts[q])
 			frame_store(e, SLOT_STREAM + STREAM_NUMBER + q, plus(e, frame_load(e, SLOT_STREAM + STREAM_NUMBER + q), s->chunks * s->starts[q]));
@@ -279,6 +284,13 @@ void stream_tile_end(struct emit *e)
 static vreg kreg(struct kernel *k)
 {
 	return mreg(k->f, CLASS_S);
+}
+
+static vreg sum(struct kernel *k, vreg a, vreg b)
+{
+	vreg r = kreg(k);
+	EMIT(&k->at, sadd, R(r), R(a), R(b));
+	return r;
 }
 
 static vreg slot(struct kernel *k, uint32_t number)
@@ -333,43 +345,69 @@ static void wait_for_piece(struct kernel *k, struct walker *w, const struct stre
 	}
 }
 
-vreg stream_place(struct kernel *k, struct walker *w, vreg chunk, uint32_t operand, int piece, vreg first)
+/* Where the walker's iteration finds an operand, in chunk 0: counters that are there anyway, as a register that follows them would be one too many. */
+static vreg address(struct kernel *k, struct walker *w, const struct flat *f, const int *level, uint32_t operand)
+{
+	const struct operand *o = &k->p->operand[operand];
+	int64_t elem = elem_bytes(o->sram_dtype), base = (int64_t)o->sram + o->start * elem;
+	vreg at = { 0 };
+	for (uint32_t i = 0; i < f->n; i++) {
+		int64_t step = f->level[i].dim == CHUNK_DIM || level[i] < 0 ? 0 : k->dim[f->level[i].dim].step[operand] * elem * f->level[i].block;
+		if (!step)
+			continue;
+		vreg back = kreg(k);
+		w->asked[level[i]] = true;
+		EMIT(&k->at, smuli, R(back), R(w->left[level[i]]), -step);
+		at = at.id ? sum(k, at, back) : back;
+		base += f->level[i].count * step;
+	}
+	vreg r = kreg(k);
+	EMIT(&k->at, saddi, R(r), R(at), base);
+	return r;
+}
+
+vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut)
 {
 	const struct stream_factor *x = factor_of(k->stream, operand);
 	const struct operand *o = &k->p->operand[operand];
-	vreg odd = chunk, by = kreg(k), at = kreg(k);
 	int64_t step = o->step[k->p->contract] * k->p->tile[k->p->contract] * (int64_t)elem_bytes(o->sram_dtype); /* worked on where it lives */
+	vreg first = { 0 }, odd = chunk, by = kreg(k);
+	if (x && !w->overlaps) {
+		first = address(k, w, f, level, operand);
+	} else {
+		struct follower *r = matrix_follow(k, w, f, level, operand, cut);
+		first = r ? r->reg : first;
+	}
 	if (x) {
-		wait_for_piece(k, w, x, piece);
+		wait_for_piece(k, w, x, level_of_role(f, level, cut ? ROLE_M : ROLE_N));
 		wait_for(k, chunk, x);
 		odd = kreg(k);
 		EMIT(&k->at, sandi, R(odd), R(chunk), 1);
 		step = o->place_step;
 	}
 	EMIT(&k->at, smuli, R(by), R(odd), step);
-	EMIT(&k->at, sadd, R(at), R(first), R(by));
-	return at;
+	return sum(k, first, by);
 }
 
-static void start_factor(struct kernel *k, uint32_t i, vreg chunk, vreg odd, vreg here, vreg when)
+/* other: 1 where the chunk to start is the next tile's, else 0. */
+static void start_factor(struct kernel *k, uint32_t i, vreg chunk, vreg odd, vreg other, vreg when)
 {
 	const struct stream_factor *x = &k->stream->factor[i];
 	const struct operand *o = &k->p->operand[x->chunk.operand];
-	vreg by = kreg(k), place = kreg(k), dram = kreg(k);
-	vreg base = slot(k, (k->p->n_loops ? SLOT_NEXT_PLACE : SLOT_PLACE) + x->chunk.operand);
-	if (k->p->n_loops) {
-		k->at.pred = here;
-		k->at.mem = FRAME_MEM;
-		EMIT(&k->at, sld64, R(base), 0, 8 * (int64_t)(SLOT_PLACE + x->chunk.operand));
-		k->at.mem = MEM_NONE;
-		k->at.pred = (vreg){ 0 };
+	vreg by = kreg(k), place = kreg(k), dram = kreg(k), base = kreg(k), row = { 0 };
+	if (other.id) {
+		row = kreg(k);
+		EMIT(&k->at, smuli, R(row), R(other), 8 * (SLOT_NEXT_PLACE - SLOT_PLACE));
 	}
+	k->at.mem = FRAME_MEM;
+	EMIT(&k->at, sld64, R(base), R(row), 8 * (int64_t)(SLOT_PLACE + x->chunk.operand));
+	k->at.mem = MEM_NONE;
 	EMIT(&k->at, smuli, R(by), R(chunk), x->step);
 	EMIT(&k->at, sadd, R(dram), R(base), R(by));
-	EMIT(&k->at, smuli, R(place), R(odd), o->place_step);
+	EMIT(&k->at, smuli, R(place), R(odd), -o->place_step);
 	for (uint32_t part = 0; part < x->chunk.n_parts; part++) {
 		vreg desc = m_const(&k->at, x->chunk.part[part].desc), from = dram, to = kreg(k);
-		EMIT(&k->at, saddi, R(to), R(place), (int64_t)o->sram + x->chunk.part[part].sram);
+		EMIT(&k->at, saddi, R(to), R(place), (int64_t)o->sram + o->place_step + x->chunk.part[part].sram);
 		if (x->chunk.part[part].dram) {
 			from = kreg(k);
 			EMIT(&k->at, saddi, R(from), R(dram), x->chunk.part[part].dram);
@@ -382,30 +420,41 @@ static void start_factor(struct kernel *k, uint32_t i, vreg chunk, vreg odd, vre
 	}
 }
 
+/* Predicates are rare: conditions are numbers that are largest where they hold, and it is their sum that is compared. Chunk 1 has been started in front of the
+ * loop, and behind the last tile's last chunk there is none. */
 void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk)
 {
-	vreg when = mreg(k->f, CLASS_P), here = mreg(k->f, CLASS_P), odd = kreg(k);
-	EMIT(&k->at, plt, R(when), R(chunk), R(slot(k, SLOT_STREAM + STREAM_LIMIT)));
+	vreg when = mreg(k->f, CLASS_P), left = kreg(k), may = kreg(k), all = kreg(k), odd = kreg(k), other = { 0 };
+	int64_t most = 2;
+	EMIT(&k->at, ssub, R(left), R(slot(k, SLOT_STREAM + STREAM_LIMIT)), R(chunk));
+	EMIT(&k->at, smini, R(may), R(left), 1);
+	EMIT(&k->at, smini, R(all), R(chunk), 1);
+	all = sum(k, all, may);
 	for (uint32_t i = 0; i < f->n; i++) {
 		if (f->level[i].dim == CHUNK_DIM || level[i] < 0)
 			continue;
-		vreg last = walker_at_last(w, &k->at, level[i]), both = mreg(k->f, CLASS_P);
-		EMIT(&k->at, pand, R(both), R(when), R(last));
-		when = both;
+		w->asked[level[i]] = true;
+		all = sum(k, all, w->left[level[i]]);
+		most += f->level[i].count;
 	}
-	EMIT(&k->at, plti, R(here), R(chunk), k->stream->chunks - 2);
+	EMIT(&k->at, peqi, R(when), R(all), most);
 	EMIT(&k->at, sandi, R(odd), R(chunk), 1);
+	if (k->p->n_loops) {
+		vreg from = kreg(k);
+		other = kreg(k);
+		EMIT(&k->at, saddi, R(from), R(chunk), 2 - k->stream->chunks);
+		EMIT(&k->at, smaxi, R(other), R(from), 0);
+	}
 	for (uint32_t i = 0; i < k->stream->n; i++)
-		start_factor(k, i, chunk, odd, here, when);
+		start_factor(k, i, chunk, odd, other, when);
 }
 
-void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg last)
+void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg blocks_left)
 {
 	const struct stream *s = k->stream;
 	const struct { int level; int64_t step; } moves[] = { { level_of_role(f, level, ROLE_M), s->result_rows }, { level_of_role(f, level, ROLE_N), s->result_cols } };
-	vreg end = mreg(k->f, CLASS_P), when = mreg(k->f, CLASS_P), to = slot(k, SLOT_NEXT_PLACE + k->p->n_ops);
-	EMIT(&k->at, peqi, R(end), R(slot(k, SLOT_STREAM + STREAM_LIMIT)), s->chunks - 2); /* no tile follows */
-	EMIT(&k->at, pand, R(when), R(end), R(last));
+	vreg when = mreg(k->f, CLASS_P), to = slot(k, SLOT_NEXT_PLACE + k->p->n_ops);
+	EMIT(&k->at, peqi, R(when), R(sum(k, blocks_left, slot(k, SLOT_STREAM + STREAM_LIMIT))), s->chunks); /* the last contracted block, and no tile follows: 1 and chunks - 1, the least of each */
 	for (size_t i = 0; i < TG_ARRAY_LEN(moves); i++) {
 		if (moves[i].level < 0)
 			continue;
@@ -418,7 +467,10 @@ void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int
 	vreg desc = m_const(&k->at, s->result.part[0].desc);
 	k->at.pred = when;
 	k->at.mem = k->p->operand[k->p->n_ops].mem;
-	EMIT(&k->at, dma_start, R(s->number), s->result.part[0].queue, R(desc), R(k->ptr[k->p->n_ops]), R(to));
+	vreg number = kreg(k);
+	EMIT(&k->at, dma_start, R(number), s->result.part[0].queue, R(desc), R(k->ptr[k->p->n_ops]), R(to))->fresh = true;
+	k->at.mem = RESULT_MEM;
+	EMIT(&k->at, sst64, R(number), 0, 8 * (int64_t)(SLOT_NEXT + k->p->contract));
 	k->at.mem = MEM_NONE;
 	k->at.pred = (vreg){ 0 };
 }

@@ -4,6 +4,7 @@
 
 #include "walker.h"
 
+#define RESULT_MEM (UINT32_MAX - 1) /* a slot that the loop only writes: SLOT_NEXT of the contracted dimension, the number of the last result that left */
 enum { MAX_FACTORS = 2, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
 /* Slots of the frame behind SLOT_STREAM: by queue, the number of the tile's chunk 0; chunks that may be started. SLOT_PLACE and SLOT_NEXT_PLACE of a factor
  * tell where chunk 0 would have to lie for chunk c of the tile to start what lies c chunks further on: in this tile, in the next one. */
@@ -30,7 +31,6 @@ struct stream {
 	bool results;
 	struct stream_move result;
 	int64_t result_rows, result_cols;       /* bytes from one block of rows, or columns, to the next */
-	vreg number;                            /* of the last one that left */
 };
 
 /* Of the `own` queues, how many a plan's stream has for itself; 0: there is none. */
