@@ -158,6 +158,10 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 	struct stage_plan *sp = ahead_plan(dr, s);
 	struct stage_code c, joined;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
+	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost) {
+		sp->plan.coarse = true;
+		why = build_stage(dr, sp, &c);
+	}
 	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost)
 		why = "its loop over chunks needs more registers than the chip has";
 	dr->plain[dr->ahead->stage[s].op] |= why && (sp->plan.pixels || sp->plan.chunks); /* it may fit in its plain form, in another round: the stage before has counted on this one */

@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8 };
+enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, SCALAR_WORK = 96 /* of an iteration in chunks */ };
 
 /* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
 
@@ -67,10 +67,34 @@ static int64_t most_groups(const struct kernel *k)
 	return n < 1 ? 1 : n > MAX_GROUPS ? MAX_GROUPS : n;
 }
 
+/* A product in chunks waits for its first rows, and the last ones leave, block by block: as few groups at a time as the scalar slots keep up with. */
+static bool fine_rows(const struct kernel *k, struct matrix *x, int64_t groups)
+{
+	const struct tg_chip *c = k->f->chip;
+	int64_t others = 0;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		others += k->dim[d].role == ROLE_M && (int)d != k->row && k->dim[d].n > 1;
+	if (k->row == NO_DIM || others || k->dim[k->row].n % sublanes(k))
+		return false;
+	for (int64_t g = 1; g < groups && g <= most_groups(k); g++) {
+		struct cut cut = { .lines = NO_DIM };
+		int64_t cycles = ceil_div(g * (int64_t)sublanes(k) * c->rate_den[k->p->array], c->rate_num[k->p->array]), acc;
+		if (groups % g || groups / g > c->dma_depth || cycles * c->n_scalar < SCALAR_WORK + 6 * (int64_t)k->p->n_ops || (acc = cut_along(k, &cut, k->row, g * sublanes(k), g)) < 0)
+			continue;
+		add_lines(k, &cut, g, 1);
+		x->cut = cut;
+		x->acc_tile = acc;
+		return true;
+	}
+	return false;
+}
+
 static bool cut_rows(struct kernel *k, struct matrix *x)
 {
 	int64_t most = most_groups(k), rows = k->row == NO_DIM ? 1 : k->dim[k->row].n, groups = ceil_div(rows, sublanes(k));
 	bool have = false;
+	if (k->p->chunks && !k->p->coarse && fine_rows(k, x, groups))
+		return true;
 	for (int64_t g = 1; groups > most && g <= most; g++) { /* a part of the row dimension at a time */
 		struct cut c = { .lines = NO_DIM };
 		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g);
