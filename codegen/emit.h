@@ -97,8 +97,8 @@ bool stream_in_pieces(const struct stream *s, uint32_t operand); /* stream_begin
 bool stream_has(const struct stream *s, uint32_t operand);
 void stream_begin(struct emit *e);
 void stream_tile(struct emit *e, vreg none); /* none: 1 when no tile follows, else 0 */
-vreg stream_last_result(struct emit *e); /* number of the transfer with the last block of results */
-vreg stream_follows(struct emit *e); /* predicate: a tile follows */
+uint64_t stream_result_queues(const struct stream *s);
+void stream_left(struct emit *e, struct started *r); /* the results that left in the loop: on each queue the last ones */
 void stream_tile_end(struct emit *e);
 
 #endif

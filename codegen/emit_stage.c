@@ -159,11 +159,10 @@ static void one_tile(struct emit *e, const struct emit_options *o)
 	run_kernel(e, KERNEL_WHOLE);
 	if (!stores(e))
 		return;
-	if (e->stream && e->stream->results) {
-		EMIT(&e->at, dma_wait, e->stream->result.part[0].queue, R(stream_last_result(e)));
-		return;
-	}
-	start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
+	if (e->stream && e->stream->results)
+		stream_left(e, &s);
+	else
+		start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
 	wait_started(e, &s);
 }
 
@@ -282,7 +281,7 @@ static struct mcursor open_when(struct emit *e, bool first)
 
 static uint64_t store_queues(struct emit *e)
 {
-	return transfer_queues(e, e->p->n_ops);
+	return transfer_queues(e, e->p->n_ops) | stream_result_queues(e->stream);
 }
 
 static void wait_for_results(struct emit *e)
@@ -319,24 +318,14 @@ static void store_result(struct emit *e)
 		return;
 	if (results_overlap(e->p)) /* the same bytes again, but not at the same time */
 		wait_for_results(e);
-	bool left = e->stream && e->stream->results; /* those of the last tile have */
-	vreg follows = left ? stream_follows(e) : (vreg){ 0 };
-	start_transfer(e, out, frame_load(e, SLOT_PLACE + out), follows, &s);
+	if (e->stream && e->stream->results)
+		stream_left(e, &s);
+	else
+		start_transfer(e, out, frame_load(e, SLOT_PLACE + out), (vreg){ 0 }, &s);
 	vreg row = half_row(e);
 	e->at.mem = FRAME_MEM;
-	e->at.pred = follows;
 	for (uint32_t i = 0; i < s.n; i++)
 		EMIT(&e->at, sst64, R(s.number[i]), R(row), 8 * (SLOT_STORED + s.queue[i]));
-	if (left) {
-		e->at.pred = (vreg){ 0 };
-		e->at.mem = MEM_NONE;
-		vreg end = mreg(e->f, CLASS_P), number = stream_last_result(e);
-		e->at.mem = FRAME_MEM;
-		EMIT(&e->at, pxor, R(end), R(follows), 0);
-		e->at.pred = end;
-		EMIT(&e->at, sst64, R(number), R(row), 8 * (SLOT_STORED + e->stream->result.part[0].queue));
-	}
-	e->at.pred = (vreg){ 0 };
 	e->at.mem = MEM_NONE;
 	if (e->p->operand[out].places > 1)
 		frame_store(e, SLOT_PLACE + out, other_place(e, SLOT_PLACE + out, e->p->operand[out].place_step));

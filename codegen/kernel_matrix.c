@@ -459,7 +459,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	const struct plan *p = k->p;
 	int level[MAX_DIMS];
 	int64_t blocks;
-	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 }, left = { 0 };
+	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 };
 	matrix_levels(k, w, f, x, ROLE_K, level);
 	vreg acc = accumulator(k, x, f, w, level);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
@@ -494,8 +494,9 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		for (uint32_t i = 0; i < f->n && f->level[i].role != ROLE_K; i++)
 			inner += f->level[i].count > 1;
 		last = walker_at_last(w, &k->at, (int)inner);
-		left = w->left[inner];
 	}
+	uint32_t parts = k->stream ? k->stream->results : 0, each = parts ? x->cut.n_points * x->arrays / parts : 0;
+	vreg to = parts ? stream_results(k, f, w, level) : (vreg){ 0 };
 	for (uint32_t n = 0; n < x->cut.n_points * x->arrays; n++) {
 		uint32_t i = n / x->arrays, unit = n % x->arrays;
 		struct point pt = x->cut.pts[i];
@@ -511,9 +512,9 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		k->store_pred = last;
 		kernel_store(k, p->n_ops, &pt, of[s->outs[0].value.id - 1], s->nodes[s->outs[0].value.id - 1].dtype);
 		k->store_pred = (vreg){ 0 };
+		if (parts && (n + 1) % each == 0)
+			stream_result(k, last, to, n / each);
 	}
-	if (k->stream && k->stream->results)
-		stream_result(k, f, w, level, left);
 	walker_advance(w, &k->at);
 	for (uint32_t i = 0; i <= p->n_ops; i++)
 		k->ptr[i] = stand[i];
@@ -711,6 +712,7 @@ void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct r
 	x.cut = slow && p->join_epilogue ? finer(&k, &x, JOINED_GROUPS) : x.cut;
 	r->apart = slow && !p->join_epilogue;
 	r->blocks = x.cut.split == NO_DIM || x.cut.split == k.row ? x.cut.steps : 0;
+	r->groups = x.cut.n_points;
 	r->rows = x.cut.split == NO_DIM ? p->tile[p->row] : x.cut.block;
 	if (x.cut.overlap)
 		r->blocks = 0;

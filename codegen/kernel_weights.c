@@ -28,7 +28,7 @@ static vreg constant_weight(struct kernel *k)
 	return kernel_vector(k, c->dtype == TG_f32 ? bits : (uint32_t)c->bits);
 }
 
-struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; bool walks; };
+struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; bool walks; struct walker *w; int columns; };
 
 /* Registers of weights one after another; group g holds array rows (transposed: columns) from g * S on. */
 static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint32_t unit)
@@ -48,6 +48,10 @@ static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint
 		else if (u->full != u->tail && at >= u->tail)
 			k->at.pred = u->not_last;
 		bool more = at + sublanes(k) < u->along;
+		vreg start = k->at.pred;
+		k->at.pred = (vreg){ 0 };
+		stream_weights(k, u->w, u->columns, at * row, (at + sublanes(k)) * row);
+		k->at.pred = start;
 		if (u->o) {
 			v = mreg(k->f, CLASS_V);
 			k->at.mem = u->o->mem;
@@ -274,6 +278,8 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	if (m_total > 1) /* level 0 counts the iterations of a block */
 		u.start = walker_at_first(w, &k->at, 0);
 	if (u.o && k->stream) {
+		u.w = w;
+		u.columns = level_of_role(f, level, ROLE_N);
 		u.from = stream_place(k, w, f, level, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, NULL);
 	} else if (u.o) {
 		struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->rhs, NULL);

@@ -119,6 +119,9 @@ int level_of_role(const struct flat *f, const int *level, enum role role);
 vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
 vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut);
 void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
-void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg blocks_left); /* blocks_left: contracted ones, this one included */
+/* Weights of a piece that lie between these bytes of it, before they are pushed. level: the one that counts blocks of columns. */
+void stream_weights(struct kernel *k, struct walker *w, int level, int64_t from, int64_t until);
+vreg stream_results(struct kernel *k, struct flat *f, struct walker *w, const int *level); /* where the iteration's block goes */
+void stream_result(struct kernel *k, vreg when, vreg first, uint32_t part);
 
 #endif

@@ -375,7 +375,7 @@ static bool improve(struct pipe *p, uint32_t i)
 	return best != now;
 }
 
-/* Scalar work and loads were placed as early as possible: as late as possible frees their neighbours, chain by chain. */
+/* Scalar work, loads and the waits before them were placed as early as possible: as late as possible frees their neighbours, chain by chain. */
 static void sink(struct pipe *p)
 {
 	bool moved = true;
@@ -384,7 +384,8 @@ static void sink(struct pipe *p)
 		for (uint32_t i = p->b.n; i-- > 0;) {
 			const struct mop *op = &p->b.items[i].node->op;
 			uint32_t s = slot_of(op);
-			if (s != TG_SLOT_L && s != TG_SLOT_S && s != TG_SLOT_R && op->op != TG_I_dma_wait && op->op != TG_I_vmovi)
+			bool moves = s == TG_SLOT_L || s == TG_SLOT_S || s == TG_SLOT_R || op->op == TG_I_dma_wait || op->op == TG_I_vmovi;
+			if (!moves || op->op == TG_I_sst32 || op->op == TG_I_sst64)
 				continue;
 			int64_t to = latest(p, i), now = p->time[i], t = to;
 			if (to == INT64_MAX || to <= now)

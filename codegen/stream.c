@@ -92,6 +92,39 @@ static void describe_pieces(struct emit *e, struct stream *s, struct stream_fact
 			return; /* results leave there */
 	}
 	x->pieces = n;
+	x->piece_by_row = !rows && !p->transposed && p->tile[p->contract] == p->chip->array_rows && p->chip->n_arrays == 1;
+}
+
+/* Queues side by side for results: their own and the one behind it, when nobody else uses that. */
+static uint32_t result_queues(struct emit *e, const struct stream *s)
+{
+	uint32_t next = first_queue(e, e->p->n_ops) + 1;
+	if (next >= e->n_queues || next == e->n_queues - e->n_queues / 2 || s->n == 0)
+		return 1;
+	for (uint32_t i = 0; i < e->p->n_ops; i++)
+		if (plan_fetches(e->p, i) && !stream_has(s, i) && (transfer_queues(e, i) >> next & 1))
+			return 1;
+	return transfer_queues(e, e->p->n_ops) >> next & 1 ? 1 : 2;
+}
+
+/* Of a block's results on their way. */
+static double block_cycles(const struct plan *p, const struct stream *s)
+{
+	return plan_transfer_cycles(p, &p->operand[p->n_ops]) * (double)s->rows.rows / (double)p->tile[p->row] / (double)column_blocks(p);
+}
+
+/* In how many transfers an iteration's results leave, and on how many queues: the last transfer is what a stage ends with. None has to wait for room in its queue. */
+static uint32_t result_parts(struct emit *e, const struct stream *s, uint32_t *queues)
+{
+	const struct plan *p = e->p;
+	double each = block_cycles(p, s);
+	uint32_t parts = MOST_RESULT_PARTS, most = result_queues(e, s);
+	for (; parts > 1; parts /= 2)
+		for (*queues = 1; *queues <= most; ++*queues)
+			if (s->rows.groups % parts == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))
+				return parts;
+	*queues = 1;
+	return 1;
 }
 
 static void describe_results(struct emit *e, struct stream *s)
@@ -101,12 +134,20 @@ static void describe_results(struct emit *e, struct stream *s)
 	int64_t ignored;
 	if (piece.direct || piece.start || !s->rows.blocks || s->rows.apart || !plan_is_flat(p))
 		return;
+	if (block_cycles(p, s) * p->chip->rate_num[p->array] > (double)(s->rows.rows * p->chip->rate_den[p->array]))
+		return; /* they would hold the loop up */
 	for (uint32_t l = 0; l < p->n_loops; l++)
 		if (p->extent[p->loop_order[l]] % p->tile[p->loop_order[l]])
 			return; /* tiles overlap: the last one must not be on its way before the others have arrived */
-	s->results = part_along(&piece, p->row, s->rows.rows, &ignored, &s->result_rows) && part_along(&piece, p->lane, block_columns(p), &ignored, &s->result_cols) &&
-		     stream_move_of(e, p->n_ops, &piece, 1, &s->result);
-	s->result.part[0].queue = first_queue(e, p->n_ops);
+	uint32_t queues, parts = result_parts(e, s, &queues);
+	if (!part_along(&piece, p->row, s->rows.rows / parts, &s->part_sram, &s->part_dram) || !part_along(&piece, p->lane, block_columns(p), &ignored, &s->result_cols) ||
+	    !stream_move_of(e, p->n_ops, &piece, 1, &s->result))
+		return;
+	s->results = parts;
+	s->result_rows = parts * s->part_dram;
+	s->result.n_parts = queues;
+	for (uint32_t i = 0; i < s->result.n_parts; i++)
+		s->result.part[i] = (struct stream_part){ .queue = first_queue(e, p->n_ops) + i, .desc = s->result.part[0].desc };
 }
 
 void stream_describe(struct emit *e, struct stream *s)
@@ -166,12 +207,19 @@ static vreg plus(struct emit *e, vreg a, int64_t by)
 	return r;
 }
 
+static uint32_t result_slot(const struct plan *p, uint32_t part)
+{
+	return (part ? SLOT_NOW : SLOT_NEXT) + (uint32_t)p->contract;
+}
+
 /* A move from `sram` and `dram` bytes behind the operand's first place and the first tile's image. Numbers by part. */
 static void start_move(struct emit *e, const struct stream_move *m, vreg from, int64_t sram, int64_t dram, vreg when, vreg *number)
 {
 	const struct operand *o = &e->p->operand[m->operand];
 	for (uint32_t k = 0; k < m->n_parts; k++) {
-		vreg desc = m_const(&e->at, m->part[k].desc), to = m_const(&e->at, (int64_t)o->sram + sram + m->part[k].sram), at = plus(e, from, dram + m->part[k].dram);
+		vreg desc = m_const(&e->at, m->part[k].desc), to = m_const(&e->at, (int64_t)o->sram + sram + m->part[k].sram), at = from;
+		if (dram + m->part[k].dram)
+			at = plus(e, from, dram + m->part[k].dram);
 		number[k] = sreg(e);
 		e->at.pred = when;
 		EMIT(&e->at, dma_start, R(number[k]), m->part[k].queue, R(desc), R(at), R(to));
@@ -215,8 +263,6 @@ void stream_begin(struct emit *e)
 {
 	const struct stream *s = e->stream;
 	vreg from[MAX_FACTORS], number[MAX_STREAM_PARTS];
-	if (s->results) /* for tiles that are not the last one */
-		frame_store(e, SLOT_NEXT + (uint32_t)e->p->contract, (vreg){ 0 });
 	for (uint32_t i = 0; i < s->n; i++)
 		from[i] = transfer_dram(e, s->factor[i].chunk.operand);
 	start_pieces(e, from);
@@ -252,16 +298,21 @@ void stream_tile(struct emit *e, vreg none)
 	frame_store(e, SLOT_STREAM + STREAM_LIMIT, plus(e, fewer, s->chunks));
 }
 
-vreg stream_last_result(struct emit *e)
+uint64_t stream_result_queues(const struct stream *s)
 {
-	return frame_load(e, SLOT_NEXT + (uint32_t)e->p->contract);
+	uint64_t queues = 0;
+	for (uint32_t i = 0; s && s->results && i < s->result.n_parts; i++)
+		queues |= UINT64_C(1) << s->result.part[i].queue;
+	return queues;
 }
 
-vreg stream_follows(struct emit *e)
+void stream_left(struct emit *e, struct started *r)
 {
-	vreg p = mreg(e->f, CLASS_P);
-	EMIT(&e->at, peqi, R(p), R(frame_load(e, SLOT_STREAM + STREAM_LIMIT)), e->stream->chunks);
-	return p;
+	r->n = e->stream->result.n_parts;
+	for (uint32_t i = 0; i < r->n; i++) {
+		r->queue[i] = e->stream->result.part[i].queue;
+		r->number[i] = frame_load(e, result_slot(e->p, i));
+	}
 }
 
 /* Behind it: the next tile's chunk 1. */
@@ -269,7 +320,8 @@ void stream_tile_end(struct emit *e)
 {
 	const struct stream *s = e->stream;
 	enum tile_at was = e->where;
-	vreg number[MAX_STREAM_PARTS], follows = e->p->n_loops ? stream_follows(e) : (vreg){ 0 };
+	vreg number[MAX_STREAM_PARTS], follows = mreg(e->f, CLASS_P);
+	EMIT(&e->at, peqi, R(follows), R(frame_load(e, SLOT_STREAM + STREAM_LIMIT)), s->chunks);
 	e->where = AT_NEXT;
 	for (uint32_t i = 0; i < s->n && e->p->n_loops; i++)
 		start_move(e, &s->factor[i].chunk, transfer_dram(e, s->factor[i].chunk.operand), e->p->operand[s->factor[i].chunk.operand].place_step, s->factor[i].step, follows, number);
@@ -329,9 +381,11 @@ static void wait_for(struct kernel *k, vreg chunk, const struct stream_factor *x
 }
 
 /* After the first chunk of the first tile the pieces have come. */
-static void wait_for_piece(struct kernel *k, struct walker *w, const struct stream_factor *x, int level)
+static void wait_for_piece(struct kernel *k, struct walker *w, const struct stream_factor *x, int level, int64_t from, int64_t until)
 {
 	for (uint32_t i = 0; i < x->piece.n_parts && x->pieces; i++) {
+		if (x->piece.part[i].sram < from || x->piece.part[i].sram >= until)
+			continue;
 		vreg number = kreg(k), end = slot(k, SLOT_STORED + x->piece.part[i].queue);
 		if (level >= 0) {
 			w->asked[level] = true;
@@ -379,7 +433,7 @@ vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int 
 		first = r ? r->reg : first;
 	}
 	if (x) {
-		wait_for_piece(k, w, x, level_of_role(f, level, cut ? ROLE_M : ROLE_N));
+		wait_for_piece(k, w, x, level_of_role(f, level, cut ? ROLE_M : ROLE_N), 0, x->piece_by_row ? 1 : INT64_MAX);
 		wait_for(k, chunk, x);
 		odd = kreg(k);
 		EMIT(&k->at, sandi, R(odd), R(chunk), 1);
@@ -387,6 +441,13 @@ vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int 
 	}
 	EMIT(&k->at, smuli, R(by), R(odd), step);
 	return sum(k, first, by);
+}
+
+void stream_weights(struct kernel *k, struct walker *w, int level, int64_t from, int64_t until)
+{
+	const struct stream_factor *x = k->stream ? factor_of(k->stream, (uint32_t)k->p->rhs) : NULL;
+	if (x && x->piece_by_row)
+		wait_for_piece(k, w, x, level, from > 1 ? from : 1, until);
 }
 
 /* other: 1 where the chunk to start is the next tile's, else 0. */
@@ -449,12 +510,11 @@ void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const
 		start_factor(k, i, chunk, odd, other, when);
 }
 
-void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg blocks_left)
+vreg stream_results(struct kernel *k, struct flat *f, struct walker *w, const int *level)
 {
 	const struct stream *s = k->stream;
 	const struct { int level; int64_t step; } moves[] = { { level_of_role(f, level, ROLE_M), s->result_rows }, { level_of_role(f, level, ROLE_N), s->result_cols } };
-	vreg when = mreg(k->f, CLASS_P), to = slot(k, SLOT_NEXT_PLACE + k->p->n_ops);
-	EMIT(&k->at, peqi, R(when), R(sum(k, blocks_left, slot(k, SLOT_STREAM + STREAM_LIMIT))), s->chunks); /* the last contracted block, and no tile follows: 1 and chunks - 1, the least of each */
+	vreg to = slot(k, SLOT_NEXT_PLACE + k->p->n_ops);
 	for (size_t i = 0; i < TG_ARRAY_LEN(moves); i++) {
 		if (moves[i].level < 0)
 			continue;
@@ -464,13 +524,26 @@ void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int
 		EMIT(&k->at, ssub, R(less), R(to), R(back));
 		to = less;
 	}
-	vreg desc = m_const(&k->at, s->result.part[0].desc);
+	return to;
+}
+
+void stream_result(struct kernel *k, vreg when, vreg first, uint32_t part)
+{
+	const struct stream *s = k->stream;
+	const struct stream_part *x = &s->result.part[part % s->result.n_parts];
+	vreg desc = m_const(&k->at, x->desc), number = kreg(k), from = k->ptr[k->p->n_ops], to = first;
+	if (part) {
+		from = kreg(k);
+		to = kreg(k);
+		EMIT(&k->at, saddi, R(from), R(k->ptr[k->p->n_ops]), part * s->part_sram);
+		EMIT(&k->at, saddi, R(to), R(first), part * s->part_dram);
+	}
 	k->at.pred = when;
 	k->at.mem = k->p->operand[k->p->n_ops].mem;
-	vreg number = kreg(k);
-	EMIT(&k->at, dma_start, R(number), s->result.part[0].queue, R(desc), R(k->ptr[k->p->n_ops]), R(to))->fresh = true;
+	EMIT(&k->at, dma_start, R(number), x->queue, R(desc), R(from), R(to))->fresh = true;
 	k->at.mem = RESULT_MEM;
-	EMIT(&k->at, sst64, R(number), 0, 8 * (int64_t)(SLOT_NEXT + k->p->contract));
+	if (part + s->result.n_parts >= s->results)
+		EMIT(&k->at, sst64, R(number), 0, 8 * (int64_t)(result_slot(k->p, part % s->result.n_parts)));
 	k->at.mem = MEM_NONE;
 	k->at.pred = (vreg){ 0 };
 }

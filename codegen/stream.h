@@ -4,7 +4,8 @@
 
 #include "walker.h"
 
-#define RESULT_MEM (UINT32_MAX - 1) /* a slot that the loop only writes: SLOT_NEXT of the contracted dimension, the number of the last result that left */
+#define RESULT_MEM (UINT32_MAX - 1) /* a slot that the loop only writes: SLOT_NEXT and SLOT_NOW of the contracted dimension, the numbers of the last results that left */
+enum { MOST_RESULT_PARTS = 1 };
 enum { MAX_FACTORS = 2, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
 /* Slots of the frame behind SLOT_STREAM: by queue, the number of the tile's chunk 0; chunks that may be started. SLOT_PLACE and SLOT_NEXT_PLACE of a factor
  * tell where chunk 0 would have to lie for chunk c of the tile to start what lies c chunks further on: in this tile, in the next one. */
@@ -17,20 +18,22 @@ struct stream_factor {
 	struct stream_move chunk, piece;
 	int64_t step;   /* bytes from one chunk to the next where they come from */
 	int64_t pieces; /* 0: chunk 0 is complete before the loop */
+	bool piece_by_row; /* parts of a piece are waited for one by one, as their rows are pushed */
 	int64_t piece_sram, piece_dram; /* bytes from one piece to the next */
 };
 /* How the kernel takes the rows. */
-struct row_blocks { int64_t rows, blocks; bool apart; /* results are finished behind the loop */ };
+struct row_blocks { int64_t rows, blocks, groups; bool apart; /* results are finished behind the loop */ };
 struct stream {
 	int64_t chunks;
 	uint32_t n, n_queues;
 	struct stream_factor factor[MAX_FACTORS];
 	int64_t starts[MAX_STREAM_QUEUES];      /* transfers of a chunk on each queue */
 	struct row_blocks rows;
-	/* The last tile's results leave block by block. SLOT_NEXT_PLACE of the result tells where the tile goes. */
-	bool results;
+	/* Results leave block by block. SLOT_NEXT_PLACE of the result tells where the tile goes. */
+	uint32_t results;                       /* transfers of a block; 0: they leave when their tile is done */
 	struct stream_move result;
 	int64_t result_rows, result_cols;       /* bytes from one block of rows, or columns, to the next */
+	int64_t part_sram, part_dram;           /* and from one transfer of a block to the next */
 };
 
 /* Of the `own` queues, how many a plan's stream has for itself; 0: there is none. */
