@@ -287,7 +287,9 @@ static int64_t moving_delta(const struct kernel *k, const struct point *pt)
 static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w, const int *level)
 {
 	int64_t total, unit = (int64_t)x->cut.n_points * sublanes(k);
-	if (x->phase != PHASE_BOTH || k->stream)
+	if (k->stream)
+		return stream_number(k, w, f, level, unit);
+	if (x->phase != PHASE_BOTH)
 		return follow_number(k, w, f, level, bit(ROLE_M) | bit(ROLE_N), unit, &total);
 	vreg row = follow_number(k, w, f, level, bit(ROLE_M), unit, &total);
 	if (!x->halves)

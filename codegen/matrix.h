@@ -117,6 +117,7 @@ int level_of_role(const struct flat *f, const int *level, enum role role);
 /* stream.c: number of the chunk that a walker has reached; address of an operand there, when it has come (cut: of the rows, or NULL); what starts chunks,
  * before the multiplies; what starts results on their way, behind their stores. */
 vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
+vreg stream_number(struct kernel *k, struct walker *w, const struct flat *f, const int *level, int64_t unit); /* of the block of rows and columns, times unit */
 vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut);
 void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
 /* Weights of a piece that lie between these bytes of it, before they are pushed. level: the one that counts blocks of columns. */

@@ -420,6 +420,26 @@ static vreg address(struct kernel *k, struct walker *w, const struct flat *f, co
 	return r;
 }
 
+vreg stream_number(struct kernel *k, struct walker *w, const struct flat *f, const int *level, int64_t unit)
+{
+	int64_t radix = unit, base = 0;
+	vreg at = { 0 }, r = kreg(k);
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (f->level[i].role != ROLE_M && f->level[i].role != ROLE_N)
+			continue;
+		if (level[i] >= 0) {
+			vreg back = kreg(k);
+			w->asked[level[i]] = true;
+			EMIT(&k->at, smuli, R(back), R(w->left[level[i]]), -radix);
+			at = at.id ? sum(k, at, back) : back;
+			base += f->level[i].count * radix;
+		}
+		radix *= f->level[i].count;
+	}
+	EMIT(&k->at, saddi, R(r), R(at), base);
+	return r;
+}
+
 vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut)
 {
 	const struct stream_factor *x = factor_of(k->stream, operand);
