@@ -158,9 +158,12 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 	struct stage_plan *sp = ahead_plan(dr, s);
 	struct stage_code c, joined;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
-	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost) {
+	if (!why && sp->plan.chunks && c.f->stretched) {
 		sp->plan.coarse = true;
-		why = build_stage(dr, sp, &c);
+		if (!build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f))
+			c = joined;
+		else
+			sp->plan.coarse = false;
 	}
 	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost)
 		why = "its loop over chunks needs more registers than the chip has";

@@ -57,6 +57,7 @@ struct mfn {
 	struct mseq top;
 	TG_VEC(uint8_t) classes; /* of each virtual register; [0] unused */
 	TG_VEC(uint8_t) physical; /* after allocation */
+	bool stretched;           /* a pipeline takes longer than units and recurrences ask for: registers did not suffice */
 };
 
 void mfn_init(struct mfn *f, struct tg_arena *a, const struct tg_chip *c);

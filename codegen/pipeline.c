@@ -684,6 +684,7 @@ static void write_code(struct pipe *p)
 		drain(p, &out->after, windows);
 		trim(p, &out->after, windows);
 	}
+	p->b.f->stretched |= p->interval > p->least;
 	p->loop->pipe = out;
 }
 

@@ -79,12 +79,13 @@ static void describe_pieces(struct emit *e, struct stream *s, struct stream_fact
 	bool rows = (int)operand == p->lhs;
 	int64_t n = rows ? s->rows.blocks : column_blocks(p);
 	struct operand piece = p->operand[operand];
-	if (piece.handed || !s->rows.blocks || !plan_is_flat(p) || n >= p->chip->dma_depth || *used + 1 > e->n_queues - own)
+	uint32_t spare = e->n_queues - own - *used, later = operand == s->factor[0].chunk.operand && s->n > 1;
+	if (piece.handed || !s->rows.blocks || !plan_is_flat(p) || n > p->chip->dma_depth || spare <= later)
 		return;
 	if (!part_along(&piece, rows ? p->row : p->lane, rows ? s->rows.rows : block_columns(p), &x->piece_sram, &x->piece_dram))
 		return;
-	uint32_t spare = e->n_queues - own - *used, later = operand == s->factor[0].chunk.operand && s->n > 1;
-	if (!stream_move_of(e, operand, &piece, spare > later ? spare - later : 1, &x->piece))
+	bool by_row = !rows && !p->transposed && p->tile[p->contract] == p->chip->array_rows && p->chip->n_arrays == 1;
+	if (!stream_move_of(e, operand, &piece, spare - later, &x->piece))
 		return;
 	for (uint32_t k = 0; k < x->piece.n_parts; k++) {
 		x->piece.part[k].queue = own + (*used)++;
@@ -92,7 +93,7 @@ static void describe_pieces(struct emit *e, struct stream *s, struct stream_fact
 			return; /* results leave there */
 	}
 	x->pieces = n;
-	x->piece_by_row = !rows && !p->transposed && p->tile[p->contract] == p->chip->array_rows && p->chip->n_arrays == 1;
+	x->piece_by_row = by_row;
 }
 
 /* Queues side by side for results: their own and the one behind it, when nobody else uses that. */
@@ -118,7 +119,7 @@ static uint32_t result_parts(struct emit *e, const struct stream *s, uint32_t *q
 {
 	const struct plan *p = e->p;
 	double each = block_cycles(p, s);
-	uint32_t parts = MOST_RESULT_PARTS, most = result_queues(e, s);
+	uint32_t parts = p->n_loops ? 1 : MOST_RESULT_PARTS, most = result_queues(e, s); /* between tiles, chunks and results meet: fewer transfers then */
 	for (; parts > 1; parts /= 2)
 		for (*queues = 1; *queues <= most; ++*queues)
 			if (s->rows.groups % parts == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))
