@@ -328,6 +328,7 @@ static void plan_stage(struct driver *dr, uint32_t s, uint32_t now)
 	uint32_t open = open_from(dr->ahead, s, now);
 	p->ordinal = s;
 	p->plain = dr->plain[dr->ahead->stage[s].op];
+	p->chunking = dr->options->chunks;
 	mark_early(dr, p, s, open);
 	sp->why = choose(dr, p, s);
 	if (sp->why)

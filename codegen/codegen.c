@@ -165,7 +165,7 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 		else
 			sp->plan.coarse = false;
 	}
-	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost)
+	if (!why && sp->plan.chunks && sp->plan.chunking == TG_CHUNKS_AUTO && mach_cycles(c.f) > SLOWER * sp->plan.cost)
 		why = "its loop over chunks needs more registers than the chip has";
 	dr->plain[dr->ahead->stage[s].op] |= why && (sp->plan.pixels || sp->plan.chunks); /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	if (why)

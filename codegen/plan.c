@@ -173,12 +173,17 @@ static double rows_used(const struct plan *p, int d)
 static void chunked(const struct plan *t, uint64_t base, struct plan *best, bool *have)
 {
 	int64_t extent = t->extent[t->contract];
-	for (int64_t chunk = t->chip->array_rows; 2 * chunk <= extent && !t->pixels && !t->plain; chunk *= 2) {
+	if (t->pixels || t->plain || t->chunking == TG_CHUNKS_NEVER)
+		return;
+	for (int64_t chunk = t->chip->array_rows; 2 * chunk <= extent; chunk *= 2) {
 		struct plan one = *t;
 		if (extent % (2 * chunk))
 			continue;
 		one.chunks = extent / chunk;
-		if (plan_search_tile(&one, base) && (!*have || one.cost * worth_streaming(&one) < best->cost))
+		if (!plan_search_tile(&one, base))
+			continue;
+		one.cost *= t->chunking == TG_CHUNKS_ALWAYS ? 1e-6 : 1; /* the winner's is computed again */
+		if (!*have || one.cost * worth_streaming(&one) < best->cost)
 			consider(&one, best, have);
 	}
 }

@@ -82,6 +82,7 @@ struct plan {
 	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
+	enum tg_chunks chunking;   /* asked for: whether chunks are tried */
 	bool coarse;               /* asked for: as many rows at a time as may be */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool whole_sums;           /* reductions are not tiled */
