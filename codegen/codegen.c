@@ -150,6 +150,21 @@ static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct 
 	return why;
 }
 
+/* A loop over chunks that registers or slots stretch is made again with less in it; the form of the fewest bundles stays. */
+static void ease(struct driver *dr, struct stage_plan *sp, struct stage_code *c)
+{
+	struct stage_code other;
+	uint32_t best = 0;
+	for (uint32_t eased = 1; eased <= MOST_EASED && c->f->stretched; eased++) {
+		sp->plan.eased = eased;
+		if (build_stage(dr, sp, &other) || mach_cycles(other.f) >= mach_cycles(c->f))
+			continue;
+		*c = other;
+		best = eased;
+	}
+	sp->plan.eased = best;
+}
+
 static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 {
 	const struct tg_op *op = dr->ops[i_op];
@@ -158,13 +173,8 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 	struct stage_plan *sp = ahead_plan(dr, s);
 	struct stage_code c, joined;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
-	if (!why && sp->plan.chunks && c.f->stretched) {
-		sp->plan.coarse = true;
-		if (!build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f))
-			c = joined;
-		else
-			sp->plan.coarse = false;
-	}
+	if (!why && sp->plan.chunks)
+		ease(dr, sp, &c);
 	if (!why && sp->plan.chunks && sp->plan.chunking == TG_CHUNKS_AUTO && mach_cycles(c.f) > SLOWER * sp->plan.cost)
 		why = "its loop over chunks needs more registers than the chip has";
 	dr->plain[dr->ahead->stage[s].op] |= why && (sp->plan.pixels || sp->plan.chunks); /* it may fit in its plain form, in another round: the stage before has counted on this one */

@@ -95,6 +95,10 @@ static inline bool is_packed(const struct matrix *x, int dim)
 	return (x->n_packed > 0 && x->packed[0] == dim) || (x->n_packed > 1 && x->packed[1] == dim);
 }
 
+/* kernel_rows.c: the rows of an iteration; false: they do not fit the accumulators. The same with `each` groups at a time, where that is possible. */
+bool matrix_cut_rows(struct kernel *k, struct matrix *x);
+struct cut matrix_finer_cut(const struct kernel *k, const struct matrix *x, int64_t each);
+
 /* kernel_matrix.c */
 /* A register that follows the levels that `level` numbers, as an operand's address does. */
 struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint32_t operand, const struct cut *c);

@@ -83,7 +83,7 @@ struct plan {
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
 	enum tg_chunks chunking;   /* asked for: whether chunks are tried */
-	bool coarse;               /* asked for: as many rows at a time as may be */
+	uint32_t eased;            /* asked for: 1: results leave in fewer transfers, 2: with as many rows at a time as may be */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
@@ -128,6 +128,8 @@ bool plan_prefetches(const struct plan *p);
 uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
 /* Cycles of one transfer of an operand's image without DRAM's latency; 0: there is none. */
 double plan_transfer_cycles(const struct plan *p, const struct operand *o);
+
+enum { MOST_EASED = 2 };
 
 /* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
 enum { MOST_NEIGHBOURS = 4 };

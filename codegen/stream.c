@@ -11,8 +11,6 @@
 #include "emit.h"
 #include "matrix.h"
 
-#include <assert.h>
-
 /* ---- which transfers ---------------------------------------------------------------------------------------------------------- */
 
 static bool comes(const struct plan *p, int operand)
@@ -119,7 +117,7 @@ static uint32_t result_parts(struct emit *e, const struct stream *s, uint32_t *q
 {
 	const struct plan *p = e->p;
 	double each = block_cycles(p, s);
-	uint32_t parts = p->n_loops ? 1 : MOST_RESULT_PARTS, most = result_queues(e, s); /* between tiles, chunks and results meet: fewer transfers then */
+	uint32_t parts = p->n_loops || p->eased ? 1 : MOST_RESULT_PARTS, most = result_queues(e, s); /* between tiles, chunks and results meet: fewer transfers then */
 	for (; parts > 1; parts /= 2)
 		for (*queues = 1; *queues <= most; ++*queues)
 			if (s->rows.groups % parts == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))
@@ -372,9 +370,12 @@ static void wait_for(struct kernel *k, vreg chunk, const struct stream_factor *x
 		if (done >> q & 1)
 			continue;
 		done |= UINT64_C(1) << q;
-		vreg base = slot(k, SLOT_STREAM + STREAM_NUMBER + q), by = kreg(k), number = kreg(k);
-		EMIT(&k->at, smuli, R(by), R(chunk), k->stream->starts[q]);
-		EMIT(&k->at, sadd, R(number), R(base), R(by));
+		vreg base = slot(k, SLOT_STREAM + STREAM_NUMBER + q), by = chunk;
+		if (k->stream->starts[q] > 1) {
+			by = kreg(k);
+			EMIT(&k->at, smuli, R(by), R(chunk), k->stream->starts[q]);
+		}
+		vreg number = sum(k, base, by);
 		k->at.mem = k->p->operand[x->chunk.operand].mem;
 		EMIT(&k->at, dma_wait, q, R(number));
 		k->at.mem = MEM_NONE;

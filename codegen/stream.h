@@ -5,10 +5,9 @@
 #include "walker.h"
 
 #define RESULT_MEM (UINT32_MAX - 1) /* a slot that the loop only writes: SLOT_NEXT and SLOT_NOW of the contracted dimension, the numbers of the last results that left */
-enum { MOST_RESULT_PARTS = 2 };
-enum { MAX_FACTORS = 2, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
+enum { MAX_FACTORS = 2, MOST_RESULT_PARTS = 2, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
 /* Slots of the frame behind SLOT_STREAM: by queue, the number of the tile's chunk 0; chunks that may be started. SLOT_PLACE and SLOT_NEXT_PLACE of a factor
- * tell where chunk 0 would have to lie for chunk c of the tile to start what lies c chunks further on: in this tile, in the next one. */
+ * say where chunk 1 lies, so that what is started in chunk c lies c chunks behind it: in this tile; in the next one, when c is the last. */
 enum { STREAM_NUMBER = 0, STREAM_LIMIT = STREAM_NUMBER + MAX_STREAM_QUEUES, STREAM_SLOTS };
 
 struct stream_part { uint32_t queue; int64_t desc, sram, dram; }; /* address of the descriptor; bytes from part 0 to this one */
