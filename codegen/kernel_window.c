@@ -256,6 +256,11 @@ static void follow(struct kernel *k, struct walker *walk, struct mcursor *before
 			r->overlap = step * l[i].overlap;
 	}
 	k->ptr[operand] = r ? r->reg : k->ptr[operand];
+	if (r && operand == k->p->n_ops) { /* a copy for the stores, which come late: what moves the pointer on, and the predicates for it, need not last till then */
+		vreg here = mreg(k->f, CLASS_S);
+		EMIT(&k->at, saddi, R(here), R(r->reg), 0);
+		k->ptr[operand] = here;
+	}
 }
 
 /* All results whose rows and lanes are full or all of whose are partial alike, from where the pointers stand. */

@@ -384,7 +384,8 @@ static void sink(struct pipe *p)
 		for (uint32_t i = p->b.n; i-- > 0;) {
 			const struct mop *op = &p->b.items[i].node->op;
 			uint32_t s = slot_of(op);
-			if (s != TG_SLOT_L && s != TG_SLOT_S && s != TG_SLOT_R && op->op != TG_I_vmovi)
+			bool copy = op->op == TG_I_saddi && op->f[2] == 0; /* early, so that the original can go on */
+			if ((s != TG_SLOT_L && s != TG_SLOT_S && s != TG_SLOT_R && op->op != TG_I_vmovi) || copy)
 				continue;
 			int64_t to = latest(p, i), now = p->time[i], t = to;
 			if (to == INT64_MAX || to <= now)
