@@ -66,7 +66,7 @@ static bool select_stage(struct driver *dr, struct stage_plan *sp, uint32_t unro
 	*c = (struct stage_code){ .f = tg_alloc(dr->work, sizeof *c->f) };
 	mfn_init(c->f, dr->work, dr->chip);
 	*why = emit_stage(c->f, &sp->plan, &descs, sp->plan.op->prov.id, &(struct emit_options){ .unroll = unroll, .n_ahead = sp->n_ahead, .ahead = sp->ahead,
-			  .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
+			  .margin = sp->margin, .margin_home = sp->plan.operand[sp->plan.n_ops].home, .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
 	if (*why)
 		return false;
 	c->descs = descs.list.at;
@@ -406,6 +406,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.pinned = tg_alloc_n(a, n, sizeof *dr.pinned);
 	dr.laid = tg_alloc_n(a, n, sizeof *dr.laid);
 	dr.dram = tg_alloc_n(a, n, sizeof *dr.dram);
+	dr.margin = tg_alloc_n(a, n, sizeof *dr.margin);
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
 	read_plans(&dr);
 	driver_storage(&dr);

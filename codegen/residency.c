@@ -96,6 +96,7 @@ void driver_reside(struct driver *dr)
 		for (uint32_t k = 0; k < dr->ops[i]->n_in; k++)
 			last[dr->storage[dr->ops[i]->in[k].id]] = i;
 	mark_outputs(dr, outside);
+	driver_margins(dr, outside);
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
 		uint32_t kept = 0, s = op->n_out ? dr->storage[op->out[0].id] : 0;
@@ -104,8 +105,18 @@ void driver_reside(struct driver *dr)
 			if (list[k].last >= i)
 				list[kept++] = list[k];
 		n = kept;
-		if (s && op->code == TG_TILE_stage && !outside[s] && !tried[s] && bytes_of(dr, s) && first_gap(list, &n, bytes_of(dr, s), capacity, last[s] > i ? last[s] : i, &at))
-			dr->home[s] = dr->chip->sram_bytes - at - bytes_of(dr, s);
+		if (s && op->code == TG_TILE_stage && !outside[s] && !tried[s] && bytes_of(dr, s)) {
+			uint32_t until = last[s] > i ? last[s] : i;
+			struct margin *m = dr->margin[s];
+			if (m && first_gap(list, &n, m->bytes, capacity, until, &at)) {
+				m->writer = i;
+				dr->home[s] = dr->chip->sram_bytes - at - m->bytes + margin_before(&dr->m->values.at[s], m);
+			} else {
+				dr->margin[s] = NULL;
+				if (first_gap(list, &n, bytes_of(dr, s), capacity, until, &at))
+					dr->home[s] = dr->chip->sram_bytes - at - bytes_of(dr, s);
+			}
+		}
 		tried[s] |= op->code == TG_TILE_stage; /* `empty` only names what stages will write */
 		dr->limit[i] = dr->chip->sram_bytes;
 		for (uint32_t k = 0; k < n; k++)

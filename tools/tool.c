@@ -115,7 +115,8 @@ bool compile_options(struct tool *t, struct tg_compile_options *o)
 	if (!option_number(t, "unroll", 1, 16, &unroll) || !option_number(t, "window", 1, 4096, &window))
 		return false;
 	o->codegen = (struct tg_codegen_options){
-		.window = (uint32_t)window, .unroll = (uint32_t)unroll, .no_pipelines = flag(t, "no-pipelines"), .no_residency = flag(t, "no-residency") };
+		.window = (uint32_t)window, .unroll = (uint32_t)unroll, .no_pipelines = flag(t, "no-pipelines"), .no_residency = flag(t, "no-residency"),
+		.no_margins = flag(t, "no-margins") };
 	return true;
 }
 
