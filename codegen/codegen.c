@@ -149,21 +149,30 @@ static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct 
 	return why;
 }
 
+/* The stage's code in another form too, where that is worth a try: whichever takes fewer bundles. */
+static void try_form(struct driver *dr, struct stage_plan *sp, struct stage_code *best, bool *form, bool worth)
+{
+	struct stage_code other;
+	*form = worth;
+	if (worth && !build_stage(dr, sp, &other) && mach_cycles(other.f) < mach_cycles(best->f))
+		*best = other;
+	else
+		*form = false;
+}
+
 static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 {
 	const struct tg_op *op = dr->ops[i_op];
 	if (dr->given[op->out[0].id])
 		return given_stage(dr, i_op, dr->given[op->out[0].id]);
 	struct stage_plan *sp = ahead_plan(dr, s);
-	struct stage_code c, joined;
+	struct stage_code c;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
 	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	if (why)
 		return why;
-	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
-	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
-	if (better)
-		c = joined;
+	try_form(dr, sp, &c, &sp->plan.join_epilogue, sp->plan.long_epilogue);
+	try_form(dr, sp, &c, &sp->plan.push_first, sp->plan.pixels && c.f->scalars_short);
 	c.predicted = (uint64_t)sp->plan.cost;
 	return emit_code(dr, i_op, &c);
 }

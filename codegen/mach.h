@@ -56,6 +56,7 @@ struct mfn {
 	struct mseq top;
 	TG_VEC(uint8_t) classes; /* of each virtual register; [0] unused */
 	TG_VEC(uint8_t) physical; /* after allocation */
+	bool scalars_short;      /* a loop might start its iterations more often if there were more scalar registers */
 };
 
 void mfn_init(struct mfn *f, struct tg_arena *a, const struct tg_chip *c);

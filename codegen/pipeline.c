@@ -547,8 +547,10 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 		uint32_t most = 0;
 		for (int32_t t = 0; t < ii; t++)
 			most = live[t][c] > most ? live[t][c] : most;
-		if (need[c] + most + outside[c] + p->spare > have[c])
+		if (need[c] + most + outside[c] + p->spare > have[c]) {
+			p->b.f->scalars_short |= c == CLASS_S;
 			return false;
+		}
 	}
 	return true;
 }

@@ -82,6 +82,7 @@ struct plan {
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
+	bool push_first;           /* asked for: weights that serve a whole loop are pushed in front of it, not beside its first multiplies */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
 	uint64_t early_room;       /* bytes of SRAM that are free while those stages run, at most */
