@@ -5,6 +5,7 @@
 #include "driver.h"
 #include "sram_alloc.h"
 
+
 enum { ALIGN = 64, SHARE = 9, SHARE_OF = 16 }; /* residents have at most SHARE / SHARE_OF of SRAM: most of what is left must hold tiles */
 
 enum { SEARCH_NODES = 20000, TRIES = 4, TRIES_OF = 16 }; /* each try takes a sixteenth less */
@@ -117,6 +118,30 @@ static uint32_t accept(struct driver *dr, struct resident *r, uint32_t n, uint64
 	return taken;
 }
 
+/* In program order each at the lowest offset that is free: what lives side by side lies close together. False when one sticks out. */
+static bool first_fit(struct driver *dr, struct tg_sram_item *items, uint32_t n, uint64_t capacity)
+{
+	struct tg_sram_item **alive = tg_alloc_n(dr->a, n + 1, sizeof(struct tg_sram_item *)); /* by ascending offset */
+	uint32_t n_alive = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t kept = 0, where = 0;
+		int64_t at = 0;
+		for (uint32_t k = 0; k < n_alive; k++)
+			if (alive[k]->upper > items[i].lower)
+				alive[kept++] = alive[k];
+		n_alive = kept;
+		for (; where < n_alive && alive[where]->offset < at + items[i].size; where++)
+			at = alive[where]->offset + alive[where]->size;
+		if ((uint64_t)(at + items[i].size) > capacity)
+			return false;
+		items[i].offset = at;
+		for (uint32_t k = n_alive++; k > where; k--)
+			alive[k] = alive[k - 1];
+		alive[where] = &items[i];
+	}
+	return true;
+}
+
 /* Bytes from the top of SRAM. The more of the capacity is taken at one time, the harder it is to place; what sticks out in the end stays in DRAM. */
 static void place(struct driver *dr, struct resident *r, uint32_t n, uint64_t capacity)
 {
@@ -125,7 +150,7 @@ static void place(struct driver *dr, struct resident *r, uint32_t n, uint64_t ca
 	struct tg_sram_stats stats;
 	for (uint32_t slack = 0; slack < TRIES; slack++) {
 		uint32_t taken = accept(dr, r, n, capacity / TRIES_OF * (TRIES_OF - slack), items);
-		if (tg_sram_alloc(dr->a, items, taken, &o, &stats) == TG_SRAM_FITS)
+		if (first_fit(dr, items, taken, capacity) || tg_sram_alloc(dr->a, items, taken, &o, &stats) == TG_SRAM_FITS)
 			break;
 	}
 	for (uint32_t k = 0; k < n; k++) {
