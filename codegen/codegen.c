@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
+#define SLOWER 1.03 /* than predicted: a loop that could not be overlapped with itself as it should */
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -132,7 +133,7 @@ static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct 
 	while (select_stage(dr, sp, copies, c, &why)) {
 		if (schedule(c, window, pipelines, spare))
 			return NULL;
-		if (pipelines && spare < MAX_SPARE) {
+		if (pipelines && c->f->pipelined && spare < MAX_SPARE) {
 			spare++;
 		} else if (copies > 1) {
 			spare = 0;
@@ -168,7 +169,13 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 	struct stage_plan *sp = ahead_plan(dr, s);
 	struct stage_code c;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
-	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
+	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost) {
+		sp->plan.coarse = true;
+		why = build_stage(dr, sp, &c);
+	}
+	if (!why && sp->plan.chunks && mach_cycles(c.f) > SLOWER * sp->plan.cost)
+		why = "its loop over chunks needs more registers than the chip has";
+	dr->plain[dr->ahead->stage[s].op] |= why && (sp->plan.pixels || sp->plan.chunks); /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	if (why)
 		return why;
 	try_form(dr, sp, &c, &sp->plan.join_epilogue, sp->plan.long_epilogue);

@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4 };
+enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4, SCALAR_WORK = 96 /* of an iteration in chunks */ };
 
 /* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
 
@@ -67,10 +67,34 @@ static int64_t most_groups(const struct kernel *k)
 	return n < 1 ? 1 : n > MAX_GROUPS ? MAX_GROUPS : n;
 }
 
+/* A product in chunks waits for its first rows, and the last ones leave, block by block: as few groups at a time as the scalar slots keep up with. */
+static bool fine_rows(const struct kernel *k, struct matrix *x, int64_t groups)
+{
+	const struct tg_chip *c = k->f->chip;
+	int64_t others = 0;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		others += k->dim[d].role == ROLE_M && (int)d != k->row && k->dim[d].n > 1;
+	if (k->row == NO_DIM || others || k->dim[k->row].n % sublanes(k))
+		return false;
+	for (int64_t g = 1; g < groups && g <= most_groups(k); g++) {
+		struct cut cut = { .lines = NO_DIM };
+		int64_t cycles = ceil_div(g * (int64_t)sublanes(k) * c->rate_den[k->p->array], c->rate_num[k->p->array]), acc;
+		if (groups % g || groups / g > c->dma_depth || cycles * c->n_scalar < SCALAR_WORK + 6 * (int64_t)k->p->n_ops || (acc = cut_along(k, &cut, k->row, g * sublanes(k), g)) < 0)
+			continue;
+		add_lines(k, &cut, g, 1);
+		x->cut = cut;
+		x->acc_tile = acc;
+		return true;
+	}
+	return false;
+}
+
 static bool cut_rows(struct kernel *k, struct matrix *x)
 {
 	int64_t most = most_groups(k), rows = k->row == NO_DIM ? 1 : k->dim[k->row].n, groups = ceil_div(rows, sublanes(k));
 	bool have = false;
+	if (k->p->chunks && !k->p->coarse && fine_rows(k, x, groups))
+		return true;
 	for (int64_t g = 1; groups > most && g <= most; g++) { /* a part of the row dimension at a time */
 		struct cut c = { .lines = NO_DIM };
 		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g);
@@ -100,7 +124,17 @@ static bool cut_rows(struct kernel *k, struct matrix *x)
 
 /* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
 
-/* Innermost first: rows, contracted dimensions, columns, batch. */
+static uint32_t list_columns(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
+{
+	uint32_t n = 0;
+	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
+	for (uint32_t d = k->n_dims; d-- > 0;)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	return n;
+}
+
+/* Innermost first: rows, contracted dimensions, columns, batch. Where the contracted dimension comes in chunks every column block takes its part of each. */
 static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
 {
 	uint32_t n = 0;
@@ -110,16 +144,18 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	for (uint32_t d = k->n_dims; d-- > 0;)
 		if (k->dim[d].role == ROLE_M && (int)d != c->split && (int)d != k->row)
 			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_M };
+	if (k->stream)
+		n += list_columns(k, x, column_blocks, l + n);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
 			if (k->dim[d].role == ROLE_K && (int)d != x->contract && !is_packed(x, (int)d))
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
+		if (k->stream)
+			l[n++] = (struct level_of){ CHUNK_DIM, 1, k->stream->chunks, ROLE_K };
 	}
-	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
-	for (uint32_t d = k->n_dims; d-- > 0;)
-		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
-			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	if (!k->stream)
+		n += list_columns(k, x, column_blocks, l + n);
 	return n;
 }
 
@@ -128,7 +164,7 @@ struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *
 {
 	struct follower *r = walker_follow(k, w, &f->before, k->ptr[operand], 0);
 	for (uint32_t i = 0; r && i < f->n; i++) {
-		if (level[i] < 0)
+		if (level[i] < 0 || f->level[i].dim == CHUNK_DIM)
 			continue;
 		int64_t step = step_bytes(k, f->level[i].dim, operand);
 		r->step[level[i]] = step * f->level[i].block;
@@ -138,19 +174,19 @@ struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *
 	return r;
 }
 
-/* A register that counts positions of the levels of one role as one number. */
-static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, enum role role, int64_t unit, int64_t *total)
+/* A register that counts positions of the levels of some roles, a bit for each, as one number. */
+static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint64_t roles, int64_t unit, int64_t *total)
 {
 	*total = 1;
 	for (uint32_t i = 0; i < f->n; i++)
-		if (f->level[i].role == role)
+		if (roles >> f->level[i].role & 1)
 			*total *= f->level[i].count;
 	if (*total == 1)
 		return (vreg){ 0 };
 	struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
 	int64_t radix = unit;
 	for (uint32_t i = 0; r && i < f->n; i++) {
-		if (f->level[i].role != role)
+		if (!(roles >> f->level[i].role & 1))
 			continue;
 		if (level[i] >= 0)
 			r->step[level[i]] = radix;
@@ -250,13 +286,10 @@ static int64_t moving_delta(const struct kernel *k, const struct point *pt)
 /* Accumulator row of the iteration's first group: rows in the order of the iterations of a tile, in alternating halves. */
 static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w, const int *level)
 {
-	int64_t total;
-	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
-	if (x->phase != PHASE_BOTH) {
-		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), place = mreg(k->f, CLASS_S);
-		EMIT(&k->at, sadd, R(place), R(block), R(row));
-		return place;
-	}
+	int64_t total, unit = (int64_t)x->cut.n_points * sublanes(k);
+	if (x->phase != PHASE_BOTH || k->stream)
+		return follow_number(k, w, f, level, bit(ROLE_M) | bit(ROLE_N), unit, &total);
+	vreg row = follow_number(k, w, f, level, bit(ROLE_M), unit, &total);
 	if (!x->halves)
 		return row;
 	vreg odd = mreg(k->f, CLASS_S), half = mreg(k->f, CLASS_S), sum = mreg(k->f, CLASS_S);
@@ -284,9 +317,9 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	return sum;
 }
 
-struct stream { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
+struct moving { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
 
-static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
+static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 {
 	if (s->full == s->tail)
 		return kernel_extent(k, rows, s->full);
@@ -304,7 +337,7 @@ static bool reaches(int64_t offset)
 
 /* All groups of rows, parts from the last one down (pack.c). A group's address serves all parts of a run, which lie near each other; extents are made
  * where they are used: registers are scarcer than slots. */
-static void load_parts(struct kernel *k, struct matrix *x, const struct stream *s, vreg *v, vreg stride)
+static void load_parts(struct kernel *k, struct matrix *x, const struct moving *s, vreg *v, vreg stride)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0, offset[MAX_PARTS];
@@ -336,7 +369,7 @@ static void load_parts(struct kernel *k, struct matrix *x, const struct stream *
 	}
 }
 
-static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
+static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	enum tg_opcode mul = typed(TG_I_mul_f32, k->p->array);
@@ -364,29 +397,60 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 	}
 }
 
+/* The innermost level of a role with more than one position, or -1. */
+int level_of_role(const struct flat *f, const int *level, enum role role)
+{
+	for (uint32_t i = 0; i < f->n; i++)
+		if (f->level[i].role == role && level[i] >= 0)
+			return level[i];
+	return -1;
+}
+
+/* Contracted blocks in chunks: is it the first one of the first? */
+static vreg first_of_all(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk)
+{
+	vreg first = equals(k, chunk, 0);
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (f->level[i].role != ROLE_K || f->level[i].dim == CHUNK_DIM || level[i] < 0)
+			continue;
+		vreg here = walker_at_first(w, &k->at, level[i]), both = mreg(k->f, CLASS_P);
+		EMIT(&k->at, pand, R(both), R(first), R(here));
+		first = both;
+	}
+	return first;
+}
+
 static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
 {
 	int level[MAX_DIMS];
-	struct stream s = { .add = x->mode != KERNEL_INIT };
+	struct moving s = { .add = x->mode != KERNEL_INIT };
 	matrix_levels(k, w, f, x, -1, level);
 	s.acc = accumulator(k, x, f, w, level);
+	vreg chunk = k->stream ? stream_chunk(k, w, f, level) : (vreg){ 0 };
+	if (k->stream)
+		stream_start_part(k, f, w, level, chunk);
 	if (x->mode != KERNEL_INIT) {
 		int64_t blocks = 1;
 		matrix_block_rows(k, x, &s.full, &s.tail);
-		if (!k->p->operand[k->p->lhs].constant) {
+		if (k->stream && !k->p->operand[k->p->lhs].constant) {
+			s.from = stream_place(k, w, f, level, chunk, (uint32_t)k->p->lhs, &x->cut);
+		} else if (!k->p->operand[k->p->lhs].constant) {
 			struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
 			if (!r)
 				return;
 			s.from = r->reg;
 			r->moved = x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
-		if (x->mode == KERNEL_WHOLE) {
+		if (k->stream) {
+			s.add = true;
+			s.first = first_of_all(k, f, w, level, chunk);
+		} else if (x->mode == KERNEL_WHOLE) {
 			int only = only_level(f, level, ROLE_K);
 			if (only >= 0) {
 				s.add = true;
 				s.first = walker_at_first(w, &k->at, only);
 			} else {
-				vreg number = follow_number(k, w, f, level, ROLE_K, 1, &blocks);
+				vreg number = follow_number(k, w, f, level, bit(ROLE_K), 1, &blocks);
 				s.add = blocks > 1;
 				if (blocks > 1)
 					s.first = equals(k, number, 0);
@@ -407,7 +471,7 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	const struct plan *p = k->p;
 	int level[MAX_DIMS];
 	int64_t blocks;
-	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 };
+	vreg stand[N_POINTERS], number[MAX_DIMS], last = { 0 }, left = { 0 };
 	matrix_levels(k, w, f, x, ROLE_K, level);
 	vreg acc = accumulator(k, x, f, w, level);
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
@@ -439,9 +503,10 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		blocks *= f->level[i].role == ROLE_K ? f->level[i].count : 1;
 	if (blocks > 1) {
 		uint32_t inner = 0;
-		for (uint32_t i = 0; i < f->n && f->level[i].role == ROLE_M; i++)
+		for (uint32_t i = 0; i < f->n && f->level[i].role != ROLE_K; i++)
 			inner += f->level[i].count > 1;
 		last = walker_at_last(w, &k->at, (int)inner);
+		left = w->left[inner];
 	}
 	for (uint32_t n = 0; n < x->cut.n_points * x->arrays; n++) {
 		uint32_t i = n / x->arrays, unit = n % x->arrays;
@@ -459,6 +524,8 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		kernel_store(k, p->n_ops, &pt, of[s->outs[0].value.id - 1], s->nodes[s->outs[0].value.id - 1].dtype);
 		k->store_pred = (vreg){ 0 };
 	}
+	if (k->stream && k->stream->results)
+		stream_result(k, f, w, level, left);
 	walker_advance(w, &k->at);
 	for (uint32_t i = 0; i <= p->n_ops; i++)
 		k->ptr[i] = stand[i];
@@ -481,7 +548,7 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 		trips *= f.level[i].count;
 		*(f.level[i].role == ROLE_K ? &k_blocks : f.level[i].role == ROLE_M ? &m_blocks : &n_blocks) *= f.level[i].count;
 	}
-	x->halves = x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
+	x->halves = !k->stream && x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
 	f.before = k->at;
 	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
 	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
@@ -505,8 +572,10 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	kernel_splice(k->at.seq, f.before.seq);
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
 	kernel_splice(in.seq, body);
-	bool one_result = x->mode == KERNEL_WHOLE && n_blocks == 1; /* what is read is not written again */
+	bool one_result = x->mode == KERNEL_WHOLE && (n_blocks == 1 || k->stream); /* what is read is not written again */
 	k->at.seq->last->acc_reuse = (uint32_t)(x->halves || one_result ? m_blocks * (k_blocks + 1) : m_blocks);
+	if (k->stream && x->phase != PHASE_READ) /* chunk c + 1 is started where chunk c begins */
+		k->at.seq->last->chunk_trips = (uint32_t)(trips / k->stream->chunks);
 }
 
 /* Long epilogues need more registers than the multiplies leave. */
@@ -642,6 +711,27 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 		column_blocks(k, x, (uint32_t)cols, 1);
 		kernel_advance(k, &k->dim[k->lane], x->first_col + most < n ? cols : -x->first_col);
 	}
+}
+
+void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct row_blocks *r)
+{
+	struct kernel k;
+	struct matrix x = { .mode = KERNEL_WHOLE, .contract = p->contract, .parts = 1, .arrays = 1 };
+	const vreg none[MAX_DIMS > MAX_OPERANDS ? MAX_DIMS + 1 : MAX_OPERANDS + 1] = { { 0 } };
+	struct mcursor nowhere = { .f = f };
+	kernel_begin(&k, f, p, &nowhere, none, none, unroll);
+	k.live[p->lhs] |= !p->operand[p->lhs].constant;
+	fold(&k, &x);
+	*r = (struct row_blocks){ 0 };
+	if (!cut_rows(&k, &x))
+		return;
+	bool slow = long_epilogue(&k);
+	x.cut = slow && p->join_epilogue ? finer(&k, &x, JOINED_GROUPS) : x.cut;
+	r->apart = slow && !p->join_epilogue;
+	r->blocks = x.cut.split == NO_DIM || x.cut.split == k.row ? x.cut.steps : 0;
+	r->rows = x.cut.split == NO_DIM ? p->tile[p->row] : x.cut.block;
+	if (x.cut.overlap)
+		r->blocks = 0;
 }
 
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)

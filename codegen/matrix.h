@@ -2,7 +2,7 @@
 #ifndef TG_MATRIX_H
 #define TG_MATRIX_H
 
-#include "walker.h"
+#include "stream.h"
 
 enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
 enum { MAX_GROUPS = 16 };
@@ -36,7 +36,8 @@ struct matrix {
 	int64_t first_col;       /* where the block at work begins among the columns of all neighbours */
 	vreg zero;
 };
-/* A level of the flat loop. */
+/* A level of the flat loop. Chunks of the contracted dimension are the level of CHUNK_DIM. */
+enum { CHUNK_DIM = -2 };
 struct level_of { int dim; int64_t block, count; enum role role; };
 
 struct flat {
@@ -110,5 +111,15 @@ int matrix_contract_level(const struct flat *f, const int *level, const struct m
 
 /* kernel_weights.c: the part of an iteration that pushes the block's weights and swaps. */
 void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w);
+
+/* The innermost level of a role with more than one position, or -1. */
+int level_of_role(const struct flat *f, const int *level, enum role role);
+
+/* stream.c: number of the chunk that a walker has reached; address of an operand there, when it has come (cut: of the rows, or NULL); what starts chunks,
+ * before the multiplies; what starts results on their way, behind their stores. */
+vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
+vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut);
+void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
+void stream_result(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg blocks_left); /* blocks_left: contracted ones, this one included */
 
 #endif

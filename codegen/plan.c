@@ -4,6 +4,12 @@
  * side by side or without. Each is tiled (plan_tile.c) and the cheapest (plan_cost.c) wins. */
 #include "plan_int.h"
 
+/* What chunks must gain: the prediction does not know everything, least of all where DRAM is busy and stages fetch for each other. */
+static double worth_streaming(const struct plan *p)
+{
+	return p->dram_idle * 4 > p->cost ? 1.01 : 1.25;
+}
+
 static void consider(const struct plan *candidate, struct plan *best, bool *have)
 {
 	if (*have && best->cost <= candidate->cost)
@@ -163,6 +169,20 @@ static double rows_used(const struct plan *p, int d)
 	return (double)p->extent[d] / (double)(ceil_div(p->extent[d], s) * s);
 }
 
+/* The contracted dimension in two chunks or more. */
+static void chunked(const struct plan *t, uint64_t base, struct plan *best, bool *have)
+{
+	int64_t extent = t->extent[t->contract];
+	for (int64_t chunk = t->chip->array_rows; 2 * chunk <= extent && !t->pixels && !t->plain; chunk *= 2) {
+		struct plan one = *t;
+		if (extent % (2 * chunk))
+			continue;
+		one.chunks = extent / chunk;
+		if (plan_search_tile(&one, base) && (!*have || one.cost * worth_streaming(&one) < best->cost))
+			consider(&one, best, have);
+	}
+}
+
 /* Every dimension that fills the sublanes better than the fastest one does is tried for the rows, too. */
 static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *have)
 {
@@ -182,6 +202,7 @@ static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *
 			consider(&whole, best, have);
 		if ((!found || whole.n_loops) && !one.pixels && plan_search_tile(&one, base))
 			consider(&one, best, have);
+		chunked(&one, base, best, have);
 	}
 }
 

@@ -76,11 +76,13 @@ struct plan {
 	int64_t tile[MAX_DIMS];
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
+	int64_t chunks;            /* the contracted dimension comes in so many tiles, which the kernel takes in one loop (stream.c); 0: it is whole */
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
 	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
 	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
+	bool coarse;               /* asked for: as many rows at a time as may be */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool push_first;           /* asked for: weights that serve a whole loop are pushed in front of it, not beside its first multiplies */
 	bool whole_sums;           /* reductions are not tiled */
@@ -132,6 +134,9 @@ enum { MAX_PACKED = 2, MAX_PARTS = 16 };
  * from one row of weights to the next. */
 uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
 
+/* One dimension of rows, one of columns: everything else has one entry. A product in chunks then waits for pieces of its first chunk only, and its results leave
+ * in pieces. */
+bool plan_is_flat(const struct plan *p);
 /* Is the operand's image brought by transfers? */
 bool plan_fetches(const struct plan *p, uint32_t operand);
 /* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */

@@ -93,6 +93,11 @@ static vreg dram_base(struct emit *e, const struct operand *o)
 	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
 }
 
+vreg transfer_dram(struct emit *e, uint32_t operand)
+{
+	return dram_base(e, &e->p->operand[operand]);
+}
+
 /* Bytes from where a tensor that is worked on in place has its first tile to where it has this one. */
 vreg tile_offset(struct emit *e, const struct operand *o)
 {
@@ -314,13 +319,8 @@ static void cut_edges(struct transfer *t, uint32_t at, int64_t last)
 	}
 }
 
-static struct transfer *describe(struct emit *e, uint32_t operand)
+static void describe_as(struct emit *e, const struct operand *o, bool out, struct transfer *t)
 {
-	struct transfer *t = &e->transfer[operand];
-	const struct operand *o = &e->p->operand[operand];
-	bool out = operand == e->p->n_ops;
-	if (t->known)
-		return t;
 	t->known = true;
 	struct tg_dma_desc *d = &t->desc[0];
 	*d = (struct tg_dma_desc){ .kind = TG_DMA_COPY, .outside = out ? TG_DMA_SKIP : TG_DMA_FILL_OUTSIDE, .fill_bits = o->fill_bits };
@@ -343,13 +343,20 @@ static struct transfer *describe(struct emit *e, uint32_t operand)
 		int64_t last = t->side[t->cut].size - (t->n_parts - 1) * t->cut_size;
 		if (t->side[t->cut].guarded) {
 			cut_edges(t, at, last);
-			return t;
+			return;
 		}
 		t->desc[1] = *d;
 		d->size[at] = d->hi[at] = t->cut_size;
 		t->desc[1].size[at] = t->desc[1].hi[at] = last;
 		t->n_descs = last == t->cut_size ? 1 : 2;
 	}
+}
+
+static struct transfer *describe(struct emit *e, uint32_t operand)
+{
+	struct transfer *t = &e->transfer[operand];
+	if (!t->known)
+		describe_as(e, &e->p->operand[operand], operand == e->p->n_ops, t);
 	return t;
 }
 
@@ -510,6 +517,31 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	start_at(e, operand, sram, dram, when, s);
 }
 
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m)
+{
+	struct transfer *t = tg_alloc(e->f->arena, sizeof *t);
+	t->n_queues = most_parts;
+	describe_as(e, o, operand == e->p->n_ops, t);
+	const struct side *cut = &t->side[t->cut];
+	*m = (struct stream_move){ .operand = operand, .n_parts = t->n_parts };
+	if (t->dynamic || t->extra)
+		return false;
+	make_descs(e, t);
+	for (uint32_t i = 0; i < t->n_parts; i++) {
+		int64_t from = i * t->cut_size;
+		uint32_t desc = t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0;
+		m->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
+		m->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
+		m->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+	}
+	return true;
+}
+
+uint32_t first_queue(const struct emit *e, uint32_t operand)
+{
+	return part_queue(&e->transfer[operand], 0);
+}
+
 enum { MIN_CHUNK_BYTES = 4096 }; /* rows may be cut as far as that */
 
 bool cut_transfer(struct emit *e, uint32_t operand, int64_t chunks)
@@ -650,13 +682,14 @@ void emit_begin(struct emit *e, struct mfn *f, struct plan *p, struct descriptor
 		e->tiled[p->loop_order[i]] = true;
 	/* What is fetched ahead has queues of its own: a queue completes its transfers in order. */
 	uint32_t n = e->n_queues, ahead = n / 2, own = n - ahead, next[2] = { 0, 0 };
+	uint32_t streams = stream_queues(p, own); /* these carry nothing else while the stage is at work: their transfers can be numbered beforehand */
 	for (uint32_t i = 0; i <= p->n_ops; i++) { /* in turn: what is cut into parts has a queue for each while there are some */
 		if (i < p->n_ops && !plan_fetches(e->p, i))
 			continue;
 		struct transfer *t = &e->transfer[i];
-		bool handed = p->operand[i].apart && ahead; /* handed or not: whoever starts it must find the same queues */
-		t->n_queues = handed ? ahead : own;
-		t->queue = handed ? own : 0;
+		bool handed = (p->operand[i].apart || streams == own) && ahead; /* handed or not: whoever starts it must find the same queues */
+		t->n_queues = handed ? ahead : own - streams;
+		t->queue = handed ? own : streams;
 		t->first = next[handed];
 		next[handed] = (next[handed] + describe(e, i)->n_parts) % t->n_queues;
 	}
