@@ -9,14 +9,14 @@
 #include "stream.h"
 
 enum { MAX_QUEUES = 8, MAX_TRANSFER_PARTS = 8 }; /* of a chip's queues so many are used; a transfer is cut into so many */
-enum { MAX_FLUSHES = 8 }; /* copies of tensors to DRAM that may be under way */
+enum { MAX_FLUSHES = 7 }; /* copies of tensors to DRAM that may be under way */
 enum { HANDED_ROWS = 15 }; /* a stage may fetch for so many stages behind it, less one */
 enum { FRAME_MEM = 1 };
 _Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
 /* Rows of the frame, each of so many slots of 8 bytes. */
 enum { SLOT_HANDED = 0, SLOT_FLUSHED = SLOT_HANDED + HANDED_ROWS * MAX_QUEUES, SLOT_NOW = SLOT_FLUSHED + MAX_FLUSHES, SLOT_NEXT = SLOT_NOW + MAX_DIMS, SLOT_PLACE = SLOT_NEXT + MAX_DIMS,
        SLOT_NEXT_PLACE = SLOT_PLACE + MAX_OPERANDS + 1, SLOT_FETCHED = SLOT_NEXT_PLACE + MAX_OPERANDS + 1, SLOT_STORED = SLOT_FETCHED + MAX_QUEUES,
-       SLOT_LEFT = SLOT_STORED + 2 * MAX_QUEUES, SLOT_STREAM = SLOT_LEFT + 1, N_SLOTS = SLOT_STREAM + STREAM_SLOTS };
+       SLOT_LEFT = SLOT_STORED + 2 * MAX_QUEUES, SLOT_FILLED, SLOT_STREAM, N_SLOTS = SLOT_STREAM + STREAM_SLOTS };
 enum { LASTING_BYTES = 8 * SLOT_NOW }; /* of the frame's beginning: they outlive the stage */
 enum { SRAM_RESERVED = 8192 }; /* the frame, and behind it the descriptors that are changed at run time */
 enum { MOST_COPIES = 2 }; /* descriptors of an operand that are changed at run time */
@@ -80,6 +80,9 @@ void start_chunk(struct emit *e, uint32_t operand, vreg which, vreg when, struct
 bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m);
 uint32_t first_queue(const struct emit *e, uint32_t operand);
 uint64_t transfer_queues(struct emit *e, uint32_t operand);           /* a bit for each queue that it uses */
+/* Fills the margin of what the stage writes, beside what follows; waits until that is done. */
+void start_margin(struct emit *e, const struct margin *m, uint64_t home);
+void wait_margin(struct emit *e);
 /* Copies a whole tensor to DRAM beside what follows; waits for such a copy. */
 void start_flush(struct emit *e, const struct flush *w);
 void wait_flush(struct emit *e, uint32_t slot);

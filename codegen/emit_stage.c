@@ -476,6 +476,8 @@ const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs,
 	struct emit e;
 	emit_begin(&e, f, p, descs, (struct mcursor){ .f = f, .seq = &f->top, .prov = prov });
 	e.unroll = o->unroll;
+	if (o->margin)
+		start_margin(&e, o->margin, o->margin_home);
 	struct stream s;
 	if (p->chunks) {
 		stream_describe(&e, &s);
@@ -485,6 +487,8 @@ const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs,
 		many_tiles(&e, plan_prefetches(p), o);
 	else
 		one_tile(&e, o);
+	if (o->margin)
+		wait_margin(&e);
 	if (o->flush)
 		start_flush(&e, o->flush);
 	for (uint32_t i = 0; i < o->n_waits; i++)

@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8 };
+enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4 };
 
 /* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -224,30 +224,42 @@ static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 	return *e;
 }
 
-/* All groups of rows, part by part from the last one down (pack.c): addresses and extents of a part serve every group. */
+/* An address that a load's immediate offset does not reach gets a register of its own. */
+static bool reaches(int64_t offset)
+{
+	return offset >= -8192 && offset < 8192;
+}
+
+/* All groups of rows, parts from the last one down (pack.c). A group's address serves all parts of a run, which lie near each other; extents are made
+ * where they are used: registers are scarcer than slots. */
 static void load_parts(struct kernel *k, struct matrix *x, const struct moving *s, vreg *v, vreg stride)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
-	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0;
+	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0, offset[MAX_PARTS];
 	vreg base = s->from;
 	for (uint32_t g = 0; g < x->cut.n_points; g++)
 		v[g] = mreg(k->f, CLASS_V);
-	for (int64_t i = x->parts; i-- > 0;) {
-		int64_t part = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
-		vreg mask = x->masked && i ? x->part[i - 1] : (vreg){ 0 }, extent = { 0 };
+	for (int64_t i = 0; i < x->parts; i++)
+		offset[i] = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
+	for (int64_t end = x->parts, i = end - 1; end > 0; end = i--) {
+		while (i > 0 && end - i < MAX_RUN && reaches(offset[i - 1] - offset[end - 1]))
+			i--;
 		for (uint32_t g = 0; g < x->cut.n_points; g++) {
-			int64_t at = part + moving_delta(k, &x->cut.pts[g]);
-			if (at - near < -8192 || at - near >= 8192) {
-				base = mreg(k->f, CLASS_S);
-				EMIT(&k->at, saddi, R(base), R(s->from), at);
-				near = at;
+			int64_t delta = moving_delta(k, &x->cut.pts[g]);
+			for (int64_t part = end; part-- > i;) {
+				int64_t at = offset[part] + delta;
+				vreg mask = x->masked && part ? x->part[part - 1] : (vreg){ 0 };
+				if (!reaches(at - near)) {
+					base = mreg(k->f, CLASS_S);
+					EMIT(&k->at, saddi, R(base), R(s->from), at);
+					near = at;
+				}
+				vreg extent = kernel_extent_near(k, x->cut.pts[g].rows, (uint32_t)(lanes * (part + 1)));
+				k->at.mem = o->mem;
+				memit(&k->at, load_of(o->sram_dtype),
+				      (const int64_t[]){ R(v[g]), R(base), at - near, R(stride), 0, R(extent), R(mask), part == x->parts - 1 ? 0 : KEEP, 1, 0 }, 10);
+				k->at.mem = MEM_NONE;
 			}
-			if (g == 0 || x->cut.pts[g].rows != x->cut.pts[g - 1].rows)
-				extent = kernel_extent_near(k, x->cut.pts[g].rows, (uint32_t)(lanes * (i + 1)));
-			k->at.mem = o->mem;
-			memit(&k->at, load_of(o->sram_dtype),
-			      (const int64_t[]){ R(v[g]), R(base), at - near, R(stride), 0, R(extent), R(mask), i == x->parts - 1 ? 0 : KEEP, 1, 0 }, 10);
-			k->at.mem = MEM_NONE;
 		}
 	}
 }
@@ -436,13 +448,19 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	f.before = k->at;
 	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
 	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
-	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ)
+	x->once = k->p->push_first && k_blocks * n_blocks == 1 && m_blocks > 1;
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
+		struct mcursor body = k->at;
+		k->at = x->once ? f.before : k->at;
 		matrix_push_part(k, x, &f, &push);
+		k->at = body;
+	}
 	if (x->mode != KERNEL_FINISH && x->phase != PHASE_READ)
 		multiply_part(k, x, &f, &stream);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_FINISH) && x->phase != PHASE_MULTIPLY)
 		read_part(k, x, &f, &read);
-	walker_begin(&push, &f.before);
+	if (!x->once)
+		walker_begin(&push, &f.before);
 	walker_begin(&stream, &f.before);
 	walker_begin(&read, &f.before);
 	struct mseq *body = k->at.seq;

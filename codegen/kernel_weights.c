@@ -91,7 +91,7 @@ static void push_arrays(struct kernel *k, struct matrix *x, const struct push *u
 
 /* ---- several pixels in the array (pixels.c) ---------------------------------------------------------------------------------------- */
 
-enum { MAX_BASES = 128, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */ };
+enum { MAX_BASES = 128, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */, GROUPS_AT_ONCE = 4 };
 struct base { int64_t offset; vreg reg; };
 struct pieces {
 	struct push *u;
@@ -261,6 +261,8 @@ static void push_pixels(struct kernel *k, struct matrix *x, struct push *u)
 			EMIT(&k->at, vshl, R(v), R(raw), R(by))->fresh = true;
 		}
 		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), R(there), 0 }, 7);
+		if (x->once && g % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1)
+			EMIT(&k->at, idle, 1); /* ends the block: more at once would take all registers */
 	}
 }
 
@@ -275,7 +277,7 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	u.transposed = u.o && k->p->transposed;
 	matrix_block_rows(k, x, &u.full, &u.tail);
 	u.along = u.transposed ? x->cols : u.full;
-	if (m_total > 1) /* level 0 counts the iterations of a block */
+	if (m_total > 1 && !x->once) /* level 0 counts the iterations of a block */
 		u.start = walker_at_first(w, &k->at, 0);
 	if (u.o && k->stream) {
 		u.w = w;
@@ -307,5 +309,6 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	for (uint32_t unit = 0; unit < x->arrays; unit++)
 		EMIT(&k->at, swap, unit);
 	k->at.pred = (vreg){ 0 };
-	walker_advance(w, &k->at);
+	if (!x->once)
+		walker_advance(w, &k->at);
 }

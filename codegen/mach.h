@@ -58,6 +58,8 @@ struct mfn {
 	TG_VEC(uint8_t) classes; /* of each virtual register; [0] unused */
 	TG_VEC(uint8_t) physical; /* after allocation */
 	bool stretched;           /* a pipeline takes longer than units and recurrences ask for: registers did not suffice */
+	bool pipelined;          /* a loop is overlapped with itself */
+	bool scalars_short;      /* a loop might start its iterations more often if there were more scalar registers */
 };
 
 void mfn_init(struct mfn *f, struct tg_arena *a, const struct tg_chip *c);

@@ -27,6 +27,7 @@ struct matrix {
 	vreg part[MAX_PARTS];    /* masks: lanes of part i + 1 */
 	struct cut cut;
 	int64_t acc_tile;        /* accumulator rows of the tile */
+	bool once;               /* one block of weights serves the whole loop and is pushed in front of it */
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
 	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
 	uint32_t cols;           /* columns of the blocks at work */

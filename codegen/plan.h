@@ -28,7 +28,7 @@ struct operand {
 	enum tg_dtype sram_dtype;  /* differs where DMA converts */
 	const struct tg_const *constant; /* a constant of one value is read through stride 0 */
 	uint64_t dram;             /* byte offset in DRAM */
-	uint64_t home;             /* SRAM address of the whole tensor where it lives there, in its DRAM layout; 0: it does not */
+	uint64_t home;             /* SRAM address of the whole tensor where it lives there, in its DRAM layout but for margins; 0: it does not */
 	uint32_t storage;
 	bool direct;               /* the tile is worked on where the tensor lives: no image, no transfer */
 	int64_t base;              /* constant part of the address, elements */
@@ -85,6 +85,7 @@ struct plan {
 	enum tg_chunks chunking;   /* asked for: whether chunks are tried */
 	uint32_t eased;            /* asked for: 1: results leave in fewer transfers, 2: with as many rows at a time as may be */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
+	bool push_first;           /* asked for: weights that serve a whole loop are pushed in front of it, not beside its first multiplies */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
 	uint64_t early_room;       /* bytes of SRAM that are free while those stages run, at most */
@@ -94,8 +95,25 @@ struct plan {
 
 /* Element bytes in memory; 0 for packed types. */
 uint32_t elem_bytes(enum tg_dtype t);
-/* By value: byte offset in DRAM, address in SRAM or 0, storage. */
-struct places_of { const uint64_t *dram, *home; const uint32_t *storage; };
+/* Room around a tensor in SRAM that holds what its readers find outside of it (margins.c). */
+enum { MAX_FILLS = 6 };
+struct margin {
+	bool asked, refused;
+	uint64_t fill, bytes;       /* as const bits of the stages that read it; of the tensor and its margins */
+	int64_t lo[TG_MAX_RANK], hi[TG_MAX_RANK]; /* entries before and behind each dimension */
+	uint32_t writer;            /* op in front of which it is filled */
+	uint32_t n_fills;
+	struct tg_dma_desc fill_box[MAX_FILLS];
+	int64_t fill_at[MAX_FILLS]; /* bytes from the tensor's first element */
+};
+/* Elements from one entry of each dimension to the next, in DRAM (m: NULL) or with margins; bytes in front of the tensor's first element. */
+void margin_strides(const struct tg_value *v, const struct margin *m, int64_t *stride);
+uint64_t margin_before(const struct tg_value *v, const struct margin *m);
+bool plan_asks_inside(const struct tg_stage *s, uint32_t in); /* whether an element lies in the tensor matters to the stage beyond its value */
+uint64_t tg_fill_bits(enum tg_dtype t, uint64_t bits); /* const bits as an element of memory type t */
+
+/* By value: byte offset in DRAM, address in SRAM or 0, storage; by storage: margins or NULL. */
+struct places_of { const uint64_t *dram, *home; const uint32_t *storage; struct margin *const *margin; };
 /* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. at: NULL when only the reason is asked for. */
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
 /* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
@@ -144,6 +162,8 @@ struct flush { uint64_t sram, dram, bytes; uint32_t slot; }; /* a whole tensor f
 struct emit_options {
 	uint32_t unroll, n_ahead, n_waits;
 	const struct fetch_ahead *ahead;
+	const struct margin *margin; /* filled while the stage is at work; NULL: none */
+	uint64_t margin_home;
 	const struct flush *flush;  /* started when the stage is done; NULL: none */
 	const uint32_t *waits;      /* then waited for: slots of flushes */
 };

@@ -605,6 +605,24 @@ void start_flush(struct emit *e, const struct flush *w)
 	frame_store(e, SLOT_FLUSHED + w->slot, number);
 }
 
+void start_margin(struct emit *e, const struct margin *m, uint64_t home)
+{
+	vreg number = { 0 };
+	for (uint32_t i = 0; i < m->n_fills; i++) {
+		vreg desc = m_const(&e->at, desc_dram(e, (uint32_t)e->descs->list.n)), to = m_const(&e->at, (int64_t)home + m->fill_at[i]);
+		*TG_PUSH(e->f->arena, &e->descs->list) = m->fill_box[i];
+		number = sreg(e);
+		EMIT(&e->at, dma_start, R(number), flush_queue(e), R(desc), R(to), R(to));
+	}
+	frame_store(e, SLOT_FILLED, number);
+}
+
+void wait_margin(struct emit *e)
+{
+	vreg number = frame_load(e, SLOT_FILLED);
+	EMIT(&e->at, dma_wait, flush_queue(e), R(number));
+}
+
 void wait_flush(struct emit *e, uint32_t slot)
 {
 	vreg number = frame_load(e, SLOT_FLUSHED + slot);
@@ -631,19 +649,25 @@ void wait_numbers(struct emit *e, uint64_t queues, const vreg *number)
 			EMIT(&e->at, dma_wait, q, R(number[q]));
 }
 
+uint64_t tg_fill_bits(enum tg_dtype t, uint64_t bits)
+{
+	double v;
+	uint8_t raw[8] = { 0 };
+	uint64_t out;
+	memcpy(&v, &bits, sizeof v);
+	if (tg_is_float(tg_compute_type(t)))
+		tg_put_f64(t, raw, 0, v);
+	else
+		tg_put_i64(t, raw, 0, (int64_t)bits);
+	memcpy(&out, raw, sizeof out);
+	return out;
+}
+
 static void set_fill(struct plan *p)
 {
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		uint64_t bits = p->stage->ins[i].guarded ? p->stage->ins[i].fill : 0;
-		double v;
-		uint8_t raw[8] = { 0 };
-		memcpy(&v, &bits, sizeof v);
-		if (tg_is_float(tg_compute_type(o->dtype)))
-			tg_put_f64(o->sram_dtype, raw, 0, p->stage->ins[i].guarded ? v : 0);
-		else
-			tg_put_i64(o->sram_dtype, raw, 0, (int64_t)bits);
-		memcpy(&o->fill_bits, raw, sizeof raw);
+		o->fill_bits = tg_fill_bits(o->sram_dtype, p->stage->ins[i].guarded ? p->stage->ins[i].fill : 0);
 		if (p->pixels && (int)i == p->rhs)
 			o->fill_bits = UINT64_MAX; /* no weight: pixels.c */
 	}

@@ -119,6 +119,7 @@ bool compile_options(struct tool *t, struct tg_compile_options *o)
 		return tg_usage(&t->diag, TG_NOWHERE, "option --chunks takes auto, never or always, not '%s'", chunks);
 	o->codegen = (struct tg_codegen_options){
 		.window = (uint32_t)window, .unroll = (uint32_t)unroll, .no_pipelines = flag(t, "no-pipelines"), .no_residency = flag(t, "no-residency"),
+		.no_margins = flag(t, "no-margins"),
 		.chunks = !chunks || chunks[1] == 'u' ? TG_CHUNKS_AUTO : chunks[0] == 'n' ? TG_CHUNKS_NEVER : TG_CHUNKS_ALWAYS };
 	return true;
 }

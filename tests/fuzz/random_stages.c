@@ -22,7 +22,7 @@ enum { CHIP_T1, CHIP_EDGE, CHIP_TIGHT, CHIP_RANDOM, N_CHIP_KINDS, CHILD_SECONDS 
 struct config {
 	int chip;
 	uint64_t chip_seed;
-	bool no_fusion, verify, no_pipelines, no_residency;
+	bool no_fusion, verify, no_pipelines, no_residency, no_margins;
 	enum tg_chunks chunks;
 	uint32_t unroll, window;
 	enum tg_dtype precision; /* narrow: the reference is the module behind the passes */
@@ -40,7 +40,7 @@ static const char *config_text(struct tg_arena *a, const struct config *c)
 	static const char *const chips[] = { "t1", "t1-edge", "tight", "random" };
 	static const char *const dma[] = { "early", "late", "random" };
 	return tg_asprintf(a, "chip %s:%llu unroll %u window %u%s%s%s chunks %s precision %s dma %s:%llu", chips[c->chip], (unsigned long long)c->chip_seed, c->unroll, c->window,
-			   c->no_fusion ? " no fusion" : "", c->no_pipelines ? " no pipelines" : "", c->no_residency ? " no residency" : "", chunks[c->chunks], tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
+			   c->no_fusion ? " no fusion" : "", c->no_pipelines ? " no pipelines" : "", c->no_residency ? " no residency" : c->no_margins ? " no margins" : "", chunks[c->chunks], tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
 }
 
 static bool load_chip(struct tg_diag *d, struct tg_arena *a, const struct config *c, struct tg_chip *out)
@@ -104,7 +104,7 @@ static const char *passes_left_out(const struct config *c)
 static bool compile(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct config *c, struct tg_exe *x, struct tg_buf *why)
 {
 	struct tg_chip *chip = tg_alloc(a, sizeof *chip);
-	struct tg_codegen_options o = { .unroll = c->unroll, .window = c->window, .no_pipelines = c->no_pipelines, .no_residency = c->no_residency, .chunks = c->chunks };
+	struct tg_codegen_options o = { .unroll = c->unroll, .window = c->window, .no_pipelines = c->no_pipelines, .no_residency = c->no_residency, .no_margins = c->no_margins, .chunks = c->chunks };
 	struct tg_options options = { .precision = c->precision, .codegen = &o };
 	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), chip, &options };
 	struct tg_pass_run run = { .passes = tg_passes, .n_passes = tg_n_passes, .verify_each = true, .skip = passes_left_out(c) };
@@ -278,6 +278,7 @@ static struct config some_config(struct rng *r, int chip)
 	c.window = rng_chance(r, 60) ? 0 : (uint32_t)1 << rng_range(r, 0, 8);
 	c.no_pipelines = rng_chance(r, 20);
 	c.no_residency = rng_chance(r, 20);
+	c.no_margins = rng_chance(r, 20);
 	c.sim.dma = (enum tg_dma_mode)rng_range(r, 0, 2);
 	c.sim.seed = rng_next(r) % 1000;
 	c.chunks = rng_chance(r, 50) ? TG_CHUNKS_ALWAYS : (enum tg_chunks)rng_range(r, 0, 1);
