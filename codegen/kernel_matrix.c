@@ -8,7 +8,7 @@
  *
  * The three parts keep walkers of their own; overlapped, the pushes of the next block and the finishing of the last results run under the multiplies. Results
  * alternate between two halves of the accumulators where there is room. When reduction tiles share accumulators, INIT sets them to +0 by multiplying
- * with an empty array, ACCUMULATE adds, FINISH reads. */
+ * with an empty array, ACCUMULATE adds, FINISH reads; every block of columns has accumulators of its own. */
 #include "matrix.h"
 
 #include <assert.h>
@@ -45,7 +45,7 @@ static void add_lines(const struct kernel *k, struct cut *c, int64_t groups, int
 }
 
 /* Blocks of `block` entries of a dimension; accumulator rows of the whole tile, or -1 when they do not fit. */
-static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t block, int64_t groups_each)
+static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t block, int64_t groups_each, int64_t most_rows)
 {
 	int64_t others = 1;
 	c->split = dim;
@@ -57,7 +57,7 @@ static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t
 			others *= k->dim[d].n;
 	c->cost = (double)c->steps * (double)others * iteration_cost(k, (uint32_t)groups_each);
 	int64_t rows = c->steps * groups_each * sublanes(k) * others;
-	return rows <= k->f->chip->acc_rows ? rows : -1;
+	return rows <= most_rows ? rows : -1;
 }
 
 static int64_t most_groups(const struct kernel *k)
@@ -67,13 +67,14 @@ static int64_t most_groups(const struct kernel *k)
 	return n < 1 ? 1 : n > MAX_GROUPS ? MAX_GROUPS : n;
 }
 
-static bool cut_rows(struct kernel *k, struct matrix *x)
+/* most_rows: accumulator rows for the tile's rows. */
+static bool cut_rows(struct kernel *k, struct matrix *x, int64_t most_rows)
 {
 	int64_t most = most_groups(k), rows = k->row == NO_DIM ? 1 : k->dim[k->row].n, groups = ceil_div(rows, sublanes(k));
 	bool have = false;
 	for (int64_t g = 1; groups > most && g <= most; g++) { /* a part of the row dimension at a time */
 		struct cut c = { .lines = NO_DIM };
-		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g);
+		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g, most_rows);
 		if (acc < 0 || (have && x->cut.cost <= c.cost))
 			continue;
 		add_lines(k, &c, g, 1);
@@ -86,7 +87,7 @@ static bool cut_rows(struct kernel *k, struct matrix *x)
 			continue;
 		for (int64_t lines = 1; lines * groups <= most && (lines == 1 || (d != NO_DIM && lines <= k->dim[d].n)); lines++) {
 			struct cut c = { .lines = d };
-			int64_t acc = cut_along(k, &c, d, lines, groups * lines);
+			int64_t acc = cut_along(k, &c, d, lines, groups * lines, most_rows);
 			if (acc < 0 || (have && x->cut.cost <= c.cost))
 				continue;
 			add_lines(k, &c, groups, lines);
@@ -253,8 +254,12 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	int64_t total;
 	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
 	if (x->phase != PHASE_BOTH) {
-		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), place = mreg(k->f, CLASS_S);
-		EMIT(&k->at, sadd, R(place), R(block), R(row));
+		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), sum = mreg(k->f, CLASS_S), place = sum;
+		EMIT(&k->at, sadd, R(sum), R(block), R(row));
+		if (x->acc_base) {
+			place = mreg(k->f, CLASS_S);
+			EMIT(&k->at, saddi, R(place), R(sum), x->acc_base);
+		}
 		return place;
 	}
 	if (!x->halves)
@@ -511,22 +516,35 @@ static struct cut finer(const struct kernel *k, const struct matrix *x, int64_t 
 		if (k->dim[d].role == ROLE_M && (int)d != k->row)
 			return x->cut;
 	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
-	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each) < 0)
+	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each, k->f->chip->acc_rows) < 0)
 		return x->cut;
 	add_lines(k, &fine, each, 1);
 	return fine;
+}
+
+/* Positions of the dimensions that columns have besides the lane's, and of batches. */
+static int64_t blocks_around(const struct kernel *k)
+{
+	int64_t n = 1;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			n *= k->dim[d].n;
+	return n;
 }
 
 /* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those; or, when asked to join the two, few
  * results at a time beside the multiplies. */
 static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
-	int64_t others = 1, hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
-	for (uint32_t d = 0; d < k->n_dims; d++)
-		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
-			others *= k->dim[d].n;
+	int64_t others = blocks_around(k), hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
 	x->phase = PHASE_BOTH;
-	if (x->mode != KERNEL_WHOLE || !long_epilogue(k) || hold / others < 1) {
+	if (x->mode != KERNEL_WHOLE) {
+		x->phase = x->mode == KERNEL_FINISH ? PHASE_READ : PHASE_MULTIPLY;
+		flat_loop(k, x, cols, count);
+		x->acc_base += count * others * x->acc_tile;
+		return;
+	}
+	if (!long_epilogue(k) || hold / others < 1) {
 		flat_loop(k, x, cols, count);
 		return;
 	}
@@ -632,7 +650,10 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	join_pixels(k, &x);
 	fold(k, &x);
-	if (!cut_rows(k, &x)) {
+	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
+	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
+	int64_t apart = mode == KERNEL_WHOLE ? 1 : (runs[0].blocks + runs[1].blocks + runs[2].blocks) * blocks_around(k);
+	if (!cut_rows(k, &x, k->f->chip->acc_rows / apart)) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
 	}
@@ -640,14 +661,13 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 		pack(k, &x);
 	if (mode == KERNEL_INIT) {
 		x.zero = kernel_vector(k, 0);
-		EMIT(&k->at, swap, 0);
+		for (int64_t unit = 0; unit < most; unit++)
+			EMIT(&k->at, swap, unit);
 	}
 	if (x.pixel_cols) {
 		pixel_columns(k, &x);
 		return;
 	}
-	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = mode == KERNEL_WHOLE ? k->f->chip->n_arrays : 1;
-	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
 	int64_t done = 0;
 	for (size_t i = 0; i < TG_ARRAY_LEN(runs); i++) {
 		int64_t wide = runs[i].arrays * runs[i].blocks * runs[i].cols;

@@ -26,7 +26,8 @@ struct matrix {
 	bool masked;
 	vreg part[MAX_PARTS];    /* masks: lanes of part i + 1 */
 	struct cut cut;
-	int64_t acc_tile;        /* accumulator rows of the tile */
+	int64_t acc_tile;        /* accumulator rows of the tile, for one block of columns */
+	int64_t acc_base;        /* the first of the blocks at work, where all have accumulators of their own */
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
 	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
 	uint32_t cols;           /* columns of the blocks at work */
