@@ -14,7 +14,7 @@
  * - a sibling that computes something else behind its sum (one has a bias and the other none, one ends in a product with the other's result): one loop would have to do both;
  * - constants that somebody else reads, too: they would lie in DRAM twice; and such of one value, which take no room at all as they are;
  * - a result that is an output of the model, a view's source, written into, or read at a computed column: its part cannot be named by a map;
- * - what has no room in SRAM as one tensor: its parts may have. */
+ * - what has no room in SRAM as one tensor, while the moving tensor has: its parts may have room, too. */
 #include "isa.h"
 #include "passes.h"
 
@@ -201,16 +201,29 @@ static bool readers_can_move(const struct finder *x, tg_val v, uint32_t axis)
 
 /* ---- does it pay ------------------------------------------------------------------------------------------------------------------------------- */
 
-/* Weights and products are the same. What is saved is all but the first fetch of the moving tensor and filling of the pipeline; what can be lost is room: a result
- * that is too large to stay in SRAM goes through DRAM, where its parts may not have had to. */
-static bool pays(const struct finder *x, const struct family *f, int64_t columns)
+static bool may_stay(const struct finder *x, const struct tg_shape *shape, uint8_t dtype)
 {
 	const struct tg_chip *c = x->cx->chip;
-	const struct tg_value *v = tg_value_get(x->m, f->op[0]->out[0]);
-	struct tg_shape shape = v->shape;
 	size_t bytes;
+	return tg_shape_bytes(shape, (enum tg_dtype)dtype, &bytes) && bytes <= c->sram_bytes / SHARE_OF * SHARE;
+}
+
+/* Weights and products are the same. What is saved is all but the first fetch of the moving tensor and filling of the pipeline; what can be lost is room: a result
+ * that is too large to stay in SRAM goes through DRAM, where its parts may not have had to. But a part moves twice at most, and a moving tensor that does not stay
+ * either is fetched for each sibling at least once, often more, as long as it is no smaller than the part. */
+static bool pays(const struct finder *x, const struct family *f, int64_t columns)
+{
+	const struct tg_op *op = f->op[0];
+	const struct tg_value *v = tg_value_get(x->m, op->out[0]);
+	struct tg_shape shape = v->shape;
+	struct tg_factor factor[2];
 	shape.dim[f->axis] = columns;
-	return c && tg_shape_bytes(&shape, (enum tg_dtype)v->dtype, &bytes) && bytes <= c->sram_bytes / SHARE_OF * SHARE;
+	if (!x->cx->chip || !tg_stage_product(stage_of(op), factor))
+		return false;
+	const struct tg_value *moving = tg_value_get(x->m, op->in[f->columns[factor[0].in] ? factor[1].in : factor[0].in]);
+	size_t a = 0, b = 0;
+	bool counted = tg_shape_bytes(&moving->shape, (enum tg_dtype)moving->dtype, &a) && tg_shape_bytes(&v->shape, (enum tg_dtype)v->dtype, &b);
+	return may_stay(x, &shape, v->dtype) || (counted && a >= 2 * b && may_stay(x, &v->shape, v->dtype) && !may_stay(x, &moving->shape, moving->dtype));
 }
 
 /* ---- joining ------------------------------------------------------------------------------------------------------------------------------------- */
