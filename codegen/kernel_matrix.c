@@ -8,7 +8,7 @@
  *
  * The three parts keep walkers of their own; overlapped, the pushes of the next block and the finishing of the last results run under the multiplies. Results
  * alternate between two halves of the accumulators where there is room. When reduction tiles share accumulators, INIT sets them to +0 by multiplying
- * with an empty array, ACCUMULATE adds, FINISH reads. */
+ * with an empty array, ACCUMULATE adds, FINISH reads; every block of columns has accumulators of its own. */
 #include "matrix.h"
 
 #include <assert.h>
@@ -182,8 +182,14 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	int64_t total, unit = (int64_t)x->cut.n_points * sublanes(k);
 	if (k->stream)
 		return stream_number(k, w, f, level, unit);
-	if (x->phase != PHASE_BOTH)
-		return follow_number(k, w, f, level, bit(ROLE_M) | bit(ROLE_N), unit, &total);
+	if (x->phase != PHASE_BOTH) {
+		vreg number = follow_number(k, w, f, level, bit(ROLE_M) | bit(ROLE_N), unit, &total), place = number;
+		if (x->acc_base) {
+			place = mreg(k->f, CLASS_S);
+			EMIT(&k->at, saddi, R(place), R(number), x->acc_base);
+		}
+		return place;
+	}
 	vreg row = follow_number(k, w, f, level, bit(ROLE_M), unit, &total);
 	if (!x->halves)
 		return row;
@@ -486,16 +492,29 @@ static bool long_epilogue(const struct kernel *k)
 	return slow || k->post_nodes > MAX_SHORT_EPILOGUE;
 }
 
+/* Positions of the dimensions that columns have besides the lane's, and of batches. */
+static int64_t blocks_around(const struct kernel *k)
+{
+	int64_t n = 1;
+	for (uint32_t d = 0; d < k->n_dims; d++)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			n *= k->dim[d].n;
+	return n;
+}
+
 /* All blocks of `cols` columns. With a long epilogue: multiply as many as the accumulators hold, then finish those; or, when asked to join the two, few
  * results at a time beside the multiplies. */
 static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int64_t count)
 {
-	int64_t others = 1, hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
-	for (uint32_t d = 0; d < k->n_dims; d++)
-		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
-			others *= k->dim[d].n;
+	int64_t others = blocks_around(k), hold = k->f->chip->acc_rows / x->acc_tile, done = 0;
 	x->phase = PHASE_BOTH;
-	if (x->mode != KERNEL_WHOLE || !long_epilogue(k) || hold / others < 1) {
+	if (x->mode != KERNEL_WHOLE) {
+		x->phase = x->mode == KERNEL_FINISH ? PHASE_READ : PHASE_MULTIPLY;
+		flat_loop(k, x, cols, count);
+		x->acc_base += count * others * x->acc_tile;
+		return;
+	}
+	if (!long_epilogue(k) || hold / others < 1) {
 		flat_loop(k, x, cols, count);
 		return;
 	}
@@ -605,7 +624,7 @@ void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct r
 	k.live[p->lhs] |= !p->operand[p->lhs].constant;
 	fold(&k, &x);
 	*r = (struct row_blocks){ 0 };
-	if (!matrix_cut_rows(&k, &x))
+	if (!matrix_cut_rows(&k, &x, k.f->chip->acc_rows))
 		return;
 	bool slow = long_epilogue(&k);
 	x.cut = slow && p->join_epilogue ? matrix_finer_cut(&k, &x, JOINED_GROUPS) : x.cut;
@@ -623,7 +642,10 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	join_pixels(k, &x);
 	fold(k, &x);
-	if (!matrix_cut_rows(k, &x)) {
+	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
+	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
+	int64_t apart = mode == KERNEL_WHOLE ? 1 : (runs[0].blocks + runs[1].blocks + runs[2].blocks) * blocks_around(k);
+	if (!matrix_cut_rows(k, &x, k->f->chip->acc_rows / apart)) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
 	}
@@ -631,14 +653,13 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 		pack(k, &x);
 	if (mode == KERNEL_INIT) {
 		x.zero = kernel_vector(k, 0);
-		EMIT(&k->at, swap, 0);
+		for (int64_t unit = 0; unit < most; unit++)
+			EMIT(&k->at, swap, unit);
 	}
 	if (x.pixel_cols) {
 		pixel_columns(k, &x);
 		return;
 	}
-	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = mode == KERNEL_WHOLE ? k->f->chip->n_arrays : 1;
-	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
 	int64_t done = 0;
 	for (size_t i = 0; i < TG_ARRAY_LEN(runs); i++) {
 		int64_t wide = runs[i].arrays * runs[i].blocks * runs[i].cols;

@@ -34,7 +34,7 @@ static void add_lines(const struct kernel *k, struct cut *c, int64_t groups, int
 }
 
 /* Blocks of `block` entries of a dimension; accumulator rows of the whole tile, or -1 when they do not fit. */
-static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t block, int64_t groups_each)
+static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t block, int64_t groups_each, int64_t most_rows)
 {
 	int64_t others = 1;
 	c->split = dim;
@@ -46,7 +46,7 @@ static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t
 			others *= k->dim[d].n;
 	c->cost = (double)c->steps * (double)others * iteration_cost(k, (uint32_t)groups_each);
 	int64_t rows = c->steps * groups_each * sublanes(k) * others;
-	return rows <= k->f->chip->acc_rows ? rows : -1;
+	return rows <= most_rows ? rows : -1;
 }
 
 static int64_t most_groups(const struct kernel *k)
@@ -57,7 +57,7 @@ static int64_t most_groups(const struct kernel *k)
 }
 
 /* A product in chunks waits for its first rows, and the last ones leave, block by block: as few groups at a time as the scalar slots keep up with. */
-static bool fine_rows(const struct kernel *k, struct matrix *x, int64_t groups)
+static bool fine_rows(const struct kernel *k, struct matrix *x, int64_t groups, int64_t most_rows)
 {
 	const struct tg_chip *c = k->f->chip;
 	int64_t others = 0;
@@ -68,7 +68,7 @@ static bool fine_rows(const struct kernel *k, struct matrix *x, int64_t groups)
 	for (int64_t g = 1; g < groups && g <= most_groups(k); g++) {
 		struct cut cut = { .lines = NO_DIM };
 		int64_t cycles = ceil_div(g * (int64_t)sublanes(k) * c->rate_den[k->p->array], c->rate_num[k->p->array]), acc;
-		if (groups % g || groups / g > c->dma_depth || cycles * c->n_scalar < SCALAR_WORK + SCALAR_OPERAND * (int64_t)k->p->n_ops || (acc = cut_along(k, &cut, k->row, g * sublanes(k), g)) < 0)
+		if (groups % g || groups / g > c->dma_depth || cycles * c->n_scalar < SCALAR_WORK + SCALAR_OPERAND * (int64_t)k->p->n_ops || (acc = cut_along(k, &cut, k->row, g * sublanes(k), g, most_rows)) < 0)
 			continue;
 		add_lines(k, &cut, g, 1);
 		x->cut = cut;
@@ -78,15 +78,15 @@ static bool fine_rows(const struct kernel *k, struct matrix *x, int64_t groups)
 	return false;
 }
 
-bool matrix_cut_rows(struct kernel *k, struct matrix *x)
+bool matrix_cut_rows(struct kernel *k, struct matrix *x, int64_t most_rows)
 {
 	int64_t most = most_groups(k), rows = k->row == NO_DIM ? 1 : k->dim[k->row].n, groups = ceil_div(rows, sublanes(k));
 	bool have = false;
-	if (k->p->chunks && k->p->eased < MOST_EASED && fine_rows(k, x, groups))
+	if (k->p->chunks && k->p->eased < MOST_EASED && fine_rows(k, x, groups, most_rows))
 		return true;
 	for (int64_t g = 1; groups > most && g <= most; g++) { /* a part of the row dimension at a time */
 		struct cut c = { .lines = NO_DIM };
-		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g);
+		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g, most_rows);
 		if (acc < 0 || (have && x->cut.cost <= c.cost))
 			continue;
 		add_lines(k, &c, g, 1);
@@ -99,7 +99,7 @@ bool matrix_cut_rows(struct kernel *k, struct matrix *x)
 			continue;
 		for (int64_t lines = 1; lines * groups <= most && (lines == 1 || (d != NO_DIM && lines <= k->dim[d].n)); lines++) {
 			struct cut c = { .lines = d };
-			int64_t acc = cut_along(k, &c, d, lines, groups * lines);
+			int64_t acc = cut_along(k, &c, d, lines, groups * lines, most_rows);
 			if (acc < 0 || (have && x->cut.cost <= c.cost))
 				continue;
 			add_lines(k, &c, groups, lines);
@@ -119,7 +119,7 @@ struct cut matrix_finer_cut(const struct kernel *k, const struct matrix *x, int6
 		if (k->dim[d].role == ROLE_M && (int)d != k->row)
 			return x->cut;
 	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
-	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each) < 0)
+	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each, k->f->chip->acc_rows) < 0)
 		return x->cut;
 	add_lines(k, &fine, each, 1);
 	return fine;

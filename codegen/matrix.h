@@ -26,7 +26,8 @@ struct matrix {
 	bool masked;
 	vreg part[MAX_PARTS];    /* masks: lanes of part i + 1 */
 	struct cut cut;
-	int64_t acc_tile;        /* accumulator rows of the tile */
+	int64_t acc_tile;        /* accumulator rows of the tile, for one block of columns */
+	int64_t acc_base;        /* the first of the blocks at work, where all have accumulators of their own */
 	bool once;               /* one block of weights serves the whole loop and is pushed in front of it */
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
 	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
@@ -97,7 +98,7 @@ static inline bool is_packed(const struct matrix *x, int dim)
 }
 
 /* kernel_rows.c: the rows of an iteration; false: they do not fit the accumulators. The same with `each` groups at a time, where that is possible. */
-bool matrix_cut_rows(struct kernel *k, struct matrix *x);
+bool matrix_cut_rows(struct kernel *k, struct matrix *x, int64_t most_rows);
 struct cut matrix_finer_cut(const struct kernel *k, const struct matrix *x, int64_t each);
 
 /* kernel_matrix.c */

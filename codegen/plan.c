@@ -189,6 +189,9 @@ static void chunked(const struct plan *t, uint64_t base, struct plan *best, bool
 	}
 }
 
+/* Sums in tiles are for saving work or transfers, by so much at least. Smaller first tiles alone are no reason: what is fetched ahead hides much of those. */
+#define SUMS_SAVE 1.01
+
 /* Every dimension that fills the sublanes better than the fastest one does is tried for the rows, too. */
 static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *have)
 {
@@ -206,7 +209,7 @@ static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *
 		bool found = plan_search_tile(&whole, base);
 		if (found)
 			consider(&whole, best, have);
-		if ((!found || whole.n_loops) && !one.pixels && plan_search_tile(&one, base))
+		if ((!found || whole.n_loops) && !one.pixels && plan_search_tile(&one, base) && (!found || one.bulk * SUMS_SAVE < whole.bulk))
 			consider(&one, best, have);
 		chunked(&one, base, best, have);
 	}

@@ -91,6 +91,7 @@ struct plan {
 	uint64_t early_room;       /* bytes of SRAM that are free while those stages run, at most */
 	double dram_idle;          /* the same of this stage */
 	double cost;               /* predicted cycles */
+	double bulk;               /* the larger of all work and all transfers */
 };
 
 /* Element bytes in memory; 0 for packed types. */
