@@ -7,7 +7,8 @@
 /* What chunks must gain: the prediction does not know everything, least of all where DRAM is busy and stages fetch for each other. */
 static double worth_streaming(const struct plan *p)
 {
-	return p->dram_idle * 4 > p->cost ? 1.01 : 1.25;
+	bool many_rows = p->row != NO_DIM && p->tile[p->row] >= p->chip->array_rows;
+	return p->dram_idle * 4 > p->cost ? 1.01 : many_rows ? 1.05 : 1.25;
 }
 
 static void consider(const struct plan *candidate, struct plan *best, bool *have)

@@ -224,9 +224,9 @@ static double open_and_finish(const struct plan *p)
 /* Of what a product in chunks waits for before it begins, or of what is left to store when it is done: a block of rows, a block of columns. */
 static double piece_of(const struct plan *p, uint32_t operand)
 {
-	double rows = PIECE_GROUPS * (double)p->chip->sublanes / (double)(p->row == NO_DIM ? 1 : p->tile[p->row]), cols = (double)p->chip->array_cols / (double)p->tile[p->lane];
-	if (!p->chunks || !plan_is_flat(p))
+	if (!p->chunks || !plan_is_flat(p)) /* flat: there are rows */
 		return 1;
+	double rows = PIECE_GROUPS * (double)p->chip->sublanes / (double)p->tile[p->row], cols = (double)p->chip->array_cols / (double)p->tile[p->lane];
 	rows = rows < 1 && (int)operand != p->rhs ? rows : 1;
 	cols = cols < 1 && (int)operand != p->lhs ? cols : 1;
 	return (int)operand == p->lhs || (int)operand == p->rhs || operand == p->n_ops ? rows * cols : 1;

@@ -130,7 +130,7 @@ static void describe_results(struct emit *e, struct stream *s)
 {
 	const struct plan *p = e->p;
 	struct operand piece = p->operand[p->n_ops];
-	int64_t ignored;
+	int64_t columns;
 	if (piece.direct || piece.start || !s->rows.blocks || s->rows.apart || !plan_is_flat(p))
 		return;
 	if (block_cycles(p, s) * p->chip->rate_num[p->array] > (double)(s->rows.rows * p->chip->rate_den[p->array]))
@@ -139,11 +139,12 @@ static void describe_results(struct emit *e, struct stream *s)
 		if (p->extent[p->loop_order[l]] % p->tile[p->loop_order[l]])
 			return; /* tiles overlap: the last one must not be on its way before the others have arrived */
 	uint32_t queues, parts = result_parts(e, s, &queues);
-	if (!part_along(&piece, p->row, s->rows.rows / parts, &s->part_sram, &s->part_dram) || !part_along(&piece, p->lane, block_columns(p), &ignored, &s->result_cols) ||
+	if (!part_along(&piece, p->row, s->rows.rows / parts, &s->part_sram, &s->part_dram) || !part_along(&piece, p->lane, block_columns(p), &columns, &s->result_cols) ||
 	    !stream_move_of(e, p->n_ops, &piece, 1, &s->result))
 		return;
 	s->results = parts;
-	s->result_rows = parts * s->part_dram;
+	s->result_rows = parts * (s->part_dram - s->part_sram);
+	s->result_cols -= columns;
 	s->result.n_parts = queues;
 	for (uint32_t i = 0; i < s->result.n_parts; i++)
 		s->result.part[i] = (struct stream_part){ .queue = first_queue(e, p->n_ops) + i, .desc = s->result.part[0].desc };
@@ -290,7 +291,14 @@ void stream_tile(struct emit *e, vreg none)
 	}
 	if (s->results) {
 		int64_t rows = s->rows.blocks > 1 ? s->rows.blocks * s->result_rows : 0, blocks = column_blocks(e->p);
-		frame_store(e, SLOT_NEXT_PLACE + e->p->n_ops, plus(e, transfer_dram(e, e->p->n_ops), rows + (blocks > 1 ? blocks * s->result_cols : 0)));
+		const struct operand *o = &e->p->operand[e->p->n_ops];
+		vreg far = plus(e, transfer_dram(e, e->p->n_ops), rows + (blocks > 1 ? blocks * s->result_cols : 0) - (int64_t)o->sram);
+		if (o->places > 1) {
+			vreg from = sreg(e);
+			EMIT(&e->at, ssub, R(from), R(far), R(frame_load(e, SLOT_PLACE + e->p->n_ops)));
+			far = from;
+		}
+		frame_store(e, SLOT_NEXT_PLACE + e->p->n_ops, far);
 	}
 	vreg fewer = sreg(e);
 	EMIT(&e->at, smuli, R(fewer), R(none), -1);
@@ -536,9 +544,9 @@ vreg stream_results(struct kernel *k, struct flat *f, struct walker *w, const in
 {
 	const struct stream *s = k->stream;
 	const struct { int level; int64_t step; } moves[] = { { level_of_role(f, level, ROLE_M), s->result_rows }, { level_of_role(f, level, ROLE_N), s->result_cols } };
-	vreg to = slot(k, SLOT_NEXT_PLACE + k->p->n_ops);
+	vreg to = sum(k, k->ptr[k->p->n_ops], slot(k, SLOT_NEXT_PLACE + k->p->n_ops));
 	for (size_t i = 0; i < TG_ARRAY_LEN(moves); i++) {
-		if (moves[i].level < 0)
+		if (moves[i].level < 0 || !moves[i].step)
 			continue;
 		vreg back = kreg(k), less = kreg(k);
 		w->asked[moves[i].level] = true;

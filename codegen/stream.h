@@ -5,7 +5,7 @@
 #include "walker.h"
 
 #define RESULT_MEM (UINT32_MAX - 1) /* a slot that the loop only writes: SLOT_NEXT and SLOT_NOW of the contracted dimension, the numbers of the last results that left */
-enum { MAX_FACTORS = 2, MOST_RESULT_PARTS = 2, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
+enum { MAX_FACTORS = 2, MOST_RESULT_PARTS = 4, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
 /* Slots of the frame behind SLOT_STREAM: by queue, the number of the tile's chunk 0; chunks that may be started. SLOT_PLACE and SLOT_NEXT_PLACE of a factor
  * say where chunk 1 lies, so that what is started in chunk c lies c chunks behind it: in this tile; in the next one, when c is the last. */
 enum { STREAM_NUMBER = 0, STREAM_LIMIT = STREAM_NUMBER + MAX_STREAM_QUEUES, STREAM_SLOTS };
@@ -28,11 +28,11 @@ struct stream {
 	struct stream_factor factor[MAX_FACTORS];
 	int64_t starts[MAX_STREAM_QUEUES];      /* transfers of a chunk on each queue */
 	struct row_blocks rows;
-	/* Results leave block by block. SLOT_NEXT_PLACE of the result tells where the tile goes. */
+	/* Results leave block by block. SLOT_NEXT_PLACE of the result tells how far it is from where a tile lies to where it goes. */
 	uint32_t results;                       /* transfers of a block; 0: they leave when their tile is done */
 	struct stream_move result;
-	int64_t result_rows, result_cols;       /* bytes from one block of rows, or columns, to the next */
-	int64_t part_sram, part_dram;           /* and from one transfer of a block to the next */
+	int64_t result_rows, result_cols;       /* bytes by which a block of rows, or columns, lies further from the one before there than here */
+	int64_t part_sram, part_dram;           /* bytes from one transfer of a block to the next */
 };
 
 /* Of the `own` queues, how many a plan's stream has for itself; 0: there is none. */
