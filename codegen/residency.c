@@ -5,6 +5,7 @@
 #include "driver.h"
 #include "sram_alloc.h"
 
+#include <string.h>
 
 enum { ALIGN = 64, SHARE = 9, SHARE_OF = 16 }; /* residents have at most SHARE / SHARE_OF of SRAM: most of what is left must hold tiles */
 
@@ -142,17 +143,39 @@ static bool first_fit(struct driver *dr, struct tg_sram_item *items, uint32_t n,
 	return true;
 }
 
+/* Bytes that a placement takes from tiles, over all ops: up to the highest resident alive. */
+static double taken_from_tiles(struct driver *dr, const struct tg_sram_item *items, uint32_t n)
+{
+	int64_t *peak = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *peak);
+	double sum = 0;
+	for (uint32_t k = 0; k < n; k++)
+		for (int64_t i = items[k].lower; i < items[k].upper; i++)
+			peak[i] = items[k].offset + items[k].size > peak[i] ? items[k].offset + items[k].size : peak[i];
+	for (uint32_t i = 0; i < dr->n_ops; i++)
+		sum += (double)peak[i];
+	return sum;
+}
+
+/* Places within the capacity, or false. Of two placements the one that leaves tiles more room. */
+static bool place_all(struct driver *dr, struct tg_sram_item *items, uint32_t n, uint64_t capacity)
+{
+	struct tg_sram_item *other = tg_alloc_n(dr->a, n + 1, sizeof *other);
+	struct tg_sram_options o = { .capacity = (int64_t)capacity, .max_nodes = SEARCH_NODES };
+	struct tg_sram_stats stats;
+	memcpy(other, items, n * sizeof *other);
+	bool fits = first_fit(dr, other, n, capacity), found = tg_sram_alloc(dr->a, items, n, &o, &stats) == TG_SRAM_FITS;
+	if (fits && (!found || taken_from_tiles(dr, other, n) <= taken_from_tiles(dr, items, n)))
+		memcpy(items, other, n * sizeof *items);
+	return fits || found;
+}
+
 /* Bytes from the top of SRAM. The more of the capacity is taken at one time, the harder it is to place; what sticks out in the end stays in DRAM. */
 static void place(struct driver *dr, struct resident *r, uint32_t n, uint64_t capacity)
 {
 	struct tg_sram_item *items = tg_alloc_n(dr->a, n + 1, sizeof *items);
-	struct tg_sram_options o = { .capacity = (int64_t)capacity, .max_nodes = SEARCH_NODES };
-	struct tg_sram_stats stats;
-	for (uint32_t slack = 0; slack < TRIES; slack++) {
-		uint32_t taken = accept(dr, r, n, capacity / TRIES_OF * (TRIES_OF - slack), items);
-		if (first_fit(dr, items, taken, capacity) || tg_sram_alloc(dr->a, items, taken, &o, &stats) == TG_SRAM_FITS)
+	for (uint32_t slack = 0; slack < TRIES; slack++)
+		if (place_all(dr, items, accept(dr, r, n, capacity / TRIES_OF * (TRIES_OF - slack), items), capacity))
 			break;
-	}
 	for (uint32_t k = 0; k < n; k++) {
 		if (!r[k].bytes)
 			continue;

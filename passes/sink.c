@@ -21,8 +21,9 @@ struct sinker {
 	uint64_t capacity;
 	struct place *place;     /* by an op's first result */
 	struct place **reader, **writer; /* by class: the nearest of the ops behind the one at hand that read it, or write into it */
+	struct place **last;     /* by class: the last one that reads it */
 };
-enum { SHARE = 9, SHARE_OF = 16 }; /* of SRAM, for what stages leave each other (codegen/residency.c) */
+enum { LITTLE = 16, SHARE = 9, SHARE_OF = 16 }; /* of SRAM, for what stages leave each other (codegen/residency.c) */
 #define APART (UINT64_C(1) << 32) /* between the keys of ops that have not moved */
 
 static uint64_t bytes_of(const struct tg_module *m, uint32_t v)
@@ -90,13 +91,13 @@ static uint32_t class_of(const struct sinker *x, tg_val v)
 	return x->class_of[v.id];
 }
 
-/* Bytes that are free once the stage has run: of what it is the last to read. */
-static uint64_t used_up(const struct sinker *x, const struct tg_op *op)
+/* Bytes that would be free once the stage has run in front of `to`: of what nobody reads from there on. They stay alive until then. */
+static uint64_t used_up(const struct sinker *x, const struct tg_op *op, const struct place *to)
 {
 	uint64_t bytes = 0;
 	for (uint32_t i = 0; i < op->n_in; i++) {
 		uint32_t c = class_of(x, op->in[i]);
-		bool again = x->reader[c] || !x->computed[c] || c == class_of(x, op->out[0]);
+		bool again = (x->last[c] && x->last[c]->key >= to->key) || !x->computed[c] || c == class_of(x, op->out[0]);
 		for (uint32_t k = 0; k < i; k++)
 			again |= class_of(x, op->in[k]) == c;
 		bytes += again ? 0 : bytes_of(x->m, c);
@@ -146,16 +147,20 @@ bool pass_sink(struct tg_pass *cx, struct tg_module *m)
 	x.computed = tg_alloc_n(cx->scratch, n, sizeof *x.computed);
 	x.place = tg_alloc_n(cx->scratch, n, sizeof *x.place);
 	x.reader = tg_alloc_n(cx->scratch, n, sizeof(struct place *));
+	x.last = tg_alloc_n(cx->scratch, n, sizeof(struct place *));
 	x.writer = tg_alloc_n(cx->scratch, n, sizeof(struct place *));
 	measure(&x, cx->scratch, classify(&x));
 	for (struct tg_op *op = m->body.last, *prev; op; op = prev) {
 		prev = op->prev;
 		struct place *p = &x.place[op->out[0].id], *to = op->code == TG_TILE_stage ? latest(&x, op) : NULL;
-		uint64_t bytes = bytes_of(m, class_of(&x, op->out[0]));
-		if (to && bytes <= x.capacity && bytes > used_up(&x, op) && crowded(&x, p, to))
+		uint64_t bytes = bytes_of(m, class_of(&x, op->out[0])) / (in_place(op) ? LITTLE : 1); /* what others have begun to write is alive already */
+		if (to && bytes <= x.capacity && bytes > used_up(&x, op, to) && crowded(&x, p, to))
 			move(op, p, to);
-		for (uint32_t i = 0; i < op->n_in; i++)
-			nearer(&x.reader[class_of(&x, op->in[i])], p);
+		for (uint32_t i = 0; i < op->n_in; i++) {
+			uint32_t c = class_of(&x, op->in[i]);
+			nearer(&x.reader[c], p);
+			x.last[c] = x.last[c] && x.last[c]->key > p->key ? x.last[c] : p;
+		}
 		for (uint32_t i = 0; i < op->n_out && in_place(op); i++)
 			nearer(&x.writer[class_of(&x, op->out[i])], p);
 	}
