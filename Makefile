@@ -45,6 +45,7 @@ bench: release
 	@build/release/bench/bench_table --tegula build/release/tegula --work build/bench --chips "$(CHIPS)" --precision $(PRECISION) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(FLAGS),--flags "$(FLAGS)") --json build/bench.json
 	@bench/alloc.sh build/release/tegula ../shared/minimalloc
+	@bench/deep.sh build/release/tegula build/release/bench/make_network
 
 # Both engines of the simulator on models; MODELS="a.onnx folder" names others, ORT=1 fetches ONNX Runtime from npm to compare with, RUNS is of each engine.
 bench-sim: release

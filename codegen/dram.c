@@ -123,39 +123,59 @@ bool driver_place(struct driver *dr)
 	return true;
 }
 
-/* Row-major data in the order of the layout. */
-static const void *relaid(struct driver *dr, const struct tg_value *v, const struct tg_const *c)
+/* Elements of a constant, which begins at entry `first` of dimension `axis` of the whole, go where the whole's layout has them: a line of the layout's innermost
+ * dimension at a time. */
+static void lay_part(const struct tg_value *v, const struct tg_const *c, uint32_t axis, int64_t first, char *out)
 {
-	uint32_t rank = v->shape.rank, es = tg_dtypes[c->dtype].bits / 8;
-	bool same = true;
-	int64_t stride[TG_MAX_RANK], n = 1, at[TG_MAX_RANK] = { 0 };
-	for (uint32_t i = 0; i < rank; i++)
-		same &= v->layout[i] == i;
-	tg_shape_count(&v->shape, &n);
-	bool narrows = c->dtype != (enum tg_dtype)v->dtype; /* f32 values of a narrower constant */
-	if (es == 0 || (same && !narrows))
-		return c->data;
-	int64_t s = 1;
-	for (uint32_t i = rank; i-- > 0; s *= v->shape.dim[i])
-		stride[i] = s;
-	uint32_t to = narrows ? 2 : es;
-	char *out = tg_alloc_n(dr->a, (size_t)n, to);
-	int64_t from = 0;
-	if (same)
-		tg_narrow_f32((enum tg_dtype)v->dtype, out, c->data, (size_t)n);
-	for (int64_t i = 0; i < n && !same; i++) {
-		if (narrows)
-			tg_narrow_f32((enum tg_dtype)v->dtype, out + i * to, (const char *)c->data + from * es, 1);
-		else
-			memcpy(out + i * to, (const char *)c->data + from * es, es);
-		for (uint32_t k = rank; k-- > 0;) {
+	uint32_t rank = v->shape.rank, es = tg_dtypes[c->dtype].bits / 8, to = tg_dtypes[v->dtype].bits / 8, inner = rank ? v->layout[rank - 1] : 0;
+	bool narrows = c->dtype != (enum tg_dtype)v->dtype, splat = c->kind == TG_CONST_SPLAT; /* f32 values of a narrower constant */
+	int64_t from_step[TG_MAX_RANK], to_step[TG_MAX_RANK], at[TG_MAX_RANK] = { 0 }, lines = 1, s = 1, from = 0, where;
+	for (uint32_t i = rank; i-- > 0; s *= c->shape.dim[i])
+		from_step[i] = splat ? 0 : s;
+	s = 1;
+	for (uint32_t i = rank; i-- > 0; s *= v->shape.dim[v->layout[i]])
+		to_step[v->layout[i]] = s;
+	for (uint32_t i = 0; i + 1 < rank; i++)
+		lines *= c->shape.dim[v->layout[i]];
+	where = rank ? first * to_step[axis] : 0;
+	for (int64_t line = 0; line < lines; line++) {
+		int64_t n = rank ? c->shape.dim[inner] : 1, step = rank ? from_step[inner] : 1, piece = step == 1 ? n : 1;
+		for (int64_t i = 0; i < n; i += piece) {
+			const char *p = (const char *)c->data + (from + i * step) * es;
+			if (narrows)
+				tg_narrow_f32((enum tg_dtype)v->dtype, out + (where + i) * to, p, (size_t)piece);
+			else
+				memcpy(out + (where + i) * to, p, (size_t)piece * es);
+		}
+		for (uint32_t k = rank ? rank - 1 : 0; k-- > 0;) {
 			uint32_t d = v->layout[k];
-			from += stride[d];
-			if (++at[d] < v->shape.dim[d])
+			from += from_step[d];
+			where += to_step[d];
+			if (++at[d] < c->shape.dim[d])
 				break;
-			from -= stride[d] * at[d];
+			from -= from_step[d] * at[d];
+			where -= to_step[d] * at[d];
 			at[d] = 0;
 		}
+	}
+}
+
+/* Row-major data, or parts, in the order of the layout. */
+static const void *relaid(struct driver *dr, const struct tg_value *v, const struct tg_const *c)
+{
+	bool same = c->kind == TG_CONST_DENSE && c->dtype == (enum tg_dtype)v->dtype;
+	size_t bytes = 0;
+	for (uint32_t i = 0; i < v->shape.rank; i++)
+		same &= v->layout[i] == i;
+	if (same || tg_dtypes[c->dtype].bits < 8 || !tg_shape_bytes(&v->shape, (enum tg_dtype)v->dtype, &bytes))
+		return c->data;
+	char *out = tg_alloc(dr->a, bytes);
+	int64_t first = 0;
+	if (c->kind != TG_CONST_PARTS)
+		lay_part(v, c, 0, 0, out);
+	for (uint32_t i = 0; c->kind == TG_CONST_PARTS && i < c->n_parts; i++) {
+		lay_part(v, c->parts[i], c->axis, first, out);
+		first += c->parts[i]->shape.dim[c->axis];
 	}
 	return out;
 }

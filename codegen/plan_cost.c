@@ -82,11 +82,11 @@ static double fetches(const struct plan *p, const struct operand *o)
 		if (depends(o, (uint32_t)p->loop_order[i]))
 			n = all;
 	}
-	return n;
+	return p->chunks && depends(o, (uint32_t)p->contract) ? all * (double)p->chunks : n;
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
-enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
+enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60, PIECE_GROUPS = 16 };
 #define CHAIN_SHARE 0.6
 
 /* Instructions of an expression, about. */
@@ -170,27 +170,66 @@ static double contracted_blocks(const struct plan *p)
 	return blocks;
 }
 
-static double matrix_work(const struct plan *p)
+/* Blocks of columns one after the other on the fullest array, for each of the batch's tiles and the outer columns; rows of the tile, whole groups. */
+struct blocks { double batch, columns, rows, loops; };
+
+static struct blocks matrix_blocks(const struct plan *p)
 {
 	const struct tg_chip *c = p->chip;
-	double rows = 1, batch = 1, outer_n = 1;
+	struct blocks b = { 1, 1, 1, 1 };
 	for (uint32_t d = 0; d < p->n_dims; d++) {
 		double t = (double)p->tile[d];
 		if (p->role[d] == ROLE_M)
-			rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
+			b.rows *= (int)d == p->row ? (double)ceil_div(p->tile[d], c->sublanes) * c->sublanes : t;
 		else if (p->role[d] == ROLE_BATCH)
-			batch *= t;
+			b.batch *= t;
 		else if (p->role[d] == ROLE_N && (int)d != p->lane && !(p->pixels && (int)d == p->pixel_dim))
-			outer_n *= t;
+			b.columns *= t;
 	}
-	double kb = contracted_blocks(p);
 	int64_t columns = p->tile[p->lane] * (p->pixels ? p->pixels : 1);
-	int64_t whole = columns / c->array_cols, arrays = p->pixels || tiles_reduction(p) ? 1 : c->n_arrays; /* blocks of columns side by side */
-	double nb = outer_n * (double)(ceil_div(whole, arrays) + (columns % c->array_cols > 0));
-	double stream = rows * c->rate_den[p->array] / c->rate_num[p->array];
-	double push = c->array_rows / (double)c->push_rows_per_cycle;
-	double loops = p->pixels ? nb : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
-	return batch * nb * kb * (stream > push ? stream : push) + loops * (MATRIX_RAMP + c->latency.multiply_read);
+	int64_t whole = columns / c->array_cols, arrays = p->pixels ? 1 : c->n_arrays; /* blocks of columns side by side */
+	b.columns *= (double)(ceil_div(whole, arrays) + (columns % c->array_cols > 0));
+	b.loops = p->pixels ? b.columns : columns > c->array_cols && columns % c->array_cols ? 2 : 1; /* the last columns have a loop of their own */
+	return b;
+}
+
+static double stream_cycles(const struct plan *p, const struct blocks *b)
+{
+	return b->rows * p->chip->rate_den[p->array] / p->chip->rate_num[p->array];
+}
+
+static double matrix_work(const struct plan *p)
+{
+	const struct tg_chip *c = p->chip;
+	struct blocks b = matrix_blocks(p);
+	double stream = stream_cycles(p, &b), push = c->array_rows / (double)c->push_rows_per_cycle, pieces = p->chunks ? (double)p->chunks : 1;
+	return b.batch * b.columns * contracted_blocks(p) * pieces * (stream > push ? stream : push) + b.loops * (MATRIX_RAMP + c->latency.multiply_read);
+}
+
+/* Sums in tiles: setting the accumulators of a result's tile to zero and, in the end, reading and finishing them have loops of their own. */
+static double open_and_finish(const struct plan *p)
+{
+	const struct tg_chip *c = p->chip;
+	struct blocks b = matrix_blocks(p);
+	double loads = 0, alu = 0, groups = b.batch * b.columns * b.rows / c->sublanes * c->n_arrays;
+	for (uint32_t i = 0; i < p->stage->n_nodes; i++) {
+		const struct tg_node *n = &p->stage->nodes[i];
+		loads += n->op == TG_X_arg && n->k != p->lhs && n->k != p->rhs;
+		alu += plan_instructions(n->op);
+	}
+	double each = loads / c->n_load > alu / c->n_alu ? loads / c->n_load : alu / c->n_alu;
+	return b.batch * b.columns * stream_cycles(p, &b) + groups * (each > 1 ? each : 1) + 2 * b.loops * VECTOR_RAMP;
+}
+
+/* Of what a product in chunks waits for before it begins, or of what is left to store when it is done: a block of rows, a block of columns. */
+static double piece_of(const struct plan *p, uint32_t operand)
+{
+	if (!p->chunks || !plan_is_flat(p)) /* flat: there are rows */
+		return 1;
+	double rows = PIECE_GROUPS * (double)p->chip->sublanes / (double)p->tile[p->row], cols = (double)p->chip->array_cols / (double)p->tile[p->lane];
+	rows = rows < 1 && (int)operand != p->rhs ? rows : 1;
+	cols = cols < 1 && (int)operand != p->lhs ? cols : 1;
+	return (int)operand == p->lhs || (int)operand == p->rhs || operand == p->n_ops ? rows * cols : 1;
 }
 
 /* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
@@ -198,10 +237,13 @@ static double matrix_work(const struct plan *p)
 double plan_cost(struct plan *p)
 {
 	const struct operand *out = &p->operand[p->n_ops];
-	double n_tiles = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) + p->chip->dram_latency;
+	double n_tiles = 1, n_results = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) * piece_of(p, p->n_ops) + p->chip->dram_latency;
 	uint64_t room = p->early_room;
-	for (uint32_t i = 0; i < p->n_loops; i++)
-		n_tiles *= (double)tiles_of(p, (uint32_t)p->loop_order[i]);
+	for (uint32_t i = 0; i < p->n_loops; i++) {
+		uint32_t d = (uint32_t)p->loop_order[i];
+		n_tiles *= (double)tiles_of(p, d);
+		n_results *= is_reduction(p, d) ? 1 : (double)tiles_of(p, d);
+	}
 	for (uint32_t i = 0; i <= p->n_ops; i++) {
 		const struct operand *o = &p->operand[i];
 		double each = plan_transfer_cycles(p, o);
@@ -212,14 +254,25 @@ double plan_cost(struct plan *p)
 			early += each;
 			room -= o->place_bytes;
 		} else {
-			first += each + (first > 0 ? 0 : p->chip->dram_latency);
+			first += each * piece_of(p, i) + (first > 0 ? 0 : p->chip->dram_latency);
 		}
 	}
+	double pieces = p->chunks ? (double)p->chunks : 1;
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
+	if (p->path == PATH_MATRIX && tiles_reduction(p))
+		busy += n_results * open_and_finish(p);
+	p->bulk = busy > dma ? busy : dma;
 	if (p->n_loops && !plan_prefetches(p))
 		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
-	double beside = p->n_loops ? dma - first - early - last : 0, tail = busy / n_tiles; /* nothing is left to fetch during the last tile */
+	bool moves = p->n_loops || p->chunks;
+	double beside = moves ? dma - first - early - last : 0, tail = busy / (n_tiles * pieces); /* nothing is left to fetch during the last tile */
 	double work = busy > beside + tail ? busy : beside + tail;
+	double results = plan_transfer_cycles(p, out) * (1 - piece_of(p, p->n_ops)); /* beside the last chunk */
+	last += p->chunks && results > tail ? results - tail : 0;
+	if (p->chunks) { /* two pieces have places: one comes, one is at work */
+		double turns = (busy + dma + n_tiles * pieces * p->chip->dram_latency) / 2;
+		work = turns > work ? turns : work;
+	}
 	p->dram_idle = work > beside ? work - beside : 0;
 	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + work;
 }

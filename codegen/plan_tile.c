@@ -1,7 +1,10 @@
 /* plan_tile.c: tile sizes of one candidate.
  *
  * The dimension whose halving costs the fewest predicted cycles is halved until the tile fits SRAM and accumulators; then tiles are halved and doubled as
- * long as that is cheaper, from the tile found and from each dimension halved first. */
+ * long as that is cheaper, from the tile found and from each dimension halved first.
+ *
+ * Traffic of a product of M x N results over K in tiles of m x n results is M N K (1 / m + 1 / n) elements, whatever the tile of K. With sums in one piece SRAM must hold K (m + n) elements, so
+ * that m and n fall with K; with sums in tiles the accumulators bound m n and SRAM holds results and a few rows and columns of each factor. */
 #include "plan_int.h"
 
 enum { MAX_REFINEMENTS = 40 };
@@ -14,22 +17,27 @@ static void order_loops(struct plan *p)
 	for (int pass = 0; pass < 3; pass++)
 		for (uint32_t d = 0; d < p->n_dims; d++) {
 			int rank = is_reduction(p, d) ? 2 : p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH ? 0 : 1;
-			if (rank == pass && p->tile[d] < p->extent[d])
+			if (rank == pass && p->tile[d] < p->extent[d] && !is_chunked(p, d))
 				p->loop_order[p->n_loops++] = (int)d;
 		}
 }
 
+/* Accumulator rows: of one block of columns, or, where they must survive from one reduction tile to the next, of all. */
 static uint32_t rows_needed(const struct plan *p)
 {
-	int64_t rows = 1;
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		if (p->role[d] == ROLE_M) {
-			int64_t t = (int)d == p->row ? ceil_div(p->tile[d], p->chip->sublanes) * p->chip->sublanes : p->tile[d];
-			if (__builtin_mul_overflow(rows, t, &rows) || rows > UINT32_MAX / 2)
-				return UINT32_MAX;
-		}
-	if (p->row == NO_DIM)
-		rows *= p->chip->sublanes;
+	int64_t rows = p->row == NO_DIM ? p->chip->sublanes : 1, whole = p->tile[p->lane] / p->chip->array_cols;
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		int64_t t = p->tile[d];
+		if ((int)d == p->row)
+			t = ceil_div(t, p->chip->sublanes) * p->chip->sublanes;
+		else if ((int)d == p->lane && p->role[d] == ROLE_N) /* an array for each of several blocks; the tail has one of its own */
+			t = whole / p->chip->n_arrays + (whole % p->chip->n_arrays > 0) + (t % p->chip->array_cols > 0);
+		bool apart = tiles_reduction(p) && (p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH);
+		if ((p->role[d] == ROLE_M || apart) && (__builtin_mul_overflow(rows, t, &rows) || rows > UINT32_MAX / 2))
+			return UINT32_MAX;
+	}
+	if (p->chunks && __builtin_mul_overflow(rows, plan_column_blocks(p), &rows))
+		return UINT32_MAX;
 	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
 }
 
@@ -46,6 +54,8 @@ static bool lay_out(struct plan *p, uint64_t base)
 		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
 			if (depends(o, (uint32_t)p->loop_order[l]))
 				o->places = 2;
+		if (p->chunks && depends(o, (uint32_t)p->contract) && !o->direct)
+			o->places = 2;
 		at += o->places * o->place_bytes;
 	}
 	p->partial_bytes = 0;
@@ -105,17 +115,9 @@ bool plan_is_legal(struct plan *p, uint64_t base)
 	if (p->path == PATH_VECTOR)
 		return !p->pixels || window_choose(p, MOST_NEIGHBOURS, &w);
 	p->acc_rows = rows_needed(p);
-	if (p->acc_rows > p->chip->acc_rows)
+	if (p->chunks && !plan_may_stream(p))
 		return false;
-	if (!tiles_reduction(p))
-		return true;
-	/* Accumulators must survive from one reduction tile to the next: one column block, one batch element. */
-	for (uint32_t d = 0; d < p->n_dims; d++) {
-		int64_t most = (int)d == p->lane ? p->chip->array_cols : 1;
-		if ((p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH) && p->tile[d] > most)
-			return false;
-	}
-	return true;
+	return p->acc_rows <= p->chip->acc_rows;
 }
 
 /* What a tile of a dimension is a multiple of while it can: whole blocks of lanes, rows and array. */
@@ -149,7 +151,7 @@ static bool may_tile(const struct plan *p, uint32_t d)
 {
 	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
 		return false;
-	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
+	if (is_reduction(p, d) && (p->whole_sums || p->chunks || p->stage->n_reds == 0 || in_list(p, d)))
 		return false;
 	return p->tile[d] > 1;
 }
@@ -164,19 +166,16 @@ static double excess(struct plan *p, uint64_t base)
 	if (p->path == PATH_MATRIX) {
 		p->acc_rows = rows_needed(p);
 		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
-		for (uint32_t d = 0; d < p->n_dims && tiles_reduction(p); d++) {
-			int64_t most = (int)d == p->lane ? p->chip->array_cols : 1;
-			if ((p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH) && p->tile[d] > most)
-				over += (double)(p->tile[d] - most);
-		}
+		for (uint32_t d = 0; d < p->n_dims && p->chunks; d++)
+			over += p->role[d] == ROLE_BATCH ? (double)(p->tile[d] - 1) : 0;
 	}
 	return over;
 }
 
-/* The next larger tile: half as many, in equal parts. */
-static int64_t larger(const struct plan *p, uint32_t d)
+/* The tile when there are n of them, in equal parts. */
+static int64_t one_of(const struct plan *p, uint32_t d, int64_t n)
 {
-	int64_t n = (tiles_of(p, d) + 1) / 2, t = ceil_div(p->extent[d], n), block = whole_block(p, d);
+	int64_t t = ceil_div(p->extent[d], n > 0 ? n : 1), block = whole_block(p, d);
 	t = t > block ? ceil_div(t, block) * block : t;
 	return t < p->extent[d] ? t : p->extent[d];
 }
@@ -200,6 +199,7 @@ static bool try_step(struct plan *p, uint64_t base, uint32_t d, int64_t tile, do
  * fetch less often. Reductions keep theirs: their tiles decide how the accumulators are used. */
 static void refine_tile(struct plan *p, uint64_t base)
 {
+	bool finely = p->path == PATH_MATRIX && tiles_reduction(p); /* a third of the columns in the accumulators is more than a quarter */
 	for (int round = 0; round < MAX_REFINEMENTS; round++) {
 		double best = p->cost * (1 - LEAST_GAIN);
 		int pick = NO_DIM;
@@ -207,8 +207,10 @@ static void refine_tile(struct plan *p, uint64_t base)
 		for (uint32_t d = 0; d < p->n_dims; d++) {
 			if (is_reduction(p, d))
 				continue;
-			const int64_t steps[] = { may_tile(p, d) ? smaller(p, d) : p->tile[d], larger(p, d) };
-			for (int i = 0; i < 2; i++)
+			int64_t n = tiles_of(p, d);
+			bool may = may_tile(p, d);
+			const int64_t steps[] = { may ? smaller(p, d) : p->tile[d], one_of(p, d, (n + 1) / 2), may ? one_of(p, d, n + 1) : p->tile[d], one_of(p, d, n - 1) };
+			for (uint32_t i = 0; i < (finely ? 4 : 2); i++)
 				if (try_step(p, base, d, steps[i], &best)) {
 					pick = (int)d;
 					tile = steps[i];
@@ -245,13 +247,13 @@ static void refine_from_each(struct plan *p, uint64_t base)
 	plan_is_legal(p, base);
 }
 
-bool plan_search_tile(struct plan *p, uint64_t base)
+/* From the tiles as they are. */
+static bool shrink_tile(struct plan *p, uint64_t base)
 {
-	for (uint32_t d = 0; d < p->n_dims; d++)
-		p->tile[d] = p->extent[d];
 	for (int round = 0; round < 400; round++) {
 		if (plan_is_legal(p, base)) {
 			refine_from_each(p, base);
+			p->cost = plan_cost(p); /* and what else it says of this tile, not of the last one tried */
 			return true;
 		}
 		double before = excess(p, base), best = 0;
@@ -274,4 +276,56 @@ bool plan_search_tile(struct plan *p, uint64_t base)
 		p->tile[pick] = smaller(p, (uint32_t)pick);
 	}
 	return false;
+}
+
+/* Reduction tiles of equal size, `n` along the innermost contracted dimension, of whole blocks of the array; of the others whole or one at a time. False: there are none such. */
+static bool cut_sums(struct plan *p, int64_t n, bool singly)
+{
+	int64_t t = ceil_div(p->extent[p->contract], n);
+	bool others = false;
+	t = ceil_div(t, p->chip->array_rows) * p->chip->array_rows;
+	for (uint32_t d = 0; d < p->n_dims; d++) {
+		bool other = is_reduction(p, d) && (int)d != p->contract && p->extent[d] > 1;
+		p->tile[d] = other && singly ? 1 : p->extent[d];
+		others |= other;
+		if (is_reduction(p, d) && in_list(p, d))
+			return false;
+	}
+	p->tile[p->contract] = t < p->extent[p->contract] ? t : p->extent[p->contract];
+	return ceil_div(p->extent[p->contract], t) == n && (!singly || others) && (n > 1 || singly);
+}
+
+/* On the matrix unit sums in tiles let the tile of the result be large, and what it reads is read seldom: the size of these tiles decides about all others, so it is chosen first. */
+static void search_sums(const struct plan *p, uint64_t base, struct plan *best, bool *found)
+{
+	int64_t most = ceil_div(p->extent[p->contract], p->chip->array_rows);
+	for (int singly = 0; singly < 2; singly++)
+		for (int64_t n = 1; n <= most; n *= 2) {
+			struct plan t = *p;
+			t.whole_sums = true; /* for a moment: they keep their tiles */
+			if (!cut_sums(&t, n, singly) || !shrink_tile(&t, base))
+				continue;
+			t.whole_sums = false;
+			if (*found && t.cost >= best->cost)
+				continue;
+			*best = t;
+			*found = true;
+		}
+}
+
+bool plan_search_tile(struct plan *p, uint64_t base)
+{
+	struct plan start = *p, best;
+	for (uint32_t d = 0; d < p->n_dims; d++)
+		p->tile[d] = is_chunked(p, d) ? p->extent[d] / p->chunks : p->extent[d];
+	bool found = shrink_tile(p, base);
+	if (start.path != PATH_MATRIX || start.whole_sums || start.pixels || start.chunks)
+		return found;
+	best = *p;
+	search_sums(&start, base, &best, &found);
+	if (found) {
+		*p = best;
+		plan_is_legal(p, base);
+	}
+	return found;
 }

@@ -4,14 +4,51 @@
 
 #include "ir_internal.h"
 
+/* The part that element *i lies in, and its number there. */
+static const struct tg_const *part_at(const struct tg_const *c, int64_t *i)
+{
+	int64_t inner = 1, at;
+	uint32_t p = 0;
+	for (uint32_t d = c->axis + 1; d < c->shape.rank; d++)
+		inner *= c->shape.dim[d];
+	at = *i / inner % c->shape.dim[c->axis];
+	int64_t outer = *i / inner / c->shape.dim[c->axis], rest = *i % inner;
+	for (; at >= c->parts[p]->shape.dim[c->axis]; p++)
+		at -= c->parts[p]->shape.dim[c->axis];
+	*i = (outer * c->parts[p]->shape.dim[c->axis] + at) * inner + rest;
+	return c->parts[p];
+}
+
 double tg_const_f64(const struct tg_const *c, int64_t i)
 {
+	if (c->kind == TG_CONST_PARTS)
+		c = part_at(c, &i);
 	return tg_get_f64(c->dtype, c->data, c->kind == TG_CONST_SPLAT ? 0 : (size_t)i);
 }
 
 int64_t tg_const_i64(const struct tg_const *c, int64_t i)
 {
+	if (c->kind == TG_CONST_PARTS)
+		c = part_at(c, &i);
 	return tg_get_i64(c->dtype, c->data, c->kind == TG_CONST_SPLAT ? 0 : (size_t)i);
+}
+
+bool tg_const_join(struct tg_const *c, uint32_t axis, struct tg_const *const *parts, uint32_t n)
+{
+	int64_t along = 0;
+	size_t bytes;
+	*c = (struct tg_const){ .kind = TG_CONST_PARTS, .dtype = parts[0]->dtype, .shape = parts[0]->shape, .file = -1, .parts = parts, .n_parts = n, .axis = axis };
+	for (uint32_t i = 0; i < n; i++) {
+		const struct tg_const *p = parts[i];
+		if (p->kind == TG_CONST_PARTS || p->dtype != c->dtype || tg_dtypes[p->dtype].bits < 8 || p->shape.rank != c->shape.rank || axis >= p->shape.rank ||
+		    !tg_shape_bytes(&p->shape, p->dtype, &bytes) || bytes == 0 || __builtin_add_overflow(along, p->shape.dim[axis], &along))
+			return false;
+		for (uint32_t d = 0; d < p->shape.rank; d++)
+			if (d != axis && p->shape.dim[d] != c->shape.dim[d])
+				return false;
+	}
+	c->shape.dim[axis] = along;
+	return tg_shape_bytes(&c->shape, c->dtype, &bytes);
 }
 
 uint64_t tg_const_bits(const struct tg_const *c, int64_t i)
@@ -40,7 +77,7 @@ bool tg_bits_fit(enum tg_dtype t, uint64_t bits)
 bool tg_const_is_splat(const struct tg_const *c)
 {
 	int64_t n;
-	if (!tg_shape_count(&c->shape, &n) || n == 0)
+	if (!tg_shape_count(&c->shape, &n) || n == 0 || c->kind == TG_CONST_PARTS)
 		return false;
 	if (c->kind == TG_CONST_SPLAT || n == 1)
 		return true;

@@ -105,6 +105,17 @@ static bool run_data(struct machine *x, const struct tg_op *op)
 	const struct tg_const *c = op->attrs[TG_AT(tile_data, value)].c;
 	struct slot *s = &x->slot[op->out[0].id];
 	int64_t n;
+	if (c->kind == TG_CONST_PARTS) {
+		enum tg_dtype t = (enum tg_dtype)value(x, op->out[0])->dtype;
+		if (!tg_shape_count(&c->shape, &n) || !fresh(x, op->out[0]))
+			return false;
+		for (int64_t i = 0; i < n; i++)
+			if (tg_is_float(t))
+				tg_put_f64(t, s->data, (size_t)i, tg_const_f64(c, i));
+			else
+				tg_put_i64(t, s->data, (size_t)i, tg_const_i64(c, i));
+		return true;
+	}
 	if (c->dtype != (enum tg_dtype)value(x, op->out[0])->dtype) { /* f32 values of a narrower constant */
 		if (!tg_shape_count(&c->shape, &n) || !fresh(x, op->out[0]))
 			return false;

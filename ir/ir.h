@@ -71,8 +71,9 @@ enum tg_attr_index {
 
 /* ---- constants -------------------------------------------------------------------------------------------------- */
 
-enum tg_const_kind { TG_CONST_SPLAT, TG_CONST_DENSE };
-/* A constant tensor, row-major. A splat keeps one element whatever its shape. `file` >= 0 names the module file that `data` is mapped from. */
+enum tg_const_kind { TG_CONST_SPLAT, TG_CONST_DENSE, TG_CONST_PARTS };
+/* A constant tensor, row-major. A splat keeps one element whatever its shape. `file` >= 0 names the module file that `data` is mapped from. One in parts has no
+ * data of its own: splats and dense constants of its type lie side by side along an axis; only tile.data may hold it. */
 struct tg_const {
 	enum tg_const_kind kind;
 	enum tg_dtype dtype;
@@ -80,6 +81,8 @@ struct tg_const {
 	const void *data; /* DENSE: all elements; SPLAT: one */
 	int32_t file;
 	uint64_t file_offset;
+	struct tg_const *const *parts; /* PARTS */
+	uint32_t n_parts, axis;
 };
 /* Element i (row-major), whichever kind. */
 double tg_const_f64(const struct tg_const *c, int64_t i);
@@ -92,6 +95,8 @@ struct tg_const *tg_const_splat_i64(struct tg_arena *a, enum tg_dtype t, const s
 struct tg_const *tg_const_dense(struct tg_arena *a, enum tg_dtype t, const struct tg_shape *s, const void *data, bool borrow);
 /* A constant of a body (bits of t's compute type) that memory type t holds exactly: what a guarded operand may be filled with on the chip. */
 bool tg_bits_fit(enum tg_dtype t, uint64_t bits);
+/* A constant of at least one part; false: they do not fit side by side. */
+bool tg_const_join(struct tg_const *c, uint32_t axis, struct tg_const *const *parts, uint32_t n);
 struct tg_const *tg_const_ints(struct tg_arena *a, const int64_t *v, uint32_t n); /* i64 [n] */
 
 /* ---- stages ----------------------------------------------------------------------------------------------------- */

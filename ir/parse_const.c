@@ -98,25 +98,16 @@ static bool in_file(struct parser *p, struct tg_const *c, size_t bytes)
 	return true;
 }
 
-bool tg_parse_const(struct parser *p, struct tg_const **out)
+/* Behind the type. */
+static bool contents(struct parser *p, struct tg_const *c)
 {
 	int64_t n = 1;
 	size_t bytes;
-	*out = NULL;
-	if (tg_parse_take_word(p, "null"))
-		return true;
-	struct tg_const *c = tg_alloc(p->a, sizeof *c);
-	if (!tg_parse_type(p, &c->dtype, &c->shape))
-		return false;
-	if (tg_compute_type(c->dtype) == TG_none)
-		return tg_parse_error(p, "constant of type %s, expected a number type or bool", tg_dtypes[c->dtype].name);
-	c->file = -1;
 	c->kind = tg_parse_take_word(p, "splat") ? TG_CONST_SPLAT : TG_CONST_DENSE;
 	if (c->kind == TG_CONST_SPLAT)
 		bytes = (tg_dtypes[c->dtype].bits + 7U) / 8;
 	else if (!tg_shape_count(&c->shape, &n) || !tg_shape_bytes(&c->shape, c->dtype, &bytes))
 		return tg_parse_error(p, "constant is too large");
-	*out = c;
 	if (tg_parse_take_word(p, "file"))
 		return in_file(p, c, bytes);
 	if (tg_parse_take_word(p, "hex"))
@@ -128,4 +119,47 @@ bool tg_parse_const(struct parser *p, struct tg_const **out)
 	void *data = tg_alloc(p->a, bytes + 16);
 	c->data = data;
 	return decimals(p, c->dtype, n, data);
+}
+
+static bool type_of(struct parser *p, struct tg_const *c)
+{
+	c->file = -1;
+	if (!tg_parse_type(p, &c->dtype, &c->shape))
+		return false;
+	if (tg_compute_type(c->dtype) == TG_none)
+		return tg_parse_error(p, "constant of type %s, expected a number type or bool", tg_dtypes[c->dtype].name);
+	return true;
+}
+
+static bool parts(struct parser *p, struct tg_const *c)
+{
+	TG_VEC(struct tg_const *) list = { 0 };
+	struct tg_shape shape = c->shape;
+	enum tg_dtype t = c->dtype;
+	uint32_t axis;
+	if (!tg_parse_u32(p, &axis, TG_MAX_RANK) || !tg_parse_punct(p, '['))
+		return false;
+	do {
+		struct tg_const *part = tg_alloc(p->a, sizeof *part);
+		if (!type_of(p, part) || !contents(p, part))
+			return false;
+		*TG_PUSH(p->a, &list) = part;
+	} while (tg_parse_take(p, ','));
+	if (!tg_parse_punct(p, ']'))
+		return false;
+	if (!tg_const_join(c, axis, list.at, (uint32_t)list.n) || c->dtype != t || !tg_shape_equal(&c->shape, &shape))
+		return tg_parse_error(p, "parts that do not lie side by side along axis %u of the constant", axis);
+	return true;
+}
+
+bool tg_parse_const(struct parser *p, struct tg_const **out)
+{
+	*out = NULL;
+	if (tg_parse_take_word(p, "null"))
+		return true;
+	struct tg_const *c = tg_alloc(p->a, sizeof *c);
+	if (!type_of(p, c))
+		return false;
+	*out = c;
+	return tg_parse_take_word(p, "parts") ? parts(p, c) : contents(p, c);
 }

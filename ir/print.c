@@ -166,7 +166,7 @@ static void elements(struct out *o, const struct tg_const *c, int64_t n)
 	tg_buf_puts(o->b, "]");
 }
 
-static void constant(struct out *o, const struct tg_const *c)
+static void one_constant(struct out *o, const struct tg_const *c)
 {
 	int64_t n = 1;
 	size_t bytes = 0;
@@ -194,6 +194,21 @@ static void constant(struct out *o, const struct tg_const *c)
 		base64(o->b, c->data, bytes);
 		tg_buf_puts(o->b, "\"");
 	}
+}
+
+static void constant(struct out *o, const struct tg_const *c)
+{
+	if (!c || c->kind != TG_CONST_PARTS) {
+		one_constant(o, c);
+		return;
+	}
+	type(o, (uint8_t)c->dtype, &c->shape);
+	tg_buf_printf(o->b, " parts %u [", c->axis);
+	for (uint32_t i = 0; i < c->n_parts; i++) {
+		tg_buf_puts(o->b, i ? ", " : "");
+		one_constant(o, c->parts[i]);
+	}
+	tg_buf_puts(o->b, "]");
 }
 
 /* ---- stages ---- */

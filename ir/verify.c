@@ -161,10 +161,13 @@ static bool check_data(struct verifier *v, const struct tg_op *op)
 {
 	const struct tg_const *c = op->attrs[TG_AT(tile_data, value)].c;
 	size_t bytes;
-	if (!c || !tg_shape_bytes(&c->shape, c->dtype, &bytes) || (!c->data && bytes))
+	if (!c || !tg_shape_bytes(&c->shape, c->dtype, &bytes) || (c->kind != TG_CONST_PARTS && !c->data && bytes))
 		return BAD(v, op, "has no constant");
+	struct tg_const joined;
+	if (c->kind == TG_CONST_PARTS && (!tg_const_join(&joined, c->axis, c->parts, c->n_parts) || joined.dtype != c->dtype || !tg_shape_equal(&joined.shape, &c->shape)))
+		return BAD(v, op, "has a constant in parts that do not fit");
 	const struct tg_value *to = tg_value_get(v->m, op->out[0]);
-	bool narrowed = c->kind == TG_CONST_DENSE && c->dtype == TG_f32 && (to->dtype == TG_bf16 || to->dtype == TG_f16);
+	bool narrowed = c->kind != TG_CONST_SPLAT && c->dtype == TG_f32 && (to->dtype == TG_bf16 || to->dtype == TG_f16);
 	if (tg_compute_type(c->dtype) == TG_none || !same_type(to, narrowed ? (enum tg_dtype)to->dtype : c->dtype, &c->shape))
 		return BAD(v, op, "result has another type than the constant");
 	return true;

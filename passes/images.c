@@ -7,7 +7,7 @@
  * Images may as well be the heads of an attention: then the scores of a few heads at a time stay in SRAM from the product to the next.
  *
  * In: tile stages behind all other passes. Out: a run of stages that move more bytes than they compute on, once for each part of the batch: what lies between
- * them fits SRAM then and stays there. Only the run's last result is one tensor again. Parts share nothing, so every element is computed as before.
+ * them fits SRAM then and stays there. It ends where most bytes are saved: every part reads the weights of all its stages again. Only the run's last result is one tensor again. Parts share nothing, so every element is computed as before.
  *
  * A run's first stage counts images by the outermost index of its result that has more than one value; in the stages behind it the dimension that walks this
  * index of what they read counts them, wherever it stands in their own result. */
@@ -19,6 +19,7 @@
 bool pass_images(struct tg_pass *cx, struct tg_module *m);
 
 enum { LEAST_STAGES = 3, MOST_BETWEEN = 3 };
+#define NEARLY 0.875
 #define MARGIN 1.25 /* where all images fit the sublanes, fewer of them may fill those worse */
 
 struct runner {
@@ -59,6 +60,12 @@ static bool only_index(const struct tg_stage *s, const struct tg_map *map, uint3
 		if (i != at && map->index[i].coef[d])
 			return false;
 	return at < map->rank && walks_alone(s, &map->index[at], d);
+}
+
+static bool is_one_value(const struct runner *r, tg_val v)
+{
+	const struct tg_const *c = tg_const_of(r->m, v);
+	return c && c->kind == TG_CONST_SPLAT;
 }
 
 static bool walks(const struct tg_map *map, uint32_t d)
@@ -213,6 +220,57 @@ static int64_t part_images(const struct runner *r, uint32_t first, uint32_t last
 	return n;
 }
 
+static double bytes_of(const struct runner *r, tg_val v)
+{
+	const struct tg_value *t = tg_value_get(r->m, v);
+	size_t bytes = 0;
+	return tg_shape_bytes(&t->shape, (enum tg_dtype)t->dtype, &bytes) ? (double)bytes : 0;
+}
+
+/* Bytes that no longer move when [first, last] runs in `parts` parts: what lies between its stages and is too large to stay in SRAM whole; less what every part
+ * reads again: weights, which do not know of images. */
+static double bytes_saved(const struct runner *r, uint32_t first, uint32_t last, double parts)
+{
+	double saved = 0;
+	for (uint32_t i = first; i <= last; i++) {
+		const struct tg_op *op = r->ops[i];
+		const struct tg_stage *s = stage_of(op);
+		bool pressed = batch_bytes(r, i) > (double)r->chip->sram_bytes / 2;
+		for (uint32_t k = 0; k < s->n_ins; k++) {
+			double bytes = bytes_of(r, op->in[k]);
+			bool ours = false, repeated = false;
+			for (uint32_t j = first; j < i; j++)
+				ours |= r->ops[j]->out[0].id == op->in[k].id;
+			for (uint32_t j = 0; j < k; j++)
+				repeated |= op->in[j].id == op->in[k].id;
+			if (ours)
+				saved += pressed && !repeated ? bytes : 0;
+			else if (!walks(&s->ins[k].map, (uint32_t)r->dim[i]) && !is_one_value(r, op->in[k]))
+				saved -= (parts - 1) * bytes;
+		}
+		if (i < last && pressed)
+			saved += bytes_of(r, op->out[0]);
+	}
+	return saved;
+}
+
+/* The last end from which nearly as much is saved as from the best, since what crosses a run's end lies in DRAM; `first`: nothing is. *part: how many images a part has. */
+static uint32_t best_end(const struct runner *r, uint32_t first, uint32_t last, int64_t images, int64_t *part)
+{
+	uint32_t best = first;
+	double most = 0;
+	for (last = closed_end(r, first, last); last + 1 >= first + LEAST_STAGES; last = closed_end(r, first, last - 1)) {
+		int64_t n = part_images(r, first, last, images);
+		double saved = n ? bytes_saved(r, first, last, (double)(images / n)) : 0;
+		if (saved * NEARLY <= most)
+			continue;
+		most = saved;
+		best = last;
+		*part = n;
+	}
+	return best;
+}
+
 /* ---- copies -------------------------------------------------------------------------------------------------------------------------- */
 
 static struct tg_map moved_map(struct runner *r, const struct tg_map *from, uint32_t d, int64_t by)
@@ -328,9 +386,9 @@ static uint32_t try_run(struct runner *r, uint32_t first, uint32_t n)
 	leave_run(r, first, reach);
 	if (last == first)
 		return 1;
-	last = closed_end(r, first, last);
-	int64_t images = stage_of(r->ops[first])->dims[r->dim[first]].extent, part = part_images(r, first, last, images);
-	if (last - first + 1 < LEAST_STAGES || part == 0)
+	int64_t images = stage_of(r->ops[first])->dims[r->dim[first]].extent, part = 0;
+	last = best_end(r, first, last, images, &part);
+	if (last == first)
 		return 1;
 	split_run(r, first, last, images, part);
 	return last - first + 1;
