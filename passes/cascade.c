@@ -19,7 +19,7 @@
 
 bool pass_cascade(struct tg_pass *cx, struct tg_module *m);
 
-enum { LEAST_STAGES = 2, MOST_BETWEEN = 3, MOST_COPIES = 600, CODE_BYTES = 6144 }; /* code of a stage, about */
+enum { LEAST_STAGES = 2, MOST_BETWEEN = 3, MOST_COPIES = 600, CODE_BYTES = 6144 /* of a stage, about */, NODE_SAVES = 500 /* cycles, each node of a copy: it must be worth compiling */ };
 enum axis { IMAGES, ROWS, N_AXES };
 #define MARGIN 0.5 /* of what moves no longer must be left as a gain: parts are more, and each waits for its first fetch and last store */
 
@@ -150,18 +150,25 @@ static double moved_bytes(const struct cascade *r, uint32_t i)
 	return sum;
 }
 
-static double points_a_cycle(const struct cascade *r, const struct tg_stage *s)
+/* Cycles of a stage's work at best: points on the array or the lanes, and on the lanes what follows a product's sum. */
+static double work_cycles(const struct cascade *r, const struct tg_stage *s)
 {
+	const struct tg_chip *c = r->chip;
 	struct tg_factor f[2];
-	bool array = tg_stage_product(s, f) && tg_reuses_factors(s, f);
-	return array ? (double)r->chip->array_rows * r->chip->array_cols * r->chip->n_arrays : (double)r->chip->lanes * r->chip->sublanes;
+	double points = (double)tg_stage_points(s), results = 1, lanes = (double)c->lanes * c->sublanes;
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		results *= s->dims[d].kind == TG_DIM_PARALLEL ? (double)s->dims[d].extent : 1;
+	if (!tg_stage_product(s, f) || !tg_reuses_factors(s, f))
+		return points / lanes;
+	double array = points / ((double)c->array_rows * c->array_cols * c->n_arrays), behind = results * s->n_nodes / (lanes * c->n_alu);
+	return array > behind ? array : behind;
 }
 
 static bool is_pressed(const struct cascade *r, uint32_t i)
 {
 	const struct tg_stage *s = part_stage_of(r->ops[i]);
 	double bytes = moved_bytes(r, i);
-	return bytes > (double)r->chip->sram_bytes / 2 && bytes / r->chip->dram_bytes_per_cycle > (double)tg_stage_points(s) / points_a_cycle(r, s);
+	return bytes > (double)r->chip->sram_bytes / 2 && bytes / r->chip->dram_bytes_per_cycle > work_cycles(r, s);
 }
 
 static bool used_outside(const struct cascade *r, tg_val v, uint32_t first, uint32_t last)
@@ -263,7 +270,7 @@ static double outside_bytes(const struct cascade *r, uint32_t i, uint32_t k, boo
 	return bytes;
 }
 
-/* What a part of the run moves from outside, the points it computes in cycles, and the most that a stage of it holds. */
+/* What a part of the run moves from outside, the cycles of its work, and the most that a stage of it holds. */
 struct load { double bytes, cycles, most; };
 
 static void add_part(const struct cascade *r, uint32_t first, uint32_t last, struct load *l)
@@ -271,7 +278,7 @@ static void add_part(const struct cascade *r, uint32_t first, uint32_t last, str
 	for (uint32_t i = first; i <= last; i++) {
 		const struct tg_op *op = r->ops[i];
 		const struct tg_stage *s = part_stage_of(op);
-		double held = part_bytes(r, i), points = (double)tg_stage_points(s);
+		double held = part_bytes(r, i), cycles = work_cycles(r, s);
 		for (uint32_t k = 0; k < s->n_ins; k++) {
 			uint32_t maker = r->maker[op->in[k].id];
 			bool walks = true;
@@ -280,8 +287,8 @@ static void add_part(const struct cascade *r, uint32_t first, uint32_t last, str
 			held += walks ? bytes : 0;
 		}
 		for (int x = 0; x < N_AXES; x++)
-			points *= has(r, (enum axis)x) ? share(r->range[x][i], s->dims[r->dim[x][i]].extent) : 1;
-		l->cycles += points / points_a_cycle(r, s);
+			cycles *= has(r, (enum axis)x) ? share(r->range[x][i], s->dims[r->dim[x][i]].extent) : 1;
+		l->cycles += cycles;
 		l->most = held > l->most ? held : l->most;
 	}
 	l->bytes += (last - first + 1) * CODE_BYTES;
@@ -317,7 +324,7 @@ static bool weigh(struct cascade *r, uint32_t first, uint32_t last, int64_t bloc
 /* Cycles that a run in so many blocks saves; 0: nothing. The whole stages move everything from outside once, and of the run's own tensors what does not fit beside each other. */
 static double gain(struct cascade *r, uint32_t first, uint32_t last, int64_t *blocks)
 {
-	double whole = 0, work = 0, between = 0, images = (double)extent_of(r, IMAGES, last);
+	double whole = 0, work = 0, between = 0, nodes = 0, images = (double)extent_of(r, IMAGES, last);
 	int64_t rows = extent_of(r, ROWS, last);
 	struct load l;
 	for (uint32_t i = first; i <= last; i++) {
@@ -328,15 +335,17 @@ static double gain(struct cascade *r, uint32_t first, uint32_t last, int64_t *bl
 			*(r->maker[op->in[k].id] ? &read : &whole) += bytes_of(r, op->in[k]);
 		if (read + made > (double)r->chip->sram_bytes / 2)
 			between += read + (i < last ? made : 0);
-		work += (double)tg_stage_points(s) / points_a_cycle(r, s);
+		work += work_cycles(r, s);
+		nodes += s->n_nodes;
 	}
 	for (*blocks = 1; *blocks <= rows / 2 && (double)*blocks * images * (last - first + 1) <= MOST_COPIES; ++*blocks) {
 		if (!weigh(r, first, last, *blocks, &l))
 			continue;
 		if (*blocks == 1) /* whole images are for the pass `images` */
 			return 0;
-		double saved = (between - (l.bytes - whole)) / r->chip->dram_bytes_per_cycle - (l.cycles - work);
-		return saved > MARGIN * between / r->chip->dram_bytes_per_cycle ? saved : 0;
+		double before = (between + whole) / r->chip->dram_bytes_per_cycle, after = l.bytes / r->chip->dram_bytes_per_cycle;
+		double saved = (before > work ? before : work) - (after > l.cycles ? after : l.cycles);
+		return saved > MARGIN * between / r->chip->dram_bytes_per_cycle && saved > NODE_SAVES * nodes * (double)*blocks * images ? saved : 0;
 	}
 	return 0;
 }
