@@ -1,6 +1,8 @@
 # The front door to CMake. `make` builds build/tegula, `make demo` shows it, `make test` tests it, `make bench` measures it; each sets a bare Debian machine up first.
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
+# of `make bench-sim`
+RUNS ?= 5
 PREFIX ?= /usr/local
 # of `make bench`; ONLY is a list of its rows, FLAGS are further options of `tegula compile`
 CHIPS ?= t1
@@ -43,12 +45,13 @@ bench: release
 	@build/release/bench/bench_table --tegula build/release/tegula --work build/bench --chips "$(CHIPS)" --precision $(PRECISION) \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(FLAGS),--flags "$(FLAGS)") --json build/bench.json
 	@bench/alloc.sh build/release/tegula ../shared/minimalloc
+	@bench/deep.sh build/release/tegula build/release/bench/make_network
 
-# Both engines of the simulator on models; MODELS="a.onnx b.onnx" names others, ORT=1 fetches ONNX Runtime from npm to compare with.
+# Both engines of the simulator on models; MODELS="a.onnx folder" names others, ORT=1 fetches ONNX Runtime from npm to compare with, RUNS is of each engine.
 bench-sim: release
 	@[ -z "$(ORT)" ] || [ -d build/ort/node_modules ] || npm install --silent --no-audit --no-fund --ignore-scripts --prefix build/ort onnxruntime-node
 	@ninja -C build/release -j$(JOBS) bench_sim
-	@bench/sim.sh build/release/tegula build/release/bench_sim $(MODELS)
+	@RUNS=$(RUNS) bench/sim.sh build/release/tegula build/release/bench_sim build/release/bench/make_network $(MODELS)
 
 install: release
 	@cmake --install build/release --prefix $(PREFIX)

@@ -86,5 +86,6 @@ void build_gpt2_decode(struct net *n);
 void build_llama_block(struct net *n);
 void build_llama_block_decode(struct net *n);
 void build_gemm(struct net *n);
+void build_deep(struct net *n);
 
 #endif

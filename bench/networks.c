@@ -15,6 +15,26 @@ void build_gemm(struct net *n)
 	net_output(n, "y", TG_f32, DIMS(o->m, o->n));
 }
 
+enum { BLOCK_NODES = 5, SHORT_CUT = 4 /* blocks */ };
+
+/* At least M nodes: blocks of a product, its bias, a gate and a residual from a few blocks before. What the compiler takes for it should grow as M does. */
+void build_deep(struct net *n)
+{
+	const struct net_options *o = &n->o;
+	const char *x = net_input(n, "x", TG_f32, DIMS(o->k, o->n), UNIFORM(1)), *before[SHORT_CUT] = { x, x, x, x };
+	for (int64_t i = 0; i * BLOCK_NODES < o->m; i++) {
+		const char *w = net_weight(n, net_named(n, "w%lld", (long long)i), DIMS(o->n, o->n), UNIFORM(0.5 / sqrt((double)o->n)));
+		const char *b = net_weight(n, net_named(n, "b%lld", (long long)i), DIMS(o->n), UNIFORM(0.1));
+		const char *y = net_op(n, NULL, "Add", "", net_op(n, NULL, "MatMul", "", x, w, NULL), b, NULL);
+		const char *gated = net_op(n, NULL, "Mul", "", y, net_op(n, NULL, "Sigmoid", "", y, NULL), NULL);
+		bool last = (i + 1) * BLOCK_NODES >= o->m;
+		x = net_op(n, last ? "y" : NULL, "Add", "", gated, before[i % SHORT_CUT], NULL);
+		before[i % SHORT_CUT] = x;
+		n->macs += (uint64_t)o->k * (uint64_t)o->n * (uint64_t)o->n;
+	}
+	net_output(n, "y", TG_f32, DIMS(o->k, o->n));
+}
+
 const struct network networks[] = {
 	{ "resnet50", "ResNet-50 (v1.5), 224 x 224, batch normalisation folded", { .batch = 1 }, build_resnet50 },
 	{ "mobilenetv2", "MobileNetV2, 224 x 224, batch normalisation folded", { .batch = 1 }, build_mobilenetv2 },
@@ -24,6 +44,7 @@ const struct network networks[] = {
 	{ "llama-block", "one block of 4096 hidden, 11008 MLP, 32 heads; prefill", { .batch = 1, .seq = 512 }, build_llama_block },
 	{ "llama-block-decode", "the same, one step behind a cache in f16", { .batch = 1, .cache = 1024 }, build_llama_block_decode },
 	{ "gemm", "a product with a constant", { .m = 1024, .k = 1024, .n = 1024 }, build_gemm },
+	{ "deep", "M nodes in a row on K rows of N values, for compile time", { .m = 2000, .k = 8, .n = 32 }, build_deep },
 	{ NULL, NULL, { 0 }, NULL },
 };
 

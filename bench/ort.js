@@ -1,4 +1,4 @@
-// ort.js MODEL.onnx: processor time (a busy machine must not decide) of the fastest of 5 runs of ONNX Runtime on one thread, inputs of zeros, unknown dimensions 1. Needs onnxruntime-node (npm).
+// ort.js MODEL.onnx: milliseconds of processor time (a busy machine must not decide) of the fastest of 5 runs of ONNX Runtime on one thread, inputs of zeros, unknown dimensions 1. Needs onnxruntime-node (npm).
 const ort = require('onnxruntime-node');
 const types = { float32: Float32Array, int64: BigInt64Array, int32: Int32Array, uint8: Uint8Array, int8: Int8Array, bool: Uint8Array, float64: Float64Array };
 (async () => {
@@ -15,5 +15,5 @@ const types = { float32: Float32Array, int64: BigInt64Array, int32: Int32Array, 
 		const took = process.cpuUsage(start), ms = (took.user + took.system) / 1e3;
 		if (i) best = Math.min(best, ms);
 	}
-	console.log(`ONNX Runtime, one thread: ${best.toFixed(1)} ms  ${process.argv[2].split('/').slice(-2).join('/')}`);
+	console.log(best.toFixed(2));
 })().catch((e) => { console.error(String(e)); process.exit(1); });

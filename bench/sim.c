@@ -1,9 +1,10 @@
 /* sim.c: bench_sim [--runs N] [--engines both|jit] [--cache DIR] [--threads N] FILE.tgx...: how fast each engine simulates each executable, beside the host's own matrix multiply.
  *
- * A line an executable: cycles and MACs of one run, then for both engines the processor time to get ready (translation included) and of the fastest of
+ * A line an executable, and their sums: cycles and MACs of one run, then for both engines the processor time to get ready (translation included) and of the fastest of
  * N runs. Inputs are zeros from fresh DRAM: timing and work of a program do not depend on its numbers. Host steps are not run. */
 #include "sim.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,10 @@ struct job {
 	uint32_t threads;
 	bool both;
 	char **paths;
+};
+struct sums {
+	double interp, jit, log_ratio;
+	int n;
 };
 struct figures {
 	double ready, run;
@@ -76,7 +81,7 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static bool bench(struct tg_heap *h, const char *path, const struct job *o)
+static bool bench(struct tg_heap *h, const char *path, const struct job *o, struct sums *all)
 {
 	struct tg_arena *a = tg_arena_new(h);
 	struct tg_diag d;
@@ -92,6 +97,10 @@ static bool bench(struct tg_heap *h, const char *path, const struct job *o)
 	       (double)i.cycles / i.run * 1e-6, j.ready * 1e3, j.run * 1e3, (double)j.cycles / j.run * 1e-6, (double)j.macs / j.run * 1e-9, i.run / j.run,
 	       j.translated ? "" : " (interpreted)");
 	fflush(stdout);
+	all->interp += i.run;
+	all->jit += j.run;
+	all->log_ratio += log(i.run / j.run);
+	all->n++;
 	bool ok = i.ok && j.ok && i.cycles == j.cycles && i.macs == j.macs;
 	tg_arena_free(a);
 	return ok;
@@ -130,16 +139,20 @@ static int bench_all(const struct job *j)
 {
 	struct tg_heap h;
 	volatile int status = 0;
+	static struct sums all;
 	printf("this host's f32 matrix multiply, one thread: %.1f GMAC/s\n", sgemm_rate() * 1e-9);
 	printf("%-36s %9s %8s | %8s %7s | %8s %8s %7s %7s | %s\n", "", "Mcycles", "MMAC", "interp", "Mcyc/s", "ready", "jit ms", "Mcyc/s", "GMAC/s", "ratio");
 	for (volatile int i = 0; i < j->n; i++) {
 		tg_heap_init(&h);
 		if (setjmp(h.unwind) == 0)
-			status |= !bench(&h, j->paths[i], j);
+			status |= !bench(&h, j->paths[i], j, &all);
 		else
 			fprintf(stderr, "%s: out of memory\n", j->paths[i]);
 		tg_heap_free(&h);
 	}
+	if (all.n > 1 && j->both)
+		printf("%d programs: interpreted %.1f ms, translated %.1f ms, ratio %.2f of the sums, %.2f the geometric mean of the ratios\n", all.n, all.interp * 1e3,
+		       all.jit * 1e3, all.interp / all.jit, exp(all.log_ratio / all.n));
 	return status;
 }
 

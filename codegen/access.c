@@ -9,16 +9,6 @@ uint32_t elem_bytes(enum tg_dtype t)
 	return tg_dtypes[t].bits / 8;
 }
 
-/* Row-major strides under the value's layout. */
-static void dram_strides(const struct tg_value *v, int64_t *stride)
-{
-	int64_t s = 1;
-	for (uint32_t i = v->shape.rank; i-- > 0;) {
-		stride[v->layout[i]] = s;
-		s *= v->shape.dim[v->layout[i]];
-	}
-}
-
 /* Least and greatest index of a component over the whole stage. */
 static void index_range(const struct plan *p, const struct comp *c, int64_t *lo, int64_t *hi)
 {
@@ -45,6 +35,17 @@ static const char *make_comp(const struct plan *p, const struct tg_index *x, int
 	if (c->gather >= 0 && guarded)
 		return "a gathered index that may leave the tensor";
 	return NULL;
+}
+
+/* Does the index stay within a dimension of `size` entries and its margin? */
+static bool in_margin(const struct plan *p, const struct tg_index *x, int64_t size, int64_t before, int64_t behind)
+{
+	struct comp c;
+	int64_t lo, hi;
+	if (make_comp(p, x, size, 1, true, &c) || c.gather >= 0)
+		return false;
+	index_range(p, &c, &lo, &hi);
+	return lo >= -before && hi < size + behind;
 }
 
 /* Terms that never overlap (a split dimension) become components of their own. */
@@ -93,10 +94,19 @@ static const char *add_split(struct operand *o, const struct comp *c)
 	return NULL;
 }
 
-static const char *describe_operand(struct plan *p, struct operand *o, tg_val v, const struct tg_map *map, bool guarded, const struct places_of *at)
+bool plan_asks_inside(const struct tg_stage *s, uint32_t in)
+{
+	for (uint32_t i = 0; i < s->n_nodes; i++)
+		if (s->nodes[i].op == TG_X_inside && (uint32_t)s->nodes[i].k == in)
+			return true;
+	return false;
+}
+
+static const char *describe_operand(struct plan *p, struct operand *o, tg_val v, const struct tg_map *map, const struct tg_stage_in *in, bool asked, const struct places_of *at)
 {
 	const struct tg_value *val = tg_value_get(p->m, v);
 	int64_t stride[TG_MAX_RANK];
+	bool guarded = in && in->guarded;
 	*o = (struct operand){ .value = v, .dtype = val->dtype, .sram_dtype = val->dtype };
 	if (at) {
 		o->dram = at->dram[v.id];
@@ -108,10 +118,12 @@ static const char *describe_operand(struct plan *p, struct operand *o, tg_val v,
 		o->constant = c;
 		return NULL;
 	}
-	dram_strides(val, stride);
+	const struct margin *m = o->home ? at->margin[o->storage] : NULL;
+	margin_strides(val, m, stride);
 	for (uint32_t i = 0; i < map->rank; i++) {
 		struct comp one;
-		const char *why = make_comp(p, &map->index[i], val->shape.dim[i], stride[i], guarded, &one);
+		bool edge = guarded && !(m && m->fill == in->fill && !asked && in_margin(p, &map->index[i], val->shape.dim[i], m->lo[i], m->hi[i]));
+		const char *why = make_comp(p, &map->index[i], val->shape.dim[i], stride[i], edge, &one);
 		if (!why)
 			why = splits(p, &one) ? add_split(o, &one) : add_comp(o, &one);
 		if (why)
@@ -384,11 +396,11 @@ const char *plan_describe(struct plan *p, const struct tg_module *m, const struc
 		if (s->nodes[i].op == TG_X_index)
 			p->pinned[s->nodes[i].k] = true; /* numbers are still the stage's own */
 	for (uint32_t i = 0; i < s->n_ins; i++) {
-		const char *why = describe_operand(p, &p->operand[i], op->in[i], &s->ins[i].map, s->ins[i].guarded, at);
+		const char *why = describe_operand(p, &p->operand[i], op->in[i], &s->ins[i].map, &s->ins[i], plan_asks_inside(s, i), at);
 		if (why)
 			return why;
 	}
-	const char *why = describe_operand(p, &p->operand[s->n_ins], op->out[0], &s->outs[0].map, false, at);
+	const char *why = describe_operand(p, &p->operand[s->n_ins], op->out[0], &s->outs[0].map, NULL, false, at);
 	why = why ? why : operand_types(p);
 	why = why ? why : node_types(s);
 	why = why ? why : gather_terms(p);

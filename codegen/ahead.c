@@ -322,12 +322,15 @@ static void plan_stage(struct driver *dr, uint32_t s, uint32_t now)
 	struct plan *p = &sp->plan;
 	sp->n_ahead = 0;
 	sp->idle = 0;
-	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage });
+	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage, dr->margin });
 	if (is_given(dr, op) || sp->why)
 		return;
 	uint32_t open = open_from(dr->ahead, s, now);
+	const struct margin *margin = dr->margin[written_by(dr, s)];
+	sp->margin = margin && margin->writer == dr->ahead->stage[s].op ? margin : NULL;
 	p->ordinal = s;
 	p->plain = dr->plain[dr->ahead->stage[s].op];
+	p->chunking = dr->options->chunks;
 	mark_early(dr, p, s, open);
 	sp->why = choose(dr, p, s);
 	if (sp->why)

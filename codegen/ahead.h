@@ -15,6 +15,7 @@ struct stage_plan {
 	double idle;       /* cycles in which DRAM still rests */
 	uint32_t n_ahead;
 	struct fetch_ahead ahead[MAX_AHEAD]; /* what it starts to fetch for later stages */
+	const struct margin *margin; /* of what it writes, to be filled; NULL: none */
 	struct flush flush; /* the output that goes to DRAM behind it; no bytes: none */
 	uint32_t n_waits, waits[MAX_FLUSHES]; /* flushes that end with it */
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { DEFAULT_WINDOW = 256, DEFAULT_UNROLL = 8, MAX_SPARE = 2 };
+#define SLOWER 1.03 /* than predicted: a loop that could not be overlapped with itself as it should */
 
 static const struct tg_stage *stage_of(const struct tg_op *op)
 {
@@ -66,7 +67,7 @@ static bool select_stage(struct driver *dr, struct stage_plan *sp, uint32_t unro
 	*c = (struct stage_code){ .f = tg_alloc(dr->work, sizeof *c->f) };
 	mfn_init(c->f, dr->work, dr->chip);
 	*why = emit_stage(c->f, &sp->plan, &descs, sp->plan.op->prov.id, &(struct emit_options){ .unroll = unroll, .n_ahead = sp->n_ahead, .ahead = sp->ahead,
-			  .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
+			  .margin = sp->margin, .margin_home = sp->plan.operand[sp->plan.n_ops].home, .flush = sp->flush.bytes ? &sp->flush : NULL, .n_waits = sp->n_waits, .waits = sp->waits });
 	if (*why)
 		return false;
 	c->descs = descs.list.at;
@@ -132,7 +133,7 @@ static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct 
 	while (select_stage(dr, sp, copies, c, &why)) {
 		if (schedule(c, window, pipelines, spare))
 			return NULL;
-		if (pipelines && spare < MAX_SPARE) {
+		if (pipelines && c->f->pipelined && spare < MAX_SPARE) {
 			spare++;
 		} else if (copies > 1) {
 			spare = 0;
@@ -149,21 +150,49 @@ static const char *build_stage(struct driver *dr, struct stage_plan *sp, struct 
 	return why;
 }
 
+/* A loop over chunks that registers or slots stretch is made again with less in it; the form of the fewest bundles stays. */
+static void ease(struct driver *dr, struct stage_plan *sp, struct stage_code *c)
+{
+	struct stage_code other;
+	uint32_t best = 0;
+	for (uint32_t eased = 1; eased <= MOST_EASED && c->f->stretched; eased++) {
+		sp->plan.eased = eased;
+		if (build_stage(dr, sp, &other) || mach_cycles(other.f) >= mach_cycles(c->f))
+			continue;
+		*c = other;
+		best = eased;
+	}
+	sp->plan.eased = best;
+}
+
+/* The stage's code in another form too, where that is worth a try: whichever takes fewer bundles. */
+static void try_form(struct driver *dr, struct stage_plan *sp, struct stage_code *best, bool *form, bool worth)
+{
+	struct stage_code other;
+	*form = worth;
+	if (worth && !build_stage(dr, sp, &other) && mach_cycles(other.f) < mach_cycles(best->f))
+		*best = other;
+	else
+		*form = false;
+}
+
 static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 {
 	const struct tg_op *op = dr->ops[i_op];
 	if (dr->given[op->out[0].id])
 		return given_stage(dr, i_op, dr->given[op->out[0].id]);
 	struct stage_plan *sp = ahead_plan(dr, s);
-	struct stage_code c, joined;
+	struct stage_code c;
 	const char *why = sp->why ? sp->why : build_stage(dr, sp, &c);
-	dr->plain[dr->ahead->stage[s].op] |= why && sp->plan.pixels; /* it may fit in its plain form, in another round: the stage before has counted on this one */
+	if (!why && sp->plan.chunks)
+		ease(dr, sp, &c);
+	if (!why && sp->plan.chunks && sp->plan.chunking == TG_CHUNKS_AUTO && mach_cycles(c.f) > SLOWER * sp->plan.cost)
+		why = "its loop over chunks needs more registers than the chip has";
+	dr->plain[dr->ahead->stage[s].op] |= why && (sp->plan.pixels || sp->plan.chunks); /* it may fit in its plain form, in another round: the stage before has counted on this one */
 	if (why)
 		return why;
-	sp->plan.join_epilogue = sp->plan.long_epilogue; /* whichever form takes fewer bundles */
-	bool better = sp->plan.join_epilogue && !build_stage(dr, sp, &joined) && mach_cycles(joined.f) < mach_cycles(c.f);
-	if (better)
-		c = joined;
+	try_form(dr, sp, &c, &sp->plan.join_epilogue, sp->plan.long_epilogue);
+	try_form(dr, sp, &c, &sp->plan.push_first, sp->plan.pixels && c.f->scalars_short);
 	c.predicted = (uint64_t)sp->plan.cost;
 	return emit_code(dr, i_op, &c);
 }
@@ -406,6 +435,7 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	dr.pinned = tg_alloc_n(a, n, sizeof *dr.pinned);
 	dr.laid = tg_alloc_n(a, n, sizeof *dr.laid);
 	dr.dram = tg_alloc_n(a, n, sizeof *dr.dram);
+	dr.margin = tg_alloc_n(a, n, sizeof *dr.margin);
 	dr.in_dram = tg_alloc_n(a, n, sizeof *dr.in_dram);
 	read_plans(&dr);
 	driver_storage(&dr);

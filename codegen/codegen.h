@@ -8,8 +8,10 @@
 struct tg_codegen_options {
 	uint32_t window;   /* how far the list scheduler looks ahead, in operations; 0: default */
 	uint32_t unroll;   /* most copies of an inner body; 0: default */
+	bool no_margins; /* what a window reads outside of a tensor is never kept beside it */
 	bool no_residency; /* every tensor between stages goes through DRAM */
 	bool no_pipelines; /* no software pipelining of inner loops */
+	enum tg_chunks { TG_CHUNKS_AUTO, TG_CHUNKS_NEVER, TG_CHUNKS_ALWAYS } chunks; /* whether products take the contracted dimension in chunks; always: wherever it may be */
 	bool write_code;   /* put plans and machine code into the module: the mach level of the IR */
 };
 

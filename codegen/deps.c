@@ -21,6 +21,7 @@ struct graph {
 	struct resource *regs, transposer;
 	struct memory memory;
 	struct matrix *arrays;
+	struct access *starts; /* of transfers that concern one buffer */
 };
 
 /* ---- what an operation is ------------------------------------------------------------------------------------------------ */
@@ -157,15 +158,39 @@ static struct resource *memory_of(struct memory *m, uint32_t id)
 	return &m->of[m->n++];
 }
 
+/* A transfer that concerns one buffer. A start comes behind whoever works on what it fills or empties, a wait before whoever reads what came; what works on
+ * other parts of the buffer meanwhile is the business of whoever made the loop. */
+static void transfer_edges(struct graph *g, uint32_t i)
+{
+	const struct mop *op = &g->b->items[i].node->op;
+	struct resource *r = memory_of(&g->memory, op->mem);
+	reads(g, memory_of(&g->memory, MEM_ALL), i);
+	if (op->op == TG_I_dma_wait) {
+		for (struct access *x = g->starts; x; x = x->next)
+			add_edge(g, x, i, 1, g->b->chunk_trips ? g->b->chunk_trips : 1);
+		add_access(g, &r->writers, i, 1);
+		return;
+	}
+	for (struct access *x = r->readers; x; x = x->next)
+		add_edge(g, x, i, 1, 1);
+	for (struct access *x = r->writers; x; x = x->next)
+		add_edge(g, x, i, x->delay, 1);
+	add_access(g, &g->starts, i, 1);
+}
+
 static void memory_edges(struct graph *g, uint32_t i)
 {
 	struct memory *m = &g->memory;
 	const struct mop *op = &g->b->items[i].node->op;
 	const struct tg_insn_info *info = tg_insn_info(op->op);
-	if (info->slot == TG_SLOT_D || op->mem == MEM_ALL) {
+	if (info->slot == TG_SLOT_D && op->mem && op->mem != MEM_ALL) {
+		transfer_edges(g, i);
+	} else if (info->slot == TG_SLOT_D || op->mem == MEM_ALL) {
 		for (uint32_t k = 0; k < m->n; k++)
 			writes(g, &m->of[k], i, 1);
 		writes(g, memory_of(m, MEM_ALL), i, 1);
+		for (struct access *x = g->starts; x; x = x->next)
+			add_edge(g, x, i, 1, 1);
 	} else if (is_store(info, op)) {
 		reads(g, memory_of(m, MEM_ALL), i); /* behind the last DMA operation, not behind other buffers */
 		writes(g, memory_of(m, op->mem), i, 1);

@@ -20,6 +20,7 @@ struct block {
 	struct item *items;
 	uint32_t n;
 	uint32_t acc_reuse;    /* loops: iterations until the same accumulator rows come again, at least 1 */
+	uint32_t chunk_trips;  /* loops: iterations from a start of a transfer to the wait for it, at least; 0: not said */
 	uint32_t n_local;
 	const bool *local;     /* loops, by register below n_local: born and gone within one iteration, so iterations may have copies of their own */
 };

@@ -25,6 +25,7 @@ struct driver {
 	uint64_t *dram;          /* by value: byte offset */
 	bool *in_dram;           /* by value: constants that something reads from DRAM */
 	uint64_t *home;          /* by value: SRAM address while it lives, 0: in DRAM */
+	struct margin **margin;  /* by storage that lives in SRAM, NULL: none */
 	uint64_t *limit;         /* by op: end of the SRAM that tiles may use */
 	const struct tg_op **given; /* by value: the code that the module has for its stage, or NULL */
 	struct stage_code **selected; /* by op, when code is to be written into the module */
@@ -53,6 +54,7 @@ void mach_write(struct tg_module *m, struct tg_arena *scratch, struct tg_op *sta
 void mach_read(struct tg_arena *a, const struct tg_chip *chip, const struct tg_module *m, const struct tg_op *code, vreg *reg, struct stage_code *c);
 
 void driver_reside(struct driver *dr);  /* residency.c */
+void driver_margins(struct driver *dr, const bool *outside); /* margins.c: of which tensors margins would help */
 void driver_layout(struct driver *dr);  /* layout.c */
 bool driver_place(struct driver *dr);   /* dram.c: storage, lifetimes, offsets, segments */
 void driver_storage(struct driver *dr);

@@ -48,9 +48,10 @@ static void run_kernel(struct emit *e, enum kernel_mode mode)
 	for (uint32_t d = 0; d < e->p->n_dims; d++)
 		at[d] = outside && is_reduction(e->p, d) ? (vreg){ 0 } : coordinate(e, d);
 	for (uint32_t i = 0; i <= e->p->n_ops; i++)
-		place[i] = e->p->operand[i].direct ? tile_offset(e, &e->p->operand[i]) : e->p->operand[i].places > 1 ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
+		place[i] = e->p->operand[i].direct ? tile_offset(e, &e->p->operand[i]) : e->p->operand[i].places > 1 && !stream_has(e->stream, i) ? frame_load(e, SLOT_PLACE + i) : (vreg){ 0 };
 	EMIT(&e->at, idle, 1); /* ends the block: what moves tiles gives its registers back before the kernel takes many */
 	kernel_begin(&k, e->f, e->p, &e->at, at, place, e->unroll);
+	k.stream = e->stream;
 	if (e->p->path == PATH_MATRIX)
 		kernel_matrix_path(&k, mode);
 	else
@@ -130,13 +131,15 @@ static void fetch_all(struct emit *e, const struct emit_options *o)
 		bool is[MAX_OPERANDS];
 		for (uint32_t i = 0; i < e->p->n_ops; i++) {
 			const struct operand *x = &e->p->operand[i];
-			is[i] = plan_fetches(e->p, i) && !x->handed && x->is_list == (lists == 1);
+			is[i] = plan_fetches(e->p, i) && !x->handed && !stream_in_pieces(e->stream, i) && x->is_list == (lists == 1);
 			if (is[i])
 				start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s[i]);
 		}
 		uint64_t handed = lists ? 0 : handed_queues(e);
 		vreg number[MAX_QUEUES];
 		load_numbers(e, handed, handed_row(e->p), number);
+		if (!lists && e->stream)
+			stream_begin(e);
 		if (!lists && o)
 			fetch_for_others(e, o, 1, (vreg){ 0 });
 		for (uint32_t i = 0; i < e->p->n_ops; i++)
@@ -151,10 +154,15 @@ static void one_tile(struct emit *e, const struct emit_options *o)
 	struct started s;
 	e->where = AT_FIRST;
 	fetch_all(e, o);
+	if (e->stream)
+		stream_tile(e, m_const(&e->at, 1));
 	run_kernel(e, KERNEL_WHOLE);
 	if (!stores(e))
 		return;
-	start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
+	if (e->stream && e->stream->results)
+		stream_left(e, &s);
+	else
+		start_transfer(e, e->p->n_ops, (vreg){ 0 }, (vreg){ 0 }, &s);
 	wait_started(e, &s);
 }
 
@@ -226,7 +234,7 @@ static void prefetch(struct emit *e, const vreg *steps)
 	for (uint32_t i = 0; i < e->p->n_ops; i++) {
 		const struct operand *o = &e->p->operand[i];
 		int l = innermost_loop(e->p, o);
-		if (!plan_fetches(e->p, i) || l == NO_DIM)
+		if (!plan_fetches(e->p, i) || l == NO_DIM || stream_has(e->stream, i))
 			continue;
 		struct started s;
 		vreg none = sreg(e), need = sreg(e), place = other_place(e, SLOT_PLACE + i, o->place_step), old = frame_load(e, SLOT_PLACE + i);
@@ -273,7 +281,7 @@ static struct mcursor open_when(struct emit *e, bool first)
 
 static uint64_t store_queues(struct emit *e)
 {
-	return transfer_queues(e, e->p->n_ops);
+	return transfer_queues(e, e->p->n_ops) | stream_result_queues(e->stream);
 }
 
 static void wait_for_results(struct emit *e)
@@ -310,7 +318,10 @@ static void store_result(struct emit *e)
 		return;
 	if (results_overlap(e->p)) /* the same bytes again, but not at the same time */
 		wait_for_results(e);
-	start_transfer(e, out, frame_load(e, SLOT_PLACE + out), (vreg){ 0 }, &s);
+	if (e->stream && e->stream->results)
+		stream_left(e, &s);
+	else
+		start_transfer(e, out, frame_load(e, SLOT_PLACE + out), (vreg){ 0 }, &s);
 	vreg row = half_row(e);
 	e->at.mem = FRAME_MEM;
 	for (uint32_t i = 0; i < s.n; i++)
@@ -353,7 +364,7 @@ static void start_frame(struct emit *e)
 		frame_store(e, SLOT_NOW + (uint32_t)e->p->loop_order[l], (vreg){ 0 });
 	frame_store(e, SLOT_PLACE + e->p->n_ops, (vreg){ 0 });
 	for (uint32_t i = 0; i < e->p->n_ops; i++) {
-		if (e->p->operand[i].places < 2)
+		if (e->p->operand[i].places < 2 || stream_has(e->stream, i))
 			continue;
 		frame_store(e, SLOT_PLACE + i, (vreg){ 0 });
 		frame_store(e, SLOT_NEXT_PLACE + i, (vreg){ 0 });
@@ -372,14 +383,14 @@ static void fetch_first_tile(struct emit *e)
 	e->where = AT_FIRST;
 	for (uint32_t i = 0; i < e->p->n_ops; i++) {
 		struct started s;
-		if (!plan_fetches(e->p, i) || e->p->operand[i].handed)
+		if (!plan_fetches(e->p, i) || e->p->operand[i].handed || stream_in_pieces(e->stream, i))
 			continue;
 		start_transfer(e, i, (vreg){ 0 }, (vreg){ 0 }, &s);
 		for (uint32_t k = 0; k < s.n; k++)
 			frame_store(e, SLOT_FETCHED + s.queue[k], s.number[k]);
 	}
 	for (uint32_t i = 0; i < e->p->n_ops; i++)
-		if (plan_fetches(e->p, i) && innermost_loop(e->p, &e->p->operand[i]) != NO_DIM)
+		if (plan_fetches(e->p, i) && innermost_loop(e->p, &e->p->operand[i]) != NO_DIM && !stream_has(e->stream, i))
 			prepare_transfer(e, i);
 }
 
@@ -405,6 +416,8 @@ static void compute_tile(struct emit *e, bool partial)
 	if (!partial) {
 		wait_for_place(e);
 		run_kernel(e, KERNEL_WHOLE);
+		if (e->stream)
+			stream_tile_end(e);
 		store_result(e);
 		return;
 	}
@@ -432,7 +445,9 @@ static void many_tiles(struct emit *e, bool prefetches, const struct emit_option
 	start_frame(e);
 	if (prefetches)
 		fetch_first_tile(e);
-	else
+	if (e->stream)
+		stream_begin(e);
+	if (!prefetches)
 		fetch_for_others(e, o, 1, (vreg){ 0 });
 	if (prefetches && o->n_ahead)
 		frame_store(e, SLOT_LEFT, m_const(&e->at, tiles));
@@ -444,11 +459,13 @@ static void many_tiles(struct emit *e, bool prefetches, const struct emit_option
 		fetch_tile(e, steps, o, tiles);
 	else
 		fetch_all(e, NULL);
+	if (e->stream)
+		stream_tile(e, steps[0]);
 	compute_tile(e, partial);
 	for (uint32_t l = 0; l < p->n_loops; l++)
 		frame_store(e, SLOT_NOW + (uint32_t)p->loop_order[l], frame_load(e, SLOT_NEXT + (uint32_t)p->loop_order[l]));
 	for (uint32_t i = 0; i < p->n_ops; i++)
-		if (p->operand[i].places > 1)
+		if (p->operand[i].places > 1 && !stream_has(e->stream, i))
 			frame_store(e, SLOT_PLACE + i, frame_load(e, SLOT_NEXT_PLACE + i));
 	e->at = outer;
 	wait_for_results(e);
@@ -459,10 +476,19 @@ const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs,
 	struct emit e;
 	emit_begin(&e, f, p, descs, (struct mcursor){ .f = f, .seq = &f->top, .prov = prov });
 	e.unroll = o->unroll;
+	if (o->margin)
+		start_margin(&e, o->margin, o->margin_home);
+	struct stream s;
+	if (p->chunks) {
+		stream_describe(&e, &s);
+		e.stream = &s;
+	}
 	if (p->n_loops)
 		many_tiles(&e, plan_prefetches(p), o);
 	else
 		one_tile(&e, o);
+	if (o->margin)
+		wait_margin(&e);
 	if (o->flush)
 		start_flush(&e, o->flush);
 	for (uint32_t i = 0; i < o->n_waits; i++)

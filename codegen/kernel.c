@@ -221,6 +221,27 @@ int kernel_fold(struct kernel *k, int into, uint64_t operands)
 	return into;
 }
 
+static bool reaches(int64_t immediate)
+{
+	return immediate >= -8192 && immediate < 8192;
+}
+
+/* An address of the same body from which a load's immediate reaches `offset`; made where there is none. */
+static struct near nearest(struct kernel *k, uint32_t operand, int64_t offset)
+{
+	struct near one = { operand, k->at.seq, offset, { 0 } };
+	for (size_t i = 0; k->memo && i < k->memo->addresses.n; i++) {
+		const struct near *a = &k->memo->addresses.at[i];
+		if (a->operand == operand && a->seq == k->at.seq && reaches(offset - a->offset))
+			return *a;
+	}
+	one.reg = mreg(k->f, CLASS_S);
+	EMIT(&k->at, saddi, R(one.reg), R(k->ptr[operand]), offset);
+	if (k->memo)
+		*TG_PUSH(k->f->arena, &k->memo->addresses) = one;
+	return one;
+}
+
 void kernel_address(struct kernel *k, uint32_t operand, const struct point *pt, int64_t *imm, vreg *base)
 {
 	int64_t offset = 0;
@@ -229,11 +250,11 @@ void kernel_address(struct kernel *k, uint32_t operand, const struct point *pt, 
 	offset *= pointer_bytes(k, operand);
 	*base = k->ptr[operand];
 	*imm = offset;
-	if (offset >= -8192 && offset < 8192)
+	if (reaches(offset))
 		return;
-	*base = mreg(k->f, CLASS_S);
-	*imm = 0;
-	EMIT(&k->at, saddi, R(*base), R(k->ptr[operand]), offset);
+	struct near a = nearest(k, operand, offset);
+	*base = a.reg;
+	*imm = offset - a.offset;
 }
 
 /* ---- loop nests ------------------------------------------------------------------------------------------------------- */

@@ -23,10 +23,13 @@ struct point {
 struct constant { int64_t value; vreg reg; };
 /* Loads of a body, each made once; those of operands that its loop does not move are made in front of it. */
 struct loaded { uint32_t operand; int64_t offset; uint32_t rows, lanes; vreg reg; };
-struct load_memo { uint64_t steady; struct mcursor *outside; TG_VEC(struct loaded) list; };
+struct near { uint32_t operand; const struct mseq *seq; int64_t offset; vreg reg; }; /* bytes from the operand's pointer */
+struct load_memo { uint64_t steady; struct mcursor *outside; TG_VEC(struct loaded) list; TG_VEC(struct near) addresses; };
+struct stream;
 struct kernel {
 	struct mfn *f;
 	struct plan *p;
+	const struct stream *stream; /* factors come in chunks (stream.c); NULL: the tile's images are complete */
 	struct mcursor pre;       /* before the loops: constants */
 	struct mcursor at;
 	uint32_t n_dims;

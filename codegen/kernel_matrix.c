@@ -13,95 +13,21 @@
 
 #include <assert.h>
 
-enum { MAX_BODY_OPS = 700, MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8 };
-
-/* ---- cutting the rows ----------------------------------------------------------------------------------------------------------- */
-
-static double iteration_cost(const struct kernel *k, uint32_t points)
-{
-	const struct tg_chip *c = k->f->chip;
-	double stream = (double)points * (double)ceil_div((int64_t)c->sublanes * c->rate_den[k->p->array], c->rate_num[k->p->array]);
-	double push = (double)c->array_rows / c->sublanes * (double)ceil_div(c->sublanes, c->push_rows_per_cycle);
-	double alu = (double)points * k->post_nodes / c->n_alu, scalar = 40.0 / c->n_scalar + (double)points * 2 / c->n_scalar;
-	double most = stream > push ? stream : push;
-	most = alu > most ? alu : most;
-	return (scalar > most ? scalar : most) + 1;
-}
-
-static void add_lines(const struct kernel *k, struct cut *c, int64_t groups, int64_t lines)
-{
-	for (int64_t line = 0; line < lines; line++)
-		for (int64_t g = 0; g < groups; g++) {
-			struct point *p = &c->pts[c->n_points++];
-			*p = (struct point){ .rows = 1, .lanes = 1 };
-			if (c->lines != NO_DIM)
-				p->delta[c->lines] = line;
-			if (k->row == NO_DIM)
-				continue;
-			int64_t at = g * sublanes(k), left = k->dim[k->row].n - at;
-			p->delta[k->row] = at;
-			p->rows = left < sublanes(k) ? (uint32_t)left : sublanes(k);
-		}
-}
-
-/* Blocks of `block` entries of a dimension; accumulator rows of the whole tile, or -1 when they do not fit. */
-static int64_t cut_along(const struct kernel *k, struct cut *c, int dim, int64_t block, int64_t groups_each, int64_t most_rows)
-{
-	int64_t others = 1;
-	c->split = dim;
-	c->block = block;
-	c->steps = dim == NO_DIM ? 1 : ceil_div(k->dim[dim].n, block);
-	c->overlap = dim == NO_DIM ? 0 : c->steps * block - k->dim[dim].n;
-	for (uint32_t d = 0; d < k->n_dims; d++)
-		if (k->dim[d].role == ROLE_M && (int)d != dim && (int)d != k->row)
-			others *= k->dim[d].n;
-	c->cost = (double)c->steps * (double)others * iteration_cost(k, (uint32_t)groups_each);
-	int64_t rows = c->steps * groups_each * sublanes(k) * others;
-	return rows <= most_rows ? rows : -1;
-}
-
-static int64_t most_groups(const struct kernel *k)
-{
-	int64_t n = MAX_BODY_OPS / ((k->post_nodes + 6) * k->f->chip->n_arrays), unrolled = 2 * (int64_t)(k->unroll ? k->unroll : 1);
-	n = n < unrolled ? n : unrolled;
-	return n < 1 ? 1 : n > MAX_GROUPS ? MAX_GROUPS : n;
-}
-
-/* most_rows: accumulator rows for the tile's rows. */
-static bool cut_rows(struct kernel *k, struct matrix *x, int64_t most_rows)
-{
-	int64_t most = most_groups(k), rows = k->row == NO_DIM ? 1 : k->dim[k->row].n, groups = ceil_div(rows, sublanes(k));
-	bool have = false;
-	for (int64_t g = 1; groups > most && g <= most; g++) { /* a part of the row dimension at a time */
-		struct cut c = { .lines = NO_DIM };
-		int64_t acc = cut_along(k, &c, k->row, g * sublanes(k), g, most_rows);
-		if (acc < 0 || (have && x->cut.cost <= c.cost))
-			continue;
-		add_lines(k, &c, g, 1);
-		x->cut = c;
-		x->acc_tile = acc;
-		have = true;
-	}
-	for (int d = NO_DIM; groups <= most && d < (int)k->n_dims; d++) { /* whole rows, several lines at a time */
-		if (d != NO_DIM && (k->dim[d].role != ROLE_M || d == k->row))
-			continue;
-		for (int64_t lines = 1; lines * groups <= most && (lines == 1 || (d != NO_DIM && lines <= k->dim[d].n)); lines++) {
-			struct cut c = { .lines = d };
-			int64_t acc = cut_along(k, &c, d, lines, groups * lines, most_rows);
-			if (acc < 0 || (have && x->cut.cost <= c.cost))
-				continue;
-			add_lines(k, &c, groups, lines);
-			x->cut = c;
-			x->acc_tile = acc;
-			have = true;
-		}
-	}
-	return have;
-}
+enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4 };
 
 /* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
 
-/* Innermost first: rows, contracted dimensions, columns, batch. */
+static uint32_t list_columns(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
+{
+	uint32_t n = 0;
+	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
+	for (uint32_t d = k->n_dims; d-- > 0;)
+		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
+			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	return n;
+}
+
+/* Innermost first: rows, contracted dimensions, columns, batch. Where the contracted dimension comes in chunks every column block takes its part of each. */
 static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int64_t column_blocks, struct level_of *l)
 {
 	uint32_t n = 0;
@@ -111,16 +37,18 @@ static uint32_t list_levels(const struct kernel *k, const struct matrix *x, int6
 	for (uint32_t d = k->n_dims; d-- > 0;)
 		if (k->dim[d].role == ROLE_M && (int)d != c->split && (int)d != k->row)
 			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_M };
+	if (k->stream)
+		n += list_columns(k, x, column_blocks, l + n);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
 		l[n++] = (struct level_of){ x->contract, k->f->chip->array_rows, ceil_div(k->dim[x->contract].n, k->f->chip->array_rows), ROLE_K };
 		for (uint32_t d = k->n_dims; d-- > 0;)
 			if (k->dim[d].role == ROLE_K && (int)d != x->contract && !is_packed(x, (int)d))
 				l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_K };
+		if (k->stream)
+			l[n++] = (struct level_of){ CHUNK_DIM, 1, k->stream->chunks, ROLE_K };
 	}
-	l[n++] = (struct level_of){ k->lane, (int64_t)k->f->chip->array_cols * x->arrays, column_blocks, ROLE_N };
-	for (uint32_t d = k->n_dims; d-- > 0;)
-		if ((k->dim[d].role == ROLE_N || k->dim[d].role == ROLE_BATCH) && (int)d != k->lane)
-			l[n++] = (struct level_of){ (int)d, 1, k->dim[d].n, ROLE_N };
+	if (!k->stream)
+		n += list_columns(k, x, column_blocks, l + n);
 	return n;
 }
 
@@ -129,7 +57,7 @@ struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *
 {
 	struct follower *r = walker_follow(k, w, &f->before, k->ptr[operand], 0);
 	for (uint32_t i = 0; r && i < f->n; i++) {
-		if (level[i] < 0)
+		if (level[i] < 0 || f->level[i].dim == CHUNK_DIM)
 			continue;
 		int64_t step = step_bytes(k, f->level[i].dim, operand);
 		r->step[level[i]] = step * f->level[i].block;
@@ -139,19 +67,19 @@ struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *
 	return r;
 }
 
-/* A register that counts positions of the levels of one role as one number. */
-static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, enum role role, int64_t unit, int64_t *total)
+/* A register that counts positions of the levels of some roles, a bit for each, as one number. */
+static vreg follow_number(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint64_t roles, int64_t unit, int64_t *total)
 {
 	*total = 1;
 	for (uint32_t i = 0; i < f->n; i++)
-		if (f->level[i].role == role)
+		if (roles >> f->level[i].role & 1)
 			*total *= f->level[i].count;
 	if (*total == 1)
 		return (vreg){ 0 };
 	struct follower *r = walker_follow(k, w, &f->before, (vreg){ 0 }, 0);
 	int64_t radix = unit;
 	for (uint32_t i = 0; r && i < f->n; i++) {
-		if (f->level[i].role != role)
+		if (!(roles >> f->level[i].role & 1))
 			continue;
 		if (level[i] >= 0)
 			r->step[level[i]] = radix;
@@ -251,17 +179,18 @@ static int64_t moving_delta(const struct kernel *k, const struct point *pt)
 /* Accumulator row of the iteration's first group: rows in the order of the iterations of a tile, in alternating halves. */
 static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w, const int *level)
 {
-	int64_t total;
-	vreg row = follow_number(k, w, f, level, ROLE_M, (int64_t)x->cut.n_points * sublanes(k), &total);
+	int64_t total, unit = (int64_t)x->cut.n_points * sublanes(k);
+	if (k->stream)
+		return stream_number(k, w, f, level, unit);
 	if (x->phase != PHASE_BOTH) {
-		vreg block = follow_number(k, w, f, level, ROLE_N, x->acc_tile, &total), sum = mreg(k->f, CLASS_S), place = sum;
-		EMIT(&k->at, sadd, R(sum), R(block), R(row));
+		vreg number = follow_number(k, w, f, level, bit(ROLE_M) | bit(ROLE_N), unit, &total), place = number;
 		if (x->acc_base) {
 			place = mreg(k->f, CLASS_S);
-			EMIT(&k->at, saddi, R(place), R(sum), x->acc_base);
+			EMIT(&k->at, saddi, R(place), R(number), x->acc_base);
 		}
 		return place;
 	}
+	vreg row = follow_number(k, w, f, level, bit(ROLE_M), unit, &total);
 	if (!x->halves)
 		return row;
 	vreg odd = mreg(k->f, CLASS_S), half = mreg(k->f, CLASS_S), sum = mreg(k->f, CLASS_S);
@@ -289,9 +218,9 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	return sum;
 }
 
-struct stream { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
+struct moving { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
 
-static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
+static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 {
 	if (s->full == s->tail)
 		return kernel_extent(k, rows, s->full);
@@ -301,35 +230,47 @@ static vreg stream_extent(struct kernel *k, struct stream *s, uint32_t rows)
 	return *e;
 }
 
-/* All groups of rows, part by part from the last one down (pack.c): addresses and extents of a part serve every group. */
-static void load_parts(struct kernel *k, struct matrix *x, const struct stream *s, vreg *v, vreg stride)
+/* An address that a load's immediate offset does not reach gets a register of its own. */
+static bool reaches(int64_t offset)
+{
+	return offset >= -8192 && offset < 8192;
+}
+
+/* All groups of rows, parts from the last one down (pack.c). A group's address serves all parts of a run, which lie near each other; extents are made
+ * where they are used: registers are scarcer than slots. */
+static void load_parts(struct kernel *k, struct matrix *x, const struct moving *s, vreg *v, vreg stride)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
-	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0;
+	int64_t lanes = k->dim[x->contract].n, elem = elem_bytes(o->sram_dtype), near = 0, offset[MAX_PARTS];
 	vreg base = s->from;
 	for (uint32_t g = 0; g < x->cut.n_points; g++)
 		v[g] = mreg(k->f, CLASS_V);
-	for (int64_t i = x->parts; i-- > 0;) {
-		int64_t part = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
-		vreg mask = x->masked && i ? x->part[i - 1] : (vreg){ 0 }, extent = { 0 };
+	for (int64_t i = 0; i < x->parts; i++)
+		offset[i] = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
+	for (int64_t end = x->parts, i = end - 1; end > 0; end = i--) {
+		while (i > 0 && end - i < MAX_RUN && reaches(offset[i - 1] - offset[end - 1]))
+			i--;
 		for (uint32_t g = 0; g < x->cut.n_points; g++) {
-			int64_t at = part + moving_delta(k, &x->cut.pts[g]);
-			if (at - near < -8192 || at - near >= 8192) {
-				base = mreg(k->f, CLASS_S);
-				EMIT(&k->at, saddi, R(base), R(s->from), at);
-				near = at;
+			int64_t delta = moving_delta(k, &x->cut.pts[g]);
+			for (int64_t part = end; part-- > i;) {
+				int64_t at = offset[part] + delta;
+				vreg mask = x->masked && part ? x->part[part - 1] : (vreg){ 0 };
+				if (!reaches(at - near)) {
+					base = mreg(k->f, CLASS_S);
+					EMIT(&k->at, saddi, R(base), R(s->from), at);
+					near = at;
+				}
+				vreg extent = kernel_extent_near(k, x->cut.pts[g].rows, (uint32_t)(lanes * (part + 1)));
+				k->at.mem = o->mem;
+				memit(&k->at, load_of(o->sram_dtype),
+				      (const int64_t[]){ R(v[g]), R(base), at - near, R(stride), 0, R(extent), R(mask), part == x->parts - 1 ? 0 : KEEP, 1, 0 }, 10);
+				k->at.mem = MEM_NONE;
 			}
-			if (g == 0 || x->cut.pts[g].rows != x->cut.pts[g - 1].rows)
-				extent = kernel_extent_near(k, x->cut.pts[g].rows, (uint32_t)(lanes * (i + 1)));
-			k->at.mem = o->mem;
-			memit(&k->at, load_of(o->sram_dtype),
-			      (const int64_t[]){ R(v[g]), R(base), at - near, R(stride), 0, R(extent), R(mask), i == x->parts - 1 ? 0 : KEEP, 1, 0 }, 10);
-			k->at.mem = MEM_NONE;
 		}
 	}
 }
 
-static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s)
+static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
 	enum tg_opcode mul = typed(TG_I_mul_f32, k->p->array);
@@ -357,29 +298,60 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct stream *s
 	}
 }
 
+/* The innermost level of a role with more than one position, or -1. */
+int level_of_role(const struct flat *f, const int *level, enum role role)
+{
+	for (uint32_t i = 0; i < f->n; i++)
+		if (f->level[i].role == role && level[i] >= 0)
+			return level[i];
+	return -1;
+}
+
+/* Contracted blocks in chunks: is it the first one of the first? */
+static vreg first_of_all(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk)
+{
+	vreg first = equals(k, chunk, 0);
+	for (uint32_t i = 0; i < f->n; i++) {
+		if (f->level[i].role != ROLE_K || f->level[i].dim == CHUNK_DIM || level[i] < 0)
+			continue;
+		vreg here = walker_at_first(w, &k->at, level[i]), both = mreg(k->f, CLASS_P);
+		EMIT(&k->at, pand, R(both), R(first), R(here));
+		first = both;
+	}
+	return first;
+}
+
 static void multiply_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w)
 {
 	int level[MAX_DIMS];
-	struct stream s = { .add = x->mode != KERNEL_INIT };
+	struct moving s = { .add = x->mode != KERNEL_INIT };
 	matrix_levels(k, w, f, x, -1, level);
 	s.acc = accumulator(k, x, f, w, level);
+	vreg chunk = k->stream ? stream_chunk(k, w, f, level) : (vreg){ 0 };
+	if (k->stream)
+		stream_start_part(k, f, w, level, chunk);
 	if (x->mode != KERNEL_INIT) {
 		int64_t blocks = 1;
 		matrix_block_rows(k, x, &s.full, &s.tail);
-		if (!k->p->operand[k->p->lhs].constant) {
+		if (k->stream && !k->p->operand[k->p->lhs].constant) {
+			s.from = stream_place(k, w, f, level, chunk, (uint32_t)k->p->lhs, &x->cut);
+		} else if (!k->p->operand[k->p->lhs].constant) {
 			struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->lhs, &x->cut);
 			if (!r)
 				return;
 			s.from = r->reg;
 			r->moved = x->n_packed == 0 && x->cut.n_points > 1 ? moving_delta(k, &x->cut.pts[x->cut.n_points - 1]) : 0;
 		}
-		if (x->mode == KERNEL_WHOLE) {
+		if (k->stream) {
+			s.add = true;
+			s.first = first_of_all(k, f, w, level, chunk);
+		} else if (x->mode == KERNEL_WHOLE) {
 			int only = only_level(f, level, ROLE_K);
 			if (only >= 0) {
 				s.add = true;
 				s.first = walker_at_first(w, &k->at, only);
 			} else {
-				vreg number = follow_number(k, w, f, level, ROLE_K, 1, &blocks);
+				vreg number = follow_number(k, w, f, level, bit(ROLE_K), 1, &blocks);
 				s.add = blocks > 1;
 				if (blocks > 1)
 					s.first = equals(k, number, 0);
@@ -432,10 +404,12 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		blocks *= f->level[i].role == ROLE_K ? f->level[i].count : 1;
 	if (blocks > 1) {
 		uint32_t inner = 0;
-		for (uint32_t i = 0; i < f->n && f->level[i].role == ROLE_M; i++)
+		for (uint32_t i = 0; i < f->n && f->level[i].role != ROLE_K; i++)
 			inner += f->level[i].count > 1;
 		last = walker_at_last(w, &k->at, (int)inner);
 	}
+	uint32_t parts = k->stream ? k->stream->results : 0, each = parts ? x->cut.n_points * x->arrays / parts : 0;
+	vreg to = parts ? stream_results(k, f, w, level) : (vreg){ 0 };
 	for (uint32_t n = 0; n < x->cut.n_points * x->arrays; n++) {
 		uint32_t i = n / x->arrays, unit = n % x->arrays;
 		struct point pt = x->cut.pts[i];
@@ -451,6 +425,8 @@ static void read_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 		k->store_pred = last;
 		kernel_store(k, p->n_ops, &pt, of[s->outs[0].value.id - 1], s->nodes[s->outs[0].value.id - 1].dtype);
 		k->store_pred = (vreg){ 0 };
+		if (parts && (n + 1) % each == 0)
+			stream_result(k, last, to, n / each);
 	}
 	walker_advance(w, &k->at);
 	for (uint32_t i = 0; i <= p->n_ops; i++)
@@ -474,17 +450,23 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 		trips *= f.level[i].count;
 		*(f.level[i].role == ROLE_K ? &k_blocks : f.level[i].role == ROLE_M ? &m_blocks : &n_blocks) *= f.level[i].count;
 	}
-	x->halves = x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
+	x->halves = !k->stream && x->mode == KERNEL_WHOLE && x->phase == PHASE_BOTH && n_blocks > 1 && 2 * x->acc_tile <= k->f->chip->acc_rows;
 	f.before = k->at;
 	f.before.seq = tg_alloc(k->f->arena, sizeof *f.before.seq);
 	k->at.seq = tg_alloc(k->f->arena, sizeof *k->at.seq);
-	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ)
+	x->once = k->p->push_first && k_blocks * n_blocks == 1 && m_blocks > 1;
+	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_ACCUMULATE) && x->phase != PHASE_READ) {
+		struct mcursor body = k->at;
+		k->at = x->once ? f.before : k->at;
 		matrix_push_part(k, x, &f, &push);
+		k->at = body;
+	}
 	if (x->mode != KERNEL_FINISH && x->phase != PHASE_READ)
 		multiply_part(k, x, &f, &stream);
 	if ((x->mode == KERNEL_WHOLE || x->mode == KERNEL_FINISH) && x->phase != PHASE_MULTIPLY)
 		read_part(k, x, &f, &read);
-	walker_begin(&push, &f.before);
+	if (!x->once)
+		walker_begin(&push, &f.before);
 	walker_begin(&stream, &f.before);
 	walker_begin(&read, &f.before);
 	struct mseq *body = k->at.seq;
@@ -492,8 +474,10 @@ static void flat_loop(struct kernel *k, struct matrix *x, uint32_t cols, int64_t
 	kernel_splice(k->at.seq, f.before.seq);
 	struct mcursor in = mloop(&k->at, kernel_scalar(k, trips));
 	kernel_splice(in.seq, body);
-	bool one_result = x->mode == KERNEL_WHOLE && n_blocks == 1; /* what is read is not written again */
+	bool one_result = x->mode == KERNEL_WHOLE && (n_blocks == 1 || k->stream); /* what is read is not written again */
 	k->at.seq->last->acc_reuse = (uint32_t)(x->halves || one_result ? m_blocks * (k_blocks + 1) : m_blocks);
+	if (k->stream && x->phase != PHASE_READ) /* chunk c + 1 is started where chunk c begins */
+		k->at.seq->last->chunk_trips = (uint32_t)(trips / k->stream->chunks);
 }
 
 /* Long epilogues need more registers than the multiplies leave. */
@@ -506,20 +490,6 @@ static bool long_epilogue(const struct kernel *k)
 		slow |= k->in_post[i] && (op == TG_X_exp || op == TG_X_log || op == TG_X_tanh || op == TG_X_erf || op == TG_X_sqrt || op == TG_X_div);
 	}
 	return slow || k->post_nodes > MAX_SHORT_EPILOGUE;
-}
-
-/* Few results at a time overlap better than many. Their accumulator rows stay the same where the rows of the tile are one row of whole groups. */
-static struct cut finer(const struct kernel *k, const struct matrix *x, int64_t each)
-{
-	struct cut fine = { .lines = NO_DIM };
-	for (uint32_t d = 0; d < k->n_dims; d++)
-		if (k->dim[d].role == ROLE_M && (int)d != k->row)
-			return x->cut;
-	int64_t groups = k->row == NO_DIM ? 1 : ceil_div(k->dim[k->row].n, sublanes(k));
-	if (x->cut.overlap || groups <= each || groups % each || k->dim[k->row].n % sublanes(k) || cut_along(k, &fine, k->row, each * (int64_t)sublanes(k), each, k->f->chip->acc_rows) < 0)
-		return x->cut;
-	add_lines(k, &fine, each, 1);
-	return fine;
 }
 
 /* Positions of the dimensions that columns have besides the lane's, and of batches. */
@@ -551,7 +521,7 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 	k->p->long_epilogue = true;
 	if (k->p->join_epilogue) {
 		struct cut coarse = x->cut;
-		x->cut = finer(k, x, JOINED_GROUPS);
+		x->cut = matrix_finer_cut(k, x, JOINED_GROUPS);
 		flat_loop(k, x, cols, count);
 		x->cut = coarse;
 		return;
@@ -562,7 +532,7 @@ static void column_blocks(struct kernel *k, struct matrix *x, uint32_t cols, int
 		flat_loop(k, x, cols, n);
 		x->phase = PHASE_READ;
 		struct cut coarse = x->cut;
-		x->cut = finer(k, x, FINE_GROUPS);
+		x->cut = matrix_finer_cut(k, x, FINE_GROUPS);
 		flat_loop(k, x, cols, n);
 		x->cut = coarse;
 		done += n;
@@ -644,6 +614,28 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 	}
 }
 
+void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct row_blocks *r)
+{
+	struct kernel k;
+	struct matrix x = { .mode = KERNEL_WHOLE, .contract = p->contract, .parts = 1, .arrays = 1 };
+	const vreg none[MAX_DIMS > MAX_OPERANDS ? MAX_DIMS + 1 : MAX_OPERANDS + 1] = { { 0 } };
+	struct mcursor nowhere = { .f = f };
+	kernel_begin(&k, f, p, &nowhere, none, none, unroll);
+	k.live[p->lhs] |= !p->operand[p->lhs].constant;
+	fold(&k, &x);
+	*r = (struct row_blocks){ 0 };
+	if (!matrix_cut_rows(&k, &x, k.f->chip->acc_rows))
+		return;
+	bool slow = long_epilogue(&k);
+	x.cut = slow && p->join_epilogue ? matrix_finer_cut(&k, &x, JOINED_GROUPS) : x.cut;
+	r->apart = slow && !p->join_epilogue;
+	r->blocks = x.cut.split == NO_DIM || x.cut.split == k.row ? x.cut.steps : 0;
+	r->groups = x.cut.n_points;
+	r->rows = x.cut.split != NO_DIM ? x.cut.block : p->row == NO_DIM ? 1 : p->tile[p->row];
+	if (x.cut.overlap)
+		r->blocks = 0;
+}
+
 void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 {
 	struct matrix x = { .mode = mode, .contract = k->p->contract, .parts = 1, .arrays = 1 };
@@ -653,7 +645,7 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
 	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
 	int64_t apart = mode == KERNEL_WHOLE ? 1 : (runs[0].blocks + runs[1].blocks + runs[2].blocks) * blocks_around(k);
-	if (!cut_rows(k, &x, k->f->chip->acc_rows / apart)) {
+	if (!matrix_cut_rows(k, &x, k->f->chip->acc_rows / apart)) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
 	}

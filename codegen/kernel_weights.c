@@ -28,13 +28,15 @@ static vreg constant_weight(struct kernel *k)
 	return kernel_vector(k, c->dtype == TG_f32 ? bits : (uint32_t)c->bits);
 }
 
-struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; };
+struct push { const struct operand *o; bool transposed; uint32_t full, tail, along, cols; vreg start, short_block, part, not_last, from, fixed; bool walks; struct walker *w; int columns; };
 
 /* Registers of weights one after another; group g holds array rows (transposed: columns) from g * S on. */
 static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint32_t unit)
 {
 	int64_t row = u->o ? step_bytes(k, u->transposed ? k->lane : x->contract, (uint32_t)k->p->rhs) : 0, moved = 0;
 	enum tg_opcode push = typed(TG_I_push_f32, weight_type(k));
+	bool walks = u->walks && row * sublanes(k) >= 8192; /* the register is nobody else's: loads move it on */
+	vreg by = walks ? kernel_scalar(k, row * sublanes(k)) : (vreg){ 0 };
 	for (uint32_t g = 0; g * sublanes(k) < u->along; g++) {
 		uint32_t at = g * sublanes(k), rows = u->along - at < sublanes(k) ? u->along - at : sublanes(k);
 		vreg extent = kernel_extent(k, rows, u->transposed ? u->full : u->cols), v = u->fixed;
@@ -46,13 +48,17 @@ static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint
 		else if (u->full != u->tail && at >= u->tail)
 			k->at.pred = u->not_last;
 		bool more = at + sublanes(k) < u->along;
+		vreg start = k->at.pred;
+		k->at.pred = (vreg){ 0 };
+		stream_weights(k, u->w, u->columns, at * row, (at + sublanes(k)) * row);
+		k->at.pred = start;
 		if (u->o) {
 			v = mreg(k->f, CLASS_V);
 			k->at.mem = u->o->mem;
 			memit(&k->at, load_of(u->o->sram_dtype),
-			      (const int64_t[]){ R(v), R(u->from), moved, R(kernel_scalar(k, row)), 0, R(extent), 0, 0, 1, 0 }, 10)->fresh = true;
+			      (const int64_t[]){ R(v), R(u->from), moved, R(kernel_scalar(k, row)), 0, R(extent), 0, 0, 1, R(by) }, 10)->fresh = true;
 			k->at.mem = MEM_NONE;
-			if (more && (moved + row * sublanes(k) >= 8192 || moved + row * sublanes(k) < -8192)) {
+			if (more && !walks && (moved + row * sublanes(k) >= 8192 || moved + row * sublanes(k) < -8192)) {
 				vreg next = mreg(k->f, CLASS_S), was = k->at.pred;
 				k->at.pred = (vreg){ 0 };
 				EMIT(&k->at, saddi, R(next), R(u->from), moved + row * sublanes(k));
@@ -60,7 +66,7 @@ static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint
 				u->from = next;
 				moved = 0;
 			} else {
-				moved += row * sublanes(k);
+				moved += walks ? 0 : row * sublanes(k);
 			}
 		}
 		memit(&k->at, push, (const int64_t[]){ unit, R(v), 0, g, R(extent), 0, u->transposed }, 7);
@@ -74,6 +80,7 @@ static void push_arrays(struct kernel *k, struct matrix *x, const struct push *u
 		struct push one = *u;
 		int64_t by = u->o ? (int64_t)unit * x->cols * step_bytes(k, k->lane, (uint32_t)k->p->rhs) : 0;
 		k->at.pred = (vreg){ 0 };
+		one.walks = k->stream && (by || x->arrays == 1);
 		if (by) {
 			one.from = mreg(k->f, CLASS_S);
 			EMIT(&k->at, saddi, R(one.from), R(u->from), by);
@@ -84,7 +91,7 @@ static void push_arrays(struct kernel *k, struct matrix *x, const struct push *u
 
 /* ---- several pixels in the array (pixels.c) ---------------------------------------------------------------------------------------- */
 
-enum { MAX_BASES = 128, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */ };
+enum { MAX_BASES = 128, MAX_KEPT_MASKS = 3, SHORT_MASKS = 4 /* of one piece, and what is present */, GROUPS_AT_ONCE = 4 };
 struct base { int64_t offset; vreg reg; };
 struct pieces {
 	struct push *u;
@@ -254,6 +261,8 @@ static void push_pixels(struct kernel *k, struct matrix *x, struct push *u)
 			EMIT(&k->at, vshl, R(v), R(raw), R(by))->fresh = true;
 		}
 		memit(&k->at, push, (const int64_t[]){ 0, R(v), 0, g, R(extent), R(there), 0 }, 7);
+		if (x->once && g % GROUPS_AT_ONCE == GROUPS_AT_ONCE - 1)
+			EMIT(&k->at, idle, 1); /* ends the block: more at once would take all registers */
 	}
 }
 
@@ -268,9 +277,13 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	u.transposed = u.o && k->p->transposed;
 	matrix_block_rows(k, x, &u.full, &u.tail);
 	u.along = u.transposed ? x->cols : u.full;
-	if (m_total > 1) /* level 0 counts the iterations of a block */
+	if (m_total > 1 && !x->once) /* level 0 counts the iterations of a block */
 		u.start = walker_at_first(w, &k->at, 0);
-	if (u.o) {
+	if (u.o && k->stream) {
+		u.w = w;
+		u.columns = level_of_role(f, level, ROLE_N);
+		u.from = stream_place(k, w, f, level, stream_chunk(k, w, f, level), (uint32_t)k->p->rhs, NULL);
+	} else if (u.o) {
 		struct follower *r = matrix_follow(k, w, f, level, (uint32_t)k->p->rhs, NULL);
 		u.from = r ? r->reg : (vreg){ 0 };
 	} else {
@@ -296,5 +309,6 @@ void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct
 	for (uint32_t unit = 0; unit < x->arrays; unit++)
 		EMIT(&k->at, swap, unit);
 	k->at.pred = (vreg){ 0 };
-	walker_advance(w, &k->at);
+	if (!x->once)
+		walker_advance(w, &k->at);
 }

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { MAX_TAPS = 64, MAX_BODY = 150, MAX_ADDRESSES = 512, LEAST_TRIPS = 6 };
+enum { MAX_HEAD_NODES = 64, MAX_TAPS = 64, MAX_BODY = 150, MAX_ADDRESSES = 512, LEAST_TRIPS = 6 };
 
 /* ---- which stages, and how many results at a time ----------------------------------------------------------------------------------- */
 
@@ -132,6 +132,35 @@ static bool clamps(const struct tg_stage *s, uint32_t i)
 	return s->nodes[i].op == TG_X_max && i + 1 < s->n_nodes && s->nodes[s->n_nodes - 1].op == TG_X_min && s->nodes[s->n_nodes - 1].a.id == i + 1;
 }
 
+/* A sum of f32 to which something known beforehand is added, and that is all that is done with the sum itself: then it starts with that (a bias) instead of
+ * with 0. sum, term: node numbers. */
+struct head_start { uint32_t sum, term; };
+static bool has_head_start(const struct tg_stage *s, struct head_start *h)
+{
+	uint32_t acc = 0, users = 0, on_term = 0;
+	bool depends[MAX_HEAD_NODES] = { false };
+	if (s->n_reds != 1 || s->reds[0].combine != TG_SUM || s->nodes[s->reds[0].value.id - 1].dtype != TG_f32 || s->n_nodes > MAX_HEAD_NODES)
+		return false;
+	for (uint32_t i = 0; i < s->n_nodes; i++) {
+		const struct tg_node *n = &s->nodes[i];
+		const uint32_t in[] = { n->a.id, n->b.id, n->c.id };
+		bool is_acc = n->op == TG_X_acc;
+		if (is_acc && acc)
+			return false;
+		acc = is_acc ? i + 1 : acc;
+		depends[i] = is_acc;
+		for (int k = 0; k < 3; k++) {
+			depends[i] |= in[k] && depends[in[k] - 1];
+			users += acc && in[k] == acc;
+		}
+		if (n->op == TG_X_add && n->dtype == TG_f32 && acc && (in[0] == acc || in[1] == acc)) {
+			*h = (struct head_start){ i + 1, in[0] == acc ? in[1] : in[0] };
+			on_term++;
+		}
+	}
+	return acc && users == 1 && on_term == 1 && s->outs[0].value.id != acc && !depends[h->term - 1];
+}
+
 /* Instructions of one result, about, but for its loads. */
 static double instructions(const struct plan *p, int64_t taps)
 {
@@ -143,7 +172,8 @@ static double instructions(const struct plan *p, int64_t taps)
 		*(i < n ? &in_body : &behind) += loads ? 0 : plan_instructions(s->nodes[i].op);
 	}
 	bool fused = s->nodes[n - 1].op == TG_X_mul && s->nodes[n - 1].dtype == TG_f32 && s->reds[0].combine == TG_SUM;
-	return (double)taps * (in_body + (fused ? 0 : 1)) + behind;
+	struct head_start h;
+	return (double)taps * (in_body + (fused ? 0 : 1)) + behind - (has_head_start(s, &h) ? 1 : 0);
 }
 
 bool window_choose(const struct plan *p, int64_t most_neighbours, struct window *w)
@@ -196,15 +226,48 @@ static vreg tap_value(struct kernel *k, const struct point *pt, vreg acc)
 	return next;
 }
 
+/* What finishing a result computes before its sum begins, and what behind it; h: NULL where all of it comes behind. */
+static void split_finish(const struct kernel *k, const struct head_start *h, bool *before, bool *behind)
+{
+	const struct tg_stage *s = k->p->stage;
+	memcpy(behind, k->in_post, s->n_nodes * sizeof *behind);
+	if (!h)
+		return;
+	before[h->term - 1] = true;
+	for (uint32_t i = h->term; i-- > 0;) {
+		const uint32_t in[] = { s->nodes[i].a.id, s->nodes[i].b.id, s->nodes[i].c.id };
+		for (int n = 0; n < 3 && before[i]; n++)
+			if (in[n])
+				before[in[n] - 1] = true;
+	}
+	for (uint32_t i = 0; i < s->n_nodes; i++)
+		behind[i] = behind[i] && !before[i] && i + 1 != h->sum && s->nodes[i].op != TG_X_acc;
+}
+
+static struct point result_point(const struct point *start, const struct window *w, int64_t i)
+{
+	struct point pt = *start;
+	if (w->dim != NO_DIM)
+		pt.delta[w->dim] += i;
+	return pt;
+}
+
 static void results(struct kernel *k, const struct window *w, const struct point *start)
 {
 	const struct tg_stage *s = k->p->stage;
 	const struct tg_reduction *r = &s->reds[0];
 	enum tg_dtype t = (enum tg_dtype)s->nodes[r->value.id - 1].dtype;
-	vreg acc[MOST_NEIGHBOURS];
+	vreg acc[MOST_NEIGHBOURS], *of[MOST_NEIGHBOURS];
 	int64_t tap[MAX_DIMS] = { 0 };
-	for (int64_t i = 0; i < w->n; i++)
-		acc[i] = kernel_identity(k, r->combine, t);
+	struct head_start h;
+	bool early = has_head_start(s, &h), *before = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *before), *behind = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *behind);
+	split_finish(k, early ? &h : NULL, before, behind);
+	for (int64_t i = 0; i < w->n; i++) {
+		struct point pt = result_point(start, w, i);
+		of[i] = tg_alloc_n(k->f->arena, s->n_nodes, sizeof **of);
+		kernel_eval(k, before, &pt, (vreg){ 0 }, of[i]);
+		acc[i] = early ? of[i][h.term - 1] : kernel_identity(k, r->combine, t);
+	}
 	do {
 		for (int64_t i = 0; i < w->n; i++) {
 			struct point pt = *start;
@@ -214,13 +277,11 @@ static void results(struct kernel *k, const struct window *w, const struct point
 		}
 	} while (next_tap(k->p, shared_taps(k->p, w->dim), tap));
 	for (int64_t i = 0; i < w->n; i++) {
-		struct point pt = *start;
-		vreg *of = tg_alloc_n(k->f->arena, s->n_nodes, sizeof *of), out;
-		if (w->dim != NO_DIM)
-			pt.delta[w->dim] += i;
-		kernel_eval(k, k->in_post, &pt, acc[i], of);
-		out = of[s->outs[0].value.id - 1];
-		kernel_store(k, k->p->n_ops, &pt, out, (enum tg_dtype)s->nodes[s->outs[0].value.id - 1].dtype);
+		struct point pt = result_point(start, w, i);
+		if (early)
+			of[i][h.sum - 1] = acc[i];
+		kernel_eval(k, behind, &pt, acc[i], of[i]);
+		kernel_store(k, k->p->n_ops, &pt, of[i][s->outs[0].value.id - 1], (enum tg_dtype)s->nodes[s->outs[0].value.id - 1].dtype);
 	}
 }
 
@@ -256,6 +317,11 @@ static void follow(struct kernel *k, struct walker *walk, struct mcursor *before
 			r->overlap = step * l[i].overlap;
 	}
 	k->ptr[operand] = r ? r->reg : k->ptr[operand];
+	if (r && operand == k->p->n_ops) { /* a copy for the stores, which come late: what moves the pointer on, and the predicates for it, need not last till then */
+		vreg here = mreg(k->f, CLASS_S);
+		EMIT(&k->at, saddi, R(here), R(r->reg), 0);
+		k->ptr[operand] = here;
+	}
 }
 
 /* All results whose rows and lanes are full or all of whose are partial alike, from where the pointers stand. */

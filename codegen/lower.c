@@ -382,8 +382,11 @@ static vreg eval_node(struct kernel *k, const struct tg_node *n, const struct po
 static uint32_t users(const struct tg_stage *s, tg_expr e)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; i < s->n_nodes; i++)
-		n += s->nodes[i].a.id == e.id || s->nodes[i].b.id == e.id || s->nodes[i].c.id == e.id;
+	for (uint32_t i = 0; i < s->n_nodes; i++) { /* the same operand twice counts twice */
+		n += s->nodes[i].a.id == e.id;
+		n += s->nodes[i].b.id == e.id;
+		n += s->nodes[i].c.id == e.id;
+	}
 	for (uint32_t i = 0; i < s->n_reds; i++)
 		n += s->reds[i].value.id == e.id;
 	return n + (s->outs[0].value.id == e.id);

@@ -18,7 +18,7 @@ struct mop {
 	uint16_t op;
 	uint32_t pred;           /* virtual predicate, 0: always */
 	int64_t f[TG_MAX_FIELDS]; /* registers as virtual numbers */
-	uint32_t mem;            /* buffer that a load reads or a store writes; DMA operations: MEM_ALL */
+	uint32_t mem;            /* buffer that a load reads or a store writes; DMA operations: the one that they fill or empty, 0: any */
 	bool fresh;              /* predicated, and its result is not used when it does not run: nobody waits for the old value */
 	uint32_t acc;            /* multiply, read: number of its accumulator rows within the block; 0: any rows */
 };
@@ -31,6 +31,7 @@ struct mnode {
 	struct mop op;     /* NODE_OP */
 	vreg control;      /* NODE_LOOP: trip count; NODE_REPEAT: predicate, tested after the body: true repeats */
 	uint32_t acc_reuse; /* NODE_LOOP: trips until numbered accumulator rows are used again, at least; 0: not said */
+	uint32_t chunk_trips; /* NODE_LOOP: trips from a start of a transfer to the wait for it, at least; 0: not said */
 	struct mseq body;
 	struct mnode *next;
 	/* after scheduling, on the first node of each run of operations: its bundles */
@@ -56,6 +57,9 @@ struct mfn {
 	struct mseq top;
 	TG_VEC(uint8_t) classes; /* of each virtual register; [0] unused */
 	TG_VEC(uint8_t) physical; /* after allocation */
+	bool stretched;           /* a pipeline takes longer than units and recurrences ask for: registers did not suffice */
+	bool pipelined;          /* a loop is overlapped with itself */
+	bool scalars_short;      /* a loop might start its iterations more often if there were more scalar registers */
 };
 
 void mfn_init(struct mfn *f, struct tg_arena *a, const struct tg_chip *c);

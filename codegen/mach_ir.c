@@ -164,8 +164,10 @@ static struct tg_block *put_loop(struct writer *w, const struct mnode *n)
 {
 	tg_val control = w->reg[n->control.id];
 	struct tg_op *op = put(w, n->kind == NODE_LOOP ? TG_MACH_loop : TG_MACH_repeat, &control, 1, 0);
-	if (n->kind == NODE_LOOP)
+	if (n->kind == NODE_LOOP) {
 		op->attrs[TG_AT(mach_loop, reuse)].i = n->acc_reuse;
+		op->attrs[TG_AT(mach_loop, transfer)].i = n->chunk_trips;
+	}
 	return tg_region_new(w->m, op);
 }
 
@@ -279,6 +281,7 @@ static struct mcursor take_loop(struct reader *r, const struct tg_op *op)
 		return mrepeat(&r->at, control);
 	struct mcursor in = mloop(&r->at, control);
 	r->at.seq->last->acc_reuse = (uint32_t)op->attrs[TG_AT(mach_loop, reuse)].i;
+	r->at.seq->last->chunk_trips = (uint32_t)op->attrs[TG_AT(mach_loop, transfer)].i;
 	return in;
 }
 

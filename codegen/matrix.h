@@ -2,7 +2,7 @@
 #ifndef TG_MATRIX_H
 #define TG_MATRIX_H
 
-#include "walker.h"
+#include "stream.h"
 
 enum { KEEP = 3 }; /* a load's fill: what is outside the extent stays */
 enum { MAX_GROUPS = 16 };
@@ -28,6 +28,7 @@ struct matrix {
 	struct cut cut;
 	int64_t acc_tile;        /* accumulator rows of the tile, for one block of columns */
 	int64_t acc_base;        /* the first of the blocks at work, where all have accumulators of their own */
+	bool once;               /* one block of weights serves the whole loop and is pushed in front of it */
 	bool halves;             /* column blocks alternate between two halves of the accumulators */
 	enum { PHASE_BOTH, PHASE_MULTIPLY, PHASE_READ } phase; /* apart: every column block has accumulators of its own */
 	uint32_t cols;           /* columns of the blocks at work */
@@ -36,7 +37,8 @@ struct matrix {
 	int64_t first_col;       /* where the block at work begins among the columns of all neighbours */
 	vreg zero;
 };
-/* A level of the flat loop. */
+/* A level of the flat loop. Chunks of the contracted dimension are the level of CHUNK_DIM. */
+enum { CHUNK_DIM = -2 };
 struct level_of { int dim; int64_t block, count; enum role role; };
 
 struct flat {
@@ -95,6 +97,10 @@ static inline bool is_packed(const struct matrix *x, int dim)
 	return (x->n_packed > 0 && x->packed[0] == dim) || (x->n_packed > 1 && x->packed[1] == dim);
 }
 
+/* kernel_rows.c: the rows of an iteration; false: they do not fit the accumulators. The same with `each` groups at a time, where that is possible. */
+bool matrix_cut_rows(struct kernel *k, struct matrix *x, int64_t most_rows);
+struct cut matrix_finer_cut(const struct kernel *k, const struct matrix *x, int64_t each);
+
 /* kernel_matrix.c */
 /* A register that follows the levels that `level` numbers, as an operand's address does. */
 struct follower *matrix_follow(struct kernel *k, struct walker *w, struct flat *f, const int *level, uint32_t operand, const struct cut *c);
@@ -110,5 +116,19 @@ int matrix_contract_level(const struct flat *f, const int *level, const struct m
 
 /* kernel_weights.c: the part of an iteration that pushes the block's weights and swaps. */
 void matrix_push_part(struct kernel *k, struct matrix *x, struct flat *f, struct walker *w);
+
+/* The innermost level of a role with more than one position, or -1. */
+int level_of_role(const struct flat *f, const int *level, enum role role);
+
+/* stream.c: number of the chunk that a walker has reached; address of an operand there, when it has come (cut: of the rows, or NULL); what starts chunks,
+ * before the multiplies; what starts results on their way, behind their stores. */
+vreg stream_chunk(struct kernel *k, struct walker *w, struct flat *f, const int *level);
+vreg stream_number(struct kernel *k, struct walker *w, const struct flat *f, const int *level, int64_t unit); /* of the block of rows and columns, times unit */
+vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int *level, vreg chunk, uint32_t operand, const struct cut *cut);
+void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const int *level, vreg chunk);
+/* Weights of a piece that lie between these bytes of it, before they are pushed. level: the one that counts blocks of columns. */
+void stream_weights(struct kernel *k, struct walker *w, int level, int64_t from, int64_t until);
+vreg stream_results(struct kernel *k, struct flat *f, struct walker *w, const int *level); /* where the iteration's block goes */
+void stream_result(struct kernel *k, vreg when, vreg first, uint32_t part);
 
 #endif

@@ -27,9 +27,11 @@ static int64_t most_parts(const struct plan *p)
 	return most < MAX_PARTS ? most : MAX_PARTS;
 }
 
-static void better(struct combination *best, const struct combination *one, int64_t lanes, const struct plan *p)
+/* As many parts as fit; of equal combinations the one whose neighbouring parts lie closer together, as one address reaches more of them. */
+static void better(struct combination *best, const struct combination *one, int64_t lanes, const struct plan *p, const struct pack_dim *d)
 {
-	if (one->parts > best->parts && one->parts <= most_parts(p) && one->parts * lanes <= p->chip->array_rows)
+	bool closer = best->n && one->parts == best->parts && d[one->at[0]].lhs < d[best->at[0]].lhs;
+	if ((one->parts > best->parts || closer) && one->parts <= most_parts(p) && one->parts * lanes <= p->chip->array_rows)
 		*best = *one;
 }
 
@@ -39,10 +41,10 @@ uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, i
 	for (uint32_t a = 0; a < n; a++) {
 		if (!goes_behind(p, &d[a], lanes, 1, weight_row))
 			continue;
-		better(&best, &(struct combination){ { (int)a }, 1, d[a].n }, lanes, p);
+		better(&best, &(struct combination){ { (int)a }, 1, d[a].n }, lanes, p, d);
 		for (uint32_t b = 0; b < n; b++)
 			if (b != a && goes_behind(p, &d[b], lanes, d[a].n, weight_row))
-				better(&best, &(struct combination){ { (int)a, (int)b }, 2, d[a].n * d[b].n }, lanes, p);
+				better(&best, &(struct combination){ { (int)a, (int)b }, 2, d[a].n * d[b].n }, lanes, p, d);
 	}
 	for (uint32_t i = 0; i < best.n; i++)
 		chosen[i] = best.at[i];

@@ -38,6 +38,7 @@ struct pipe {
 	int32_t *born, *gone;       /* by register */
 	uint32_t *copies_of;        /* by register */
 	uint32_t copies, stages;
+	bool hopeless;              /* by far too many registers: another order of the same interval will not do */
 	uint32_t *window_name;      /* by register: its name in the window that is being written */
 	uint32_t *first_copy;       /* by register: its copies are f->classes numbers from here on, 0: itself */
 };
@@ -49,7 +50,7 @@ static bool is_plain(const struct mnode *loop, uint32_t *n)
 	*n = 0;
 	for (const struct mnode *x = loop->body.first; x; x = x->next) {
 		const struct tg_insn_info *info = tg_insn_info(x->op.op);
-		if (x->kind != NODE_OP || info->slot == TG_SLOT_C || info->slot == TG_SLOT_D || x->op.op == TG_I_vldx || x->op.op == TG_I_vstx)
+		if (x->kind != NODE_OP || info->slot == TG_SLOT_C || (info->slot == TG_SLOT_D && !x->op.mem) || x->op.op == TG_I_vldx || x->op.op == TG_I_vstx)
 			return false;
 		if (++*n > MAX_OPS)
 			return false;
@@ -375,7 +376,7 @@ static bool improve(struct pipe *p, uint32_t i)
 	return best != now;
 }
 
-/* Scalar work and loads were placed as early as possible: as late as possible frees their neighbours, chain by chain. */
+/* Scalar work, loads and the waits before them were placed as early as possible: as late as possible frees their neighbours, chain by chain. */
 static void sink(struct pipe *p)
 {
 	bool moved = true;
@@ -384,7 +385,9 @@ static void sink(struct pipe *p)
 		for (uint32_t i = p->b.n; i-- > 0;) {
 			const struct mop *op = &p->b.items[i].node->op;
 			uint32_t s = slot_of(op);
-			if (s != TG_SLOT_L && s != TG_SLOT_S && s != TG_SLOT_R && op->op != TG_I_vmovi)
+			bool moves = s == TG_SLOT_L || s == TG_SLOT_S || s == TG_SLOT_R || op->op == TG_I_dma_wait || op->op == TG_I_vmovi;
+			bool copy = op->op == TG_I_saddi && op->f[2] == 0; /* early, so that the original can go on */
+			if (!moves || copy || op->op == TG_I_sst32 || op->op == TG_I_sst64)
 				continue;
 			int64_t to = latest(p, i), now = p->time[i], t = to;
 			if (to == INT64_MAX || to <= now)
@@ -518,6 +521,7 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 	const uint32_t have[N_CLASSES] = { [CLASS_S] = p->chip->n_sregs - 2, [CLASS_V] = p->chip->n_vregs, [CLASS_M] = p->chip->n_mregs - 1, [CLASS_P] = p->chip->n_pregs - 1 };
 	uint16_t (*live)[N_CLASSES] = tg_alloc_n(p->a, p->interval, sizeof *live);
 	p->copies = 1;
+	p->hopeless = false;
 	find_lives(p);
 	for (size_t r = 1; r < n; r++) {
 		p->copies_of[r] = 1;
@@ -546,8 +550,11 @@ static bool expand_names(struct pipe *p, const uint32_t *outside)
 		uint32_t most = 0;
 		for (int32_t t = 0; t < ii; t++)
 			most = live[t][c] > most ? live[t][c] : most;
-		if (need[c] + most + outside[c] + p->spare > have[c])
+		if (need[c] + most + outside[c] + p->spare > have[c]) {
+			p->b.f->scalars_short |= c == CLASS_S;
+			p->hopeless = (need[c] + most + outside[c] + p->spare) * 4 > have[c] * 5;
 			return false;
+		}
 	}
 	return true;
 }
@@ -683,6 +690,7 @@ static void write_code(struct pipe *p)
 		drain(p, &out->after, windows);
 		trim(p, &out->after, windows);
 	}
+	p->b.f->stretched |= p->interval > p->least;
 	p->loop->pipe = out;
 }
 
@@ -752,7 +760,8 @@ static bool search(struct pipe *p, const uint32_t *outside)
 	uint64_t ii = recurrence_bound(p);
 	for (uint32_t tries = 0; ii && tries < MAX_TRIES; tries++, ii += 1 + ii * tries / 48) { /* small steps first: most loops fit near their bound */
 		p->interval = (uint32_t)ii;
-		for (p->stagger = 0; p->stagger <= MAX_STAGGER && find_heights(p); p->stagger++)
+		p->hopeless = false;
+		for (p->stagger = 0; p->stagger <= MAX_STAGGER && !p->hopeless && find_heights(p); p->stagger++)
 			if (try_interval(p, outside))
 				return true;
 	}
@@ -769,7 +778,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	p.trips = facts[loop->control.id].value;
 	if (p.trips < 2)
 		return false;
-	p.b = (struct block){ .a = scratch, .f = f, .acc_reuse = loop->acc_reuse };
+	p.b = (struct block){ .a = scratch, .f = f, .acc_reuse = loop->acc_reuse, .chunk_trips = loop->chunk_trips };
 	find_local(&p, facts);
 	p.b.local = p.local;
 	p.b.n_local = n_facts;
@@ -789,7 +798,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	bool found = search(&p, outside);
 	if (found && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {
 		write_code(&p);
-		done = true;
+		f->pipelined = done = true;
 	}
 	tg_arena_reset(scratch);
 	return done;

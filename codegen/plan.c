@@ -4,6 +4,13 @@
  * side by side or without. Each is tiled (plan_tile.c) and the cheapest (plan_cost.c) wins. */
 #include "plan_int.h"
 
+/* What chunks must gain: the prediction does not know everything, least of all where DRAM is busy and stages fetch for each other. */
+static double worth_streaming(const struct plan *p)
+{
+	bool many_rows = p->row != NO_DIM && p->tile[p->row] >= p->chip->array_rows;
+	return p->dram_idle * 4 > p->cost ? 1.01 : many_rows ? 1.05 : 1.25;
+}
+
 static void consider(const struct plan *candidate, struct plan *best, bool *have)
 {
 	if (*have && best->cost <= candidate->cost)
@@ -163,6 +170,25 @@ static double rows_used(const struct plan *p, int d)
 	return (double)p->extent[d] / (double)(ceil_div(p->extent[d], s) * s);
 }
 
+/* The contracted dimension in two chunks or more. */
+static void chunked(const struct plan *t, uint64_t base, struct plan *best, bool *have)
+{
+	int64_t extent = t->extent[t->contract];
+	if (t->pixels || t->plain || t->chunking == TG_CHUNKS_NEVER)
+		return;
+	for (int64_t chunk = t->chip->array_rows; 2 * chunk <= extent; chunk *= 2) {
+		struct plan one = *t;
+		if (extent % (2 * chunk))
+			continue;
+		one.chunks = extent / chunk;
+		if (!plan_search_tile(&one, base))
+			continue;
+		one.cost *= t->chunking == TG_CHUNKS_ALWAYS ? 1e-6 : 1; /* the winner's is computed again */
+		if (!*have || one.cost * worth_streaming(&one) < best->cost)
+			consider(&one, best, have);
+	}
+}
+
 /* Sums in tiles are for saving work or transfers, by so much at least. Smaller first tiles alone are no reason: what is fetched ahead hides much of those. */
 #define SUMS_SAVE 1.01
 
@@ -185,6 +211,7 @@ static void matrix_rows(struct plan *t, uint64_t base, struct plan *best, bool *
 			consider(&whole, best, have);
 		if ((!found || whole.n_loops) && !one.pixels && plan_search_tile(&one, base) && (!found || one.bulk * SUMS_SAVE < whole.bulk))
 			consider(&one, best, have);
+		chunked(&one, base, best, have);
 	}
 }
 

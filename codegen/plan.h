@@ -28,7 +28,7 @@ struct operand {
 	enum tg_dtype sram_dtype;  /* differs where DMA converts */
 	const struct tg_const *constant; /* a constant of one value is read through stride 0 */
 	uint64_t dram;             /* byte offset in DRAM */
-	uint64_t home;             /* SRAM address of the whole tensor where it lives there, in its DRAM layout; 0: it does not */
+	uint64_t home;             /* SRAM address of the whole tensor where it lives there, in its DRAM layout but for margins; 0: it does not */
 	uint32_t storage;
 	bool direct;               /* the tile is worked on where the tensor lives: no image, no transfer */
 	int64_t base;              /* constant part of the address, elements */
@@ -76,12 +76,16 @@ struct plan {
 	int64_t tile[MAX_DIMS];
 	int loop_order[MAX_DIMS];  /* tiled dimensions, outermost first */
 	uint32_t n_loops;
+	int64_t chunks;            /* the contracted dimension comes in so many tiles, which the kernel takes in one loop (stream.c); 0: it is whole */
 	uint64_t partial_sram, partial_bytes; /* accumulators between reduction tiles (vector path) */
 	uint64_t sram_top, sram_limit; /* in use; as far as it may go */
 	uint32_t ordinal;          /* of the stage, among those of the program */
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
+	enum tg_chunks chunking;   /* asked for: whether chunks are tried */
+	uint32_t eased;            /* asked for: 1: results leave in fewer transfers, 2: with as many rows at a time as may be */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
+	bool push_first;           /* asked for: weights that serve a whole loop are pushed in front of it, not beside its first multiplies */
 	bool whole_sums;           /* reductions are not tiled */
 	double idle_before;        /* cycles in which DRAM rests during the stages before that may fetch for this one */
 	uint64_t early_room;       /* bytes of SRAM that are free while those stages run, at most */
@@ -92,8 +96,25 @@ struct plan {
 
 /* Element bytes in memory; 0 for packed types. */
 uint32_t elem_bytes(enum tg_dtype t);
-/* By value: byte offset in DRAM, address in SRAM or 0, storage. */
-struct places_of { const uint64_t *dram, *home; const uint32_t *storage; };
+/* Room around a tensor in SRAM that holds what its readers find outside of it (margins.c). */
+enum { MAX_FILLS = 6 };
+struct margin {
+	bool asked, refused;
+	uint64_t fill, bytes;       /* as const bits of the stages that read it; of the tensor and its margins */
+	int64_t lo[TG_MAX_RANK], hi[TG_MAX_RANK]; /* entries before and behind each dimension */
+	uint32_t writer;            /* op in front of which it is filled */
+	uint32_t n_fills;
+	struct tg_dma_desc fill_box[MAX_FILLS];
+	int64_t fill_at[MAX_FILLS]; /* bytes from the tensor's first element */
+};
+/* Elements from one entry of each dimension to the next, in DRAM (m: NULL) or with margins; bytes in front of the tensor's first element. */
+void margin_strides(const struct tg_value *v, const struct margin *m, int64_t *stride);
+uint64_t margin_before(const struct tg_value *v, const struct margin *m);
+bool plan_asks_inside(const struct tg_stage *s, uint32_t in); /* whether an element lies in the tensor matters to the stage beyond its value */
+uint64_t tg_fill_bits(enum tg_dtype t, uint64_t bits); /* const bits as an element of memory type t */
+
+/* By value: byte offset in DRAM, address in SRAM or 0, storage; by storage: margins or NULL. */
+struct places_of { const uint64_t *dram, *home; const uint32_t *storage; struct margin *const *margin; };
 /* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. at: NULL when only the reason is asked for. */
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
 /* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
@@ -115,6 +136,9 @@ enum { MAX_PACKED = 2, MAX_PARTS = 16 };
  * from one row of weights to the next. */
 uint32_t plan_pack(const struct plan *p, const struct pack_dim *d, uint32_t n, int64_t lanes, int64_t weight_row, int *chosen);
 
+/* One dimension of rows, one of columns: everything else has one entry. A product in chunks then waits for pieces of its first chunk only, and its results leave
+ * in pieces. */
+bool plan_is_flat(const struct plan *p);
 /* Is the operand's image brought by transfers? */
 bool plan_fetches(const struct plan *p, uint32_t operand);
 /* Can the next tile be fetched while one is at work? Index lists steer later transfers: their stages fetch tile by tile. */
@@ -123,6 +147,8 @@ bool plan_prefetches(const struct plan *p);
 uint32_t plan_transfer_parts(const struct plan *p, const struct operand *o);
 /* Cycles of one transfer of an operand's image without DRAM's latency; 0: there is none. */
 double plan_transfer_cycles(const struct plan *p, const struct operand *o);
+
+enum { MOST_EASED = 2 };
 
 /* kernel_window.c: a reduction over few points on the vector slots: `n` neighbours along `dim` at a time; cycles for each block of rows and lanes. */
 enum { MOST_NEIGHBOURS = 4 };
@@ -137,6 +163,8 @@ struct flush { uint64_t sram, dram, bytes; uint32_t slot; }; /* a whole tensor f
 struct emit_options {
 	uint32_t unroll, n_ahead, n_waits;
 	const struct fetch_ahead *ahead;
+	const struct margin *margin; /* filled while the stage is at work; NULL: none */
+	uint64_t margin_home;
 	const struct flush *flush;  /* started when the stage is done; NULL: none */
 	const uint32_t *waits;      /* then waited for: slots of flushes */
 };

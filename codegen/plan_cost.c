@@ -82,11 +82,11 @@ static double fetches(const struct plan *p, const struct operand *o)
 		if (depends(o, (uint32_t)p->loop_order[i]))
 			n = all;
 	}
-	return n;
+	return p->chunks && depends(o, (uint32_t)p->contract) ? all * (double)p->chunks : n;
 }
 
 /* Filling and emptying a software pipeline, opening a tile: bundles, measured over the models at hand. */
-enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60 };
+enum { VECTOR_RAMP = 60, WINDOW_RAMP = 120, MATRIX_RAMP = 250, TILE_OVERHEAD = 160, REDUCED_TOGETHER = 4, MOST_PIPELINED = 60, PIECE_GROUPS = 16 };
 #define CHAIN_SHARE 0.6
 
 /* Instructions of an expression, about. */
@@ -202,8 +202,8 @@ static double matrix_work(const struct plan *p)
 {
 	const struct tg_chip *c = p->chip;
 	struct blocks b = matrix_blocks(p);
-	double stream = stream_cycles(p, &b), push = c->array_rows / (double)c->push_rows_per_cycle;
-	return b.batch * b.columns * contracted_blocks(p) * (stream > push ? stream : push) + b.loops * (MATRIX_RAMP + c->latency.multiply_read);
+	double stream = stream_cycles(p, &b), push = c->array_rows / (double)c->push_rows_per_cycle, pieces = p->chunks ? (double)p->chunks : 1;
+	return b.batch * b.columns * contracted_blocks(p) * pieces * (stream > push ? stream : push) + b.loops * (MATRIX_RAMP + c->latency.multiply_read);
 }
 
 /* Sums in tiles: setting the accumulators of a result's tile to zero and, in the end, reading and finishing them have loops of their own. */
@@ -221,12 +221,23 @@ static double open_and_finish(const struct plan *p)
 	return b.batch * b.columns * stream_cycles(p, &b) + groups * (each > 1 ? each : 1) + 2 * b.loops * VECTOR_RAMP;
 }
 
+/* Of what a product in chunks waits for before it begins, or of what is left to store when it is done: a block of rows, a block of columns. */
+static double piece_of(const struct plan *p, uint32_t operand)
+{
+	if (!p->chunks || !plan_is_flat(p)) /* flat: there are rows */
+		return 1;
+	double rows = PIECE_GROUPS * (double)p->chip->sublanes / (double)p->tile[p->row], cols = (double)p->chip->array_cols / (double)p->tile[p->lane];
+	rows = rows < 1 && (int)operand != p->rhs ? rows : 1;
+	cols = cols < 1 && (int)operand != p->lhs ? cols : 1;
+	return (int)operand == p->lhs || (int)operand == p->rhs || operand == p->n_ops ? rows * cols : 1;
+}
+
 /* Transfers run beside the work but for the first tile's and the last result's. Of what can be fetched during the stage before, only that is waited for
  * which exceeds the time in which DRAM rests there, or the room that is left there. */
 double plan_cost(struct plan *p)
 {
 	const struct operand *out = &p->operand[p->n_ops];
-	double n_tiles = 1, n_results = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) + p->chip->dram_latency;
+	double n_tiles = 1, n_results = 1, dma = 0, first = 0, early = 0, last = out->direct ? 0 : plan_transfer_cycles(p, out) * piece_of(p, p->n_ops) + p->chip->dram_latency;
 	uint64_t room = p->early_room;
 	for (uint32_t i = 0; i < p->n_loops; i++) {
 		uint32_t d = (uint32_t)p->loop_order[i];
@@ -243,17 +254,25 @@ double plan_cost(struct plan *p)
 			early += each;
 			room -= o->place_bytes;
 		} else {
-			first += each + (first > 0 ? 0 : p->chip->dram_latency);
+			first += each * piece_of(p, i) + (first > 0 ? 0 : p->chip->dram_latency);
 		}
 	}
+	double pieces = p->chunks ? (double)p->chunks : 1;
 	double busy = n_tiles * ((p->path == PATH_MATRIX ? matrix_work(p) : vector_work(p)) + TILE_OVERHEAD);
 	if (p->path == PATH_MATRIX && tiles_reduction(p))
 		busy += n_results * open_and_finish(p);
 	p->bulk = busy > dma ? busy : dma;
 	if (p->n_loops && !plan_prefetches(p))
 		return dma + busy + n_tiles * 2 * p->chip->dram_latency;
-	double beside = p->n_loops ? dma - first - early - last : 0, tail = busy / n_tiles; /* nothing is left to fetch during the last tile */
+	bool moves = p->n_loops || p->chunks;
+	double beside = moves ? dma - first - early - last : 0, tail = busy / (n_tiles * pieces); /* nothing is left to fetch during the last tile */
 	double work = busy > beside + tail ? busy : beside + tail;
+	double results = plan_transfer_cycles(p, out) * (1 - piece_of(p, p->n_ops)); /* beside the last chunk */
+	last += p->chunks && results > tail ? results - tail : 0;
+	if (p->chunks) { /* two pieces have places: one comes, one is at work */
+		double turns = (busy + dma + n_tiles * pieces * p->chip->dram_latency) / 2;
+		work = turns > work ? turns : work;
+	}
 	p->dram_idle = work > beside ? work - beside : 0;
 	return first + (early > p->idle_before ? early - p->idle_before : 0) + last + work;
 }

@@ -17,7 +17,7 @@ static void order_loops(struct plan *p)
 	for (int pass = 0; pass < 3; pass++)
 		for (uint32_t d = 0; d < p->n_dims; d++) {
 			int rank = is_reduction(p, d) ? 2 : p->role[d] == ROLE_N || p->role[d] == ROLE_BATCH ? 0 : 1;
-			if (rank == pass && p->tile[d] < p->extent[d])
+			if (rank == pass && p->tile[d] < p->extent[d] && !is_chunked(p, d))
 				p->loop_order[p->n_loops++] = (int)d;
 		}
 }
@@ -36,7 +36,9 @@ static uint32_t rows_needed(const struct plan *p)
 		if ((p->role[d] == ROLE_M || apart) && (__builtin_mul_overflow(rows, t, &rows) || rows > UINT32_MAX / 2))
 			return UINT32_MAX;
 	}
-	return (uint32_t)rows;
+	if (p->chunks && __builtin_mul_overflow(rows, plan_column_blocks(p), &rows))
+		return UINT32_MAX;
+	return rows > UINT32_MAX ? UINT32_MAX : (uint32_t)rows;
 }
 
 /* Sizes of all images; false when they do not fit. */
@@ -52,6 +54,8 @@ static bool lay_out(struct plan *p, uint64_t base)
 		for (uint32_t l = 0; l < p->n_loops && !o->is_list && !o->direct && plan_prefetches(p); l++)
 			if (depends(o, (uint32_t)p->loop_order[l]))
 				o->places = 2;
+		if (p->chunks && depends(o, (uint32_t)p->contract) && !o->direct)
+			o->places = 2;
 		at += o->places * o->place_bytes;
 	}
 	p->partial_bytes = 0;
@@ -111,6 +115,8 @@ bool plan_is_legal(struct plan *p, uint64_t base)
 	if (p->path == PATH_VECTOR)
 		return !p->pixels || window_choose(p, MOST_NEIGHBOURS, &w);
 	p->acc_rows = rows_needed(p);
+	if (p->chunks && !plan_may_stream(p))
+		return false;
 	return p->acc_rows <= p->chip->acc_rows;
 }
 
@@ -145,7 +151,7 @@ static bool may_tile(const struct plan *p, uint32_t d)
 {
 	if (p->pixels && (is_reduction(p, d) || (int)d == p->pixel_dim || (int)d == p->lane))
 		return false;
-	if (is_reduction(p, d) && (p->whole_sums || p->stage->n_reds == 0 || in_list(p, d)))
+	if (is_reduction(p, d) && (p->whole_sums || p->chunks || p->stage->n_reds == 0 || in_list(p, d)))
 		return false;
 	return p->tile[d] > 1;
 }
@@ -160,6 +166,8 @@ static double excess(struct plan *p, uint64_t base)
 	if (p->path == PATH_MATRIX) {
 		p->acc_rows = rows_needed(p);
 		over += p->acc_rows > p->chip->acc_rows ? ((double)p->acc_rows - p->chip->acc_rows) * 64 : 0;
+		for (uint32_t d = 0; d < p->n_dims && p->chunks; d++)
+			over += p->role[d] == ROLE_BATCH ? (double)(p->tile[d] - 1) : 0;
 	}
 	return over;
 }
@@ -309,9 +317,9 @@ bool plan_search_tile(struct plan *p, uint64_t base)
 {
 	struct plan start = *p, best;
 	for (uint32_t d = 0; d < p->n_dims; d++)
-		p->tile[d] = p->extent[d];
+		p->tile[d] = is_chunked(p, d) ? p->extent[d] / p->chunks : p->extent[d];
 	bool found = shrink_tile(p, base);
-	if (start.path != PATH_MATRIX || start.whole_sums || start.pixels)
+	if (start.path != PATH_MATRIX || start.whole_sums || start.pixels || start.chunks)
 		return found;
 	best = *p;
 	search_sums(&start, base, &best, &found);

@@ -93,6 +93,11 @@ static vreg dram_base(struct emit *e, const struct operand *o)
 	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
 }
 
+vreg transfer_dram(struct emit *e, uint32_t operand)
+{
+	return dram_base(e, &e->p->operand[operand]);
+}
+
 /* Bytes from where a tensor that is worked on in place has its first tile to where it has this one. */
 vreg tile_offset(struct emit *e, const struct operand *o)
 {
@@ -314,13 +319,8 @@ static void cut_edges(struct transfer *t, uint32_t at, int64_t last)
 	}
 }
 
-static struct transfer *describe(struct emit *e, uint32_t operand)
+static void describe_as(struct emit *e, const struct operand *o, bool out, struct transfer *t)
 {
-	struct transfer *t = &e->transfer[operand];
-	const struct operand *o = &e->p->operand[operand];
-	bool out = operand == e->p->n_ops;
-	if (t->known)
-		return t;
 	t->known = true;
 	struct tg_dma_desc *d = &t->desc[0];
 	*d = (struct tg_dma_desc){ .kind = TG_DMA_COPY, .outside = out ? TG_DMA_SKIP : TG_DMA_FILL_OUTSIDE, .fill_bits = o->fill_bits };
@@ -343,13 +343,20 @@ static struct transfer *describe(struct emit *e, uint32_t operand)
 		int64_t last = t->side[t->cut].size - (t->n_parts - 1) * t->cut_size;
 		if (t->side[t->cut].guarded) {
 			cut_edges(t, at, last);
-			return t;
+			return;
 		}
 		t->desc[1] = *d;
 		d->size[at] = d->hi[at] = t->cut_size;
 		t->desc[1].size[at] = t->desc[1].hi[at] = last;
 		t->n_descs = last == t->cut_size ? 1 : 2;
 	}
+}
+
+static struct transfer *describe(struct emit *e, uint32_t operand)
+{
+	struct transfer *t = &e->transfer[operand];
+	if (!t->known)
+		describe_as(e, &e->p->operand[operand], operand == e->p->n_ops, t);
 	return t;
 }
 
@@ -510,6 +517,31 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	start_at(e, operand, sram, dram, when, s);
 }
 
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m)
+{
+	struct transfer *t = tg_alloc(e->f->arena, sizeof *t);
+	t->n_queues = most_parts;
+	describe_as(e, o, operand == e->p->n_ops, t);
+	const struct side *cut = &t->side[t->cut];
+	*m = (struct stream_move){ .operand = operand, .n_parts = t->n_parts };
+	if (t->dynamic || t->extra)
+		return false;
+	make_descs(e, t);
+	for (uint32_t i = 0; i < t->n_parts; i++) {
+		int64_t from = i * t->cut_size;
+		uint32_t desc = t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0;
+		m->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
+		m->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
+		m->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+	}
+	return true;
+}
+
+uint32_t first_queue(const struct emit *e, uint32_t operand)
+{
+	return part_queue(&e->transfer[operand], 0);
+}
+
 enum { MIN_CHUNK_BYTES = 4096 }; /* rows may be cut as far as that */
 
 bool cut_transfer(struct emit *e, uint32_t operand, int64_t chunks)
@@ -573,6 +605,24 @@ void start_flush(struct emit *e, const struct flush *w)
 	frame_store(e, SLOT_FLUSHED + w->slot, number);
 }
 
+void start_margin(struct emit *e, const struct margin *m, uint64_t home)
+{
+	vreg number = { 0 };
+	for (uint32_t i = 0; i < m->n_fills; i++) {
+		vreg desc = m_const(&e->at, desc_dram(e, (uint32_t)e->descs->list.n)), to = m_const(&e->at, (int64_t)home + m->fill_at[i]);
+		*TG_PUSH(e->f->arena, &e->descs->list) = m->fill_box[i];
+		number = sreg(e);
+		EMIT(&e->at, dma_start, R(number), flush_queue(e), R(desc), R(to), R(to));
+	}
+	frame_store(e, SLOT_FILLED, number);
+}
+
+void wait_margin(struct emit *e)
+{
+	vreg number = frame_load(e, SLOT_FILLED);
+	EMIT(&e->at, dma_wait, flush_queue(e), R(number));
+}
+
 void wait_flush(struct emit *e, uint32_t slot)
 {
 	vreg number = frame_load(e, SLOT_FLUSHED + slot);
@@ -599,19 +649,25 @@ void wait_numbers(struct emit *e, uint64_t queues, const vreg *number)
 			EMIT(&e->at, dma_wait, q, R(number[q]));
 }
 
+uint64_t tg_fill_bits(enum tg_dtype t, uint64_t bits)
+{
+	double v;
+	uint8_t raw[8] = { 0 };
+	uint64_t out;
+	memcpy(&v, &bits, sizeof v);
+	if (tg_is_float(tg_compute_type(t)))
+		tg_put_f64(t, raw, 0, v);
+	else
+		tg_put_i64(t, raw, 0, (int64_t)bits);
+	memcpy(&out, raw, sizeof out);
+	return out;
+}
+
 static void set_fill(struct plan *p)
 {
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		uint64_t bits = p->stage->ins[i].guarded ? p->stage->ins[i].fill : 0;
-		double v;
-		uint8_t raw[8] = { 0 };
-		memcpy(&v, &bits, sizeof v);
-		if (tg_is_float(tg_compute_type(o->dtype)))
-			tg_put_f64(o->sram_dtype, raw, 0, p->stage->ins[i].guarded ? v : 0);
-		else
-			tg_put_i64(o->sram_dtype, raw, 0, (int64_t)bits);
-		memcpy(&o->fill_bits, raw, sizeof raw);
+		o->fill_bits = tg_fill_bits(o->sram_dtype, p->stage->ins[i].guarded ? p->stage->ins[i].fill : 0);
 		if (p->pixels && (int)i == p->rhs)
 			o->fill_bits = UINT64_MAX; /* no weight: pixels.c */
 	}
@@ -626,13 +682,14 @@ void emit_begin(struct emit *e, struct mfn *f, struct plan *p, struct descriptor
 		e->tiled[p->loop_order[i]] = true;
 	/* What is fetched ahead has queues of its own: a queue completes its transfers in order. */
 	uint32_t n = e->n_queues, ahead = n / 2, own = n - ahead, next[2] = { 0, 0 };
+	uint32_t streams = stream_queues(p, own); /* these carry nothing else while the stage is at work: their transfers can be numbered beforehand */
 	for (uint32_t i = 0; i <= p->n_ops; i++) { /* in turn: what is cut into parts has a queue for each while there are some */
 		if (i < p->n_ops && !plan_fetches(e->p, i))
 			continue;
 		struct transfer *t = &e->transfer[i];
-		bool handed = p->operand[i].apart && ahead; /* handed or not: whoever starts it must find the same queues */
-		t->n_queues = handed ? ahead : own;
-		t->queue = handed ? own : 0;
+		bool handed = (p->operand[i].apart || streams == own) && ahead; /* handed or not: whoever starts it must find the same queues */
+		t->n_queues = handed ? ahead : own - streams;
+		t->queue = handed ? own : streams;
 		t->first = next[handed];
 		next[handed] = (next[handed] + describe(e, i)->n_parts) % t->n_queues;
 	}

@@ -37,15 +37,15 @@ struct tg_memory {
 	void *user;
 };
 
-/* Weights of an array. A row's present columns are usually one run [lo, hi); `bits` is exact. */
+/* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
 struct tg_weights {
 	uint32_t *w; /* rows x stride, in panels (matrix.c); f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
-	bool odd;     /* and not only whole row groups, all with the columns [0, group_cols); else bit g of `groups`: group g was pushed */
+	bool odd;
 	uint16_t group_cols;
-	uint64_t groups;
+	uint64_t groups; /* unless odd, bit g: group g was pushed */
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
 	uint64_t present;  /* all present weights */
@@ -55,6 +55,9 @@ struct tg_weights {
 	uint32_t n_k;
 	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
 	bool paired;
+	uint16_t *list;    /* of weights that are not uniform: for each block of columns, the rows that have some in it (matrix.c); made when first used */
+	uint16_t *n_list;
+	bool listed;
 };
 struct tg_array {
 	struct tg_weights set[2];
@@ -80,7 +83,6 @@ struct tg_core {
 	struct tg_array array[TG_MAX_ARRAYS];
 	uint32_t *transposer; /* L x L */
 	uint64_t transposer_ready;
-	float *partial; /* rows x stride: products of the multiply at work */
 };
 
 /* What one instruction did. */
@@ -128,9 +130,9 @@ struct tg_product {
 	bool add;
 };
 
-/* Pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
+/* Legal pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
 struct tg_matrix {
-	void (*push)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
+	void (*push)(struct tg_core *now, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
 	void (*swap)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in);
 	void (*multiply)(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add);
 	/* A multiply in two parts: all but the products, with its operands copied to `rows` (stride_in a row); false: it cannot be, and nothing was done */

@@ -25,6 +25,13 @@ static inline uint64_t jit_view_shape(uint32_t rows, uint32_t n, uint32_t lanes,
 	return rows | (uint64_t)n << 16 | (uint64_t)lanes << 32 | (uint64_t)spread << 63;
 }
 
+/* Where register r begins. A line of the host's cache lies between registers: at a distance of a power of two the same lanes of all of them would
+ * share a few lines of that cache. */
+static inline size_t jit_register_bytes(const struct tg_core *c, uint64_t r)
+{
+	return r * (c->n * sizeof(uint32_t) + 64);
+}
+
 /* What translated code calls; uop is an index in s->uops, bundle one in s->bundles. */
 struct jit_calls {
 	/* the instruction fetch of a bundle */
@@ -43,8 +50,9 @@ struct jit_calls {
 	/* Whether a store or transposer write would not trap now; and runs it. */
 	uint64_t (*may_act)(struct tg_sim *s, uint64_t uop, uint64_t clock);
 	void (*act)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock);
-	/* The same for pushes, swaps and multiplies. place: row group or accumulator row; with: a push's extent, or whether a multiply adds */
-	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with);
+	/* The same for pushes, swaps and multiplies. place: row group or accumulator row; with: a push's extent, or whether a multiply adds;
+	 * after: whether the arrays will have been swapped by then: 0 no, 1 perhaps, 2 yes */
+	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with, uint64_t after);
 	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
 	/* Register r is from now on what a load of 32-bit lanes would give. */
 	void (*view)(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);

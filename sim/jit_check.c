@@ -23,13 +23,46 @@ static bool same_shape(const struct place *a, const struct place *b)
 	       a->bytes == b->bytes && rows_apart(a);
 }
 
+static uint64_t gcd(uint64_t a, uint64_t b)
+{
+	while (b) {
+		uint64_t r = a % b;
+		a = b;
+		b = r;
+	}
+	return a;
+}
+
+/* Rows of both begin at multiples of this from their bases; 0: a row each. */
+static uint64_t common_step(const struct place *a, const struct place *b)
+{
+	const struct place *of[2] = {a, b};
+	uint64_t m = 0;
+	for (int i = 0; i < 2; i++) {
+		const struct place *p = of[i];
+		if (p->rows > 1 && p->n > 1)
+			m = gcd(m, (uint64_t)(p->s < 0 ? -p->s : p->s));
+		if (p->rows > p->n)
+			m = gcd(m, (uint64_t)(p->t < 0 ? -p->t : p->t));
+	}
+	return m;
+}
+
+/* Rows that lie in each other's gaps, as neighbours in a line do: b's base is a's and `by`, and the rows do not meet modulo their step. */
+static bool interleaved(const struct place *a, const struct place *b, int64_t by)
+{
+	int64_t m = (int64_t)common_step(a, b), d = m ? by % m : 0;
+	d += d < 0 ? m : 0;
+	return m && d >= (int64_t)a->row_bytes && d + (int64_t)b->row_bytes <= m;
+}
+
 bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same)
 {
 	(void)g;
 	*same = a->root == b->root && a->off == b->off && same_shape(a, b);
 	if (a->root != b->root || !a->fixed || !b->fixed)
 		return false;
-	return a->off + a->lo >= b->off + b->hi || b->off + b->lo >= a->off + a->hi;
+	return a->off + a->lo >= b->off + b->hi || b->off + b->lo >= a->off + a->hi || interleaved(a, b, b->off - a->off);
 }
 
 static val and_also(struct gen *g, val a, val b)
@@ -120,11 +153,25 @@ static val apart(struct gen *g, val a_lo, val a_hi, val b_lo, val b_hi)
 	return g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, a_lo, b_hi, ""), g->L->BuildICmp(g->b, LLVMIntSGE, b_lo, a_hi, ""), "");
 }
 
+/* The same when it runs; NULL: not with these steps. */
+static val runs_interleaved(struct gen *g, const struct place *a, const struct place *b)
+{
+	int64_t m = (int64_t)common_step(a, b);
+	if (m < (int64_t)(a->row_bytes + b->row_bytes))
+		return NULL;
+	val step = gen_int(g, m), d = g->L->BuildSRem(g->b, g->L->BuildSub(g->b, b->base, a->base, ""), step, "");
+	d = g->L->BuildSelect(g->b, g->L->BuildICmp(g->b, LLVMIntSLT, d, gen_int(g, 0), ""), g->L->BuildAdd(g->b, d, step, ""), d, "");
+	val from = gen_int(g, a->row_bytes), end = gen_int(g, m - (int64_t)b->row_bytes);
+	return g->L->BuildAnd(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, d, from, ""), g->L->BuildICmp(g->b, LLVMIntSLE, d, end, ""), "");
+}
+
 static val pair_apart(struct gen *g, const struct lane_op *x, const struct lane_op *y)
 {
 	val x_lo = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.lo), ""), x_hi = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.hi), "");
 	val y_lo = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.lo), ""), y_hi = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.hi), "");
-	val ok = apart(g, x_lo, x_hi, y_lo, y_hi);
+	val ok = apart(g, x_lo, x_hi, y_lo, y_hi), between = runs_interleaved(g, &x->at, &y->at);
+	if (between)
+		ok = g->L->BuildOr(g->b, ok, between, "");
 	if (same_shape(&x->at, &y->at) && !leaves_view(x) && !leaves_view(y))
 		ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, x->at.base, y->at.base, ""), "");
 	return unless(g, x->pred, unless(g, y->pred, ok));

@@ -3,7 +3,7 @@
  * A block is cut into segments: bundles that are checked together and then done together. A segment is
  *   checks (leave, if anything might trap) -> called instructions with nothing but a result -> instruction fetch -> one loop over the lanes
  *   -> matrix instructions and stores that are called -> scalars, clocks.
- * The loop takes STRIP lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
+ * The loop takes a strip of lanes at a time through all lane-wise instructions of the segment, so that what passes from one to the next stays in
  * host registers. What is not lane-wise is called; its vector result goes to a temporary that the loop reads. */
 #ifndef TG_JIT_GEN_H
 #define TG_JIT_GEN_H
@@ -12,9 +12,9 @@
 #include "jit.h"
 #include "llvm_api.h"
 
-#define STRIP 16
+#define MAX_STRIP 16
 #define MAX_LANE_OPS 96
-#define MAX_CALLED 24
+#define MAX_CALLED 40
 #define MAX_RANGES 6
 #define MAX_HITS 256
 
@@ -45,6 +45,15 @@ struct lane_op {
 	bool lazy;         /* a load whose register gets a view: its lanes are read in this segment only */
 };
 #define NO_DEST 255u
+/* What the matrix instructions of a segment, which run after its loop, will have done to an array. */
+struct array_plan {
+	bool pushed, swapped, swap_sure; /* sure: no predicate */
+	unsigned type, swapped_type;     /* of the pushes since the last swap, of those before it */
+	bool swapped_pushes;             /* there were some before it */
+	uint64_t last_push;              /* clock since the segment's start */
+	bool multiplied;
+	uint64_t first_multiply;
+};
 enum call_kind { CALL_PURE, CALL_ACT, CALL_MATRIX, CALL_STORE };
 struct called {
 	enum call_kind kind;
@@ -56,6 +65,7 @@ struct called {
 	unsigned n_reads, temp;
 	unsigned to;       /* scalar or predicate register of the result, else 0 */
 	val place, with;   /* of CALL_MATRIX (jit.h) */
+	struct array_plan array; /* and its array before it */
 };
 struct written { /* a result that may still be under way at the segment's end */
 	unsigned reg;      /* or unit */
@@ -68,6 +78,9 @@ struct hit { /* a predicated instruction, and its predicate at its bundle */
 };
 struct segment {
 	uint32_t first, end; /* bundles */
+	struct array_plan array[TG_MAX_ARRAYS];
+	uint64_t late_v;  /* vector registers that they read */
+	uint32_t late_m;
 	struct lane_op op[MAX_LANE_OPS];
 	unsigned n_op;
 	struct called call[MAX_CALLED];
@@ -98,6 +111,7 @@ struct bundle_plan {
 	} of[TG_MAX_BUNDLE];
 	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES];
 	unsigned n_rows, n_lanes;
+	struct array_plan array[TG_MAX_ARRAYS];
 	bool impossible; /* the interpreter must do it */
 	bool early;
 };
@@ -113,6 +127,7 @@ struct gen {
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	unsigned strip;  /* lanes that the loop takes at a time: a host register of them, so that as many values as possible stay in registers */
 	/* the block at work */
 	const struct block *block;
 	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */

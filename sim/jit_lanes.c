@@ -17,10 +17,11 @@ struct body {
 	struct gen *g;
 	struct lane_value reg[JIT_TEMP];
 	val row, lane;              /* i64: of the strip's first lane */
-	val element;                /* row * L + lane */
+	val lanes_at;               /* where the strip's lanes of register 0 are */
 	uint32_t first_row;         /* of the range */
 	uint32_t from, to;          /* the range of lanes */
 	val row_at[MAX_LANE_OPS];   /* the row's address, where it has bytes */
+	int64_t past[MAX_LANE_OPS]; /* and so many bytes behind it: accesses that differ by constants share one address */
 	val spread[MAX_LANE_OPS];   /* a value for the whole row */
 };
 
@@ -90,10 +91,10 @@ static val splat(struct gen *g, val one, LLVMTypeRef vector)
 
 static val const_iv(struct gen *g, uint32_t x)
 {
-	val each[STRIP];
-	for (unsigned i = 0; i < STRIP; i++)
+	val each[MAX_STRIP];
+	for (unsigned i = 0; i < g->strip; i++)
 		each[i] = g->L->ConstInt(g->i32, x, 0);
-	return g->L->ConstVector(each, STRIP);
+	return g->L->ConstVector(each, g->strip);
 }
 
 static val intrinsic(struct gen *g, const char *name, LLVMTypeRef *types, unsigned n_types, val *args, unsigned n)
@@ -124,6 +125,11 @@ static val float_of(struct gen *g, struct lane_value *v)
 	return v->f;
 }
 
+static val lanes_of(struct body *y, unsigned r)
+{
+	return gen_at(y->g, y->lanes_at, gen_int(y->g, (int64_t)jit_register_bytes(&y->g->s->core, r)));
+}
+
 static struct lane_value *reg(struct body *y, unsigned r)
 {
 	struct gen *g = y->g;
@@ -134,19 +140,18 @@ static struct lane_value *reg(struct body *y, unsigned r)
 		v->i = const_iv(g, UINT32_MAX);
 		return v;
 	}
-	val at = g->L->BuildAdd(g->b, gen_int(g, (int64_t)r * g->s->core.n), y->element, "");
-	v->i = g->L->BuildLoad2(g->b, g->iv, gen_at(g, g->registers, g->L->BuildShl(g->b, at, gen_int(g, 2), "")), "");
-	g->L->SetAlignment(v->i, 64);
+	v->i = g->L->BuildLoad2(g->b, g->iv, lanes_of(y, r), "");
+	g->L->SetAlignment(v->i, g->strip * 4);
 	return v;
 }
 
 static val lane_numbers(struct body *y)
 {
 	struct gen *g = y->g;
-	val each[STRIP];
-	for (unsigned i = 0; i < STRIP; i++)
+	val each[MAX_STRIP];
+	for (unsigned i = 0; i < g->strip; i++)
 		each[i] = g->L->ConstInt(g->i32, i, 0);
-	return g->L->BuildAdd(g->b, splat(g, g->L->BuildTrunc(g->b, y->lane, g->i32, ""), g->iv), g->L->ConstVector(each, STRIP), "");
+	return g->L->BuildAdd(g->b, splat(g, g->L->BuildTrunc(g->b, y->lane, g->i32, ""), g->iv), g->L->ConstVector(each, g->strip), "");
 }
 
 /* ---- instructions ---- */
@@ -220,12 +225,12 @@ static val pick(struct gen *g, LLVMIntPredicate p, val a, val b, val x, val y)
 
 static struct lane_value high_half(struct gen *g, val a, val b)
 {
-	LLVMTypeRef wide = g->L->VectorType(g->i64, STRIP);
-	val each[STRIP];
-	for (unsigned i = 0; i < STRIP; i++)
+	LLVMTypeRef wide = g->L->VectorType(g->i64, g->strip);
+	val each[MAX_STRIP];
+	for (unsigned i = 0; i < g->strip; i++)
 		each[i] = gen_int(g, 32);
 	val p = g->L->BuildMul(g->b, g->L->BuildZExt(g->b, a, wide, ""), g->L->BuildZExt(g->b, b, wide, ""), "");
-	return of_bits(g->L->BuildTrunc(g->b, g->L->BuildLShr(g->b, p, g->L->ConstVector(each, STRIP), ""), g->iv, ""));
+	return of_bits(g->L->BuildTrunc(g->b, g->L->BuildLShr(g->b, p, g->L->ConstVector(each, g->strip), ""), g->iv, ""));
 }
 
 static struct lane_value fma_of(struct gen *g, struct lane_value *a, struct lane_value *b, struct lane_value *c, bool minus)
@@ -437,10 +442,10 @@ static val outside(struct gen *g, const struct tg_insn *in)
 /* Lanes of the strip that an access reaches: a constant mask, for the strip in which it ends. */
 static val first_lanes(struct gen *g, uint32_t n)
 {
-	val each[STRIP];
-	for (unsigned i = 0; i < STRIP; i++)
+	val each[MAX_STRIP];
+	for (unsigned i = 0; i < g->strip; i++)
 		each[i] = g->L->ConstInt(g->i1, i < n, 0);
-	return g->L->ConstVector(each, STRIP);
+	return g->L->ConstVector(each, g->strip);
 }
 
 static val acc_of(struct gen *g, const struct lane_op *o)
@@ -453,8 +458,8 @@ static val strip_at(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
 	val at = g->L->BuildAdd(g->b, y->row_at[k], g->L->BuildMul(g->b, y->lane, gen_int(g, o->at.bytes), ""), "");
-	val p = gen_at(g, o->kind == LANE_ROWS ? acc_of(g, o) : g->mem, at);
-	val sink = gen_at(g, g->registers, gen_int(g, (int64_t)(JIT_TEMP + JIT_N_TEMPS - 1) * g->s->core.n * 4));
+	val p = gen_at(g, gen_at(g, o->kind == LANE_ROWS ? acc_of(g, o) : g->mem, at), gen_int(g, y->past[k]));
+	val sink = gen_at(g, g->registers, gen_int(g, (int64_t)jit_register_bytes(&g->s->core, JIT_TEMP + JIT_N_TEMPS - 1)));
 	return o->pred ? g->L->BuildSelect(g->b, o->pred, p, sink, "") : p;
 }
 
@@ -502,7 +507,7 @@ static val not_read(struct body *y, const struct lane_op *o)
 static struct lane_value load(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
-	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), STRIP);
+	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), g->strip);
 	struct lane_value v;
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
 		return of_bits(not_read(y, o));
@@ -558,7 +563,7 @@ static val narrow(struct gen *g, unsigned op, struct lane_value *v, LLVMTypeRef 
 static void store(struct body *y, unsigned k, const struct lane_op *o)
 {
 	struct gen *g = y->g;
-	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), STRIP);
+	LLVMTypeRef vector = g->L->VectorType(element_type(g, o->at.bytes), g->strip);
 	if (y->first_row >= o->at.rows || y->from >= o->at.lanes)
 		return;
 	val v = narrow(g, o->u->in.op, reg(y, (unsigned)o->u->in.f[0]), vector), p = strip_at(y, k, o);
@@ -577,17 +582,17 @@ static val selected_for(struct gen *g, const struct place *p)
 	val fn = g->L->GetNamedFunction(g->m, name), all = gen_int(g, 0);
 	if (fn)
 		return fn;
-	LLVMTypeRef type = g->L->FunctionType(g->i64, &g->ptr, 1, 0), bits = g->i16;
+	LLVMTypeRef type = g->L->FunctionType(g->i64, &g->ptr, 1, 0), bits = g->strip == 16 ? g->i16 : g->i8;
 	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
 	fn = g->L->AddFunction(g->m, name, type);
 	g->L->SetLinkage(fn, LLVMInternalLinkage);
 	g->L->PositionBuilderAtEnd(g->b, g->L->AppendBasicBlockInContext(g->c, fn, ""));
 	for (uint32_t r = 0; r < p->rows; r++) {
-		for (uint32_t j = 0; j < p->lanes; j += STRIP) {
+		for (uint32_t j = 0; j < p->lanes; j += g->strip) {
 			val at = gen_at(g, g->L->GetParam(fn, 0), gen_int(g, (int64_t)(r * g->s->core.lanes + j) * 4));
 			val v = g->L->BuildLoad2(g->b, g->iv, at, ""), on = g->L->BuildICmp(g->b, LLVMIntNE, v, const_iv(g, 0), "");
-			g->L->SetAlignment(v, 64);
-			if (p->lanes - j < STRIP)
+			g->L->SetAlignment(v, g->strip * 4);
+			if (p->lanes - j < g->strip)
 				on = g->L->BuildAnd(g->b, on, first_lanes(g, p->lanes - j), "");
 			val word = g->L->BuildBitCast(g->b, on, bits, ""), n = intrinsic(g, "llvm.ctpop", &bits, 1, &word, 1);
 			all = g->L->BuildAdd(g->b, all, g->L->BuildZExt(g->b, n, g->i64, ""), "");
@@ -600,16 +605,15 @@ static val selected_for(struct gen *g, const struct place *p)
 
 val gen_selected(struct gen *g, const struct place *p)
 {
-	val mask = gen_at(g, g->registers, gen_int(g, (int64_t)(JIT_MASK + p->mask) * g->s->core.n * 4));
+	val mask = gen_at(g, g->registers, gen_int(g, (int64_t)jit_register_bytes(&g->s->core, JIT_MASK + p->mask)));
 	return g->L->BuildCall2(g->b, g->L->FunctionType(g->i64, &g->ptr, 1, 0), selected_for(g, p), &mask, 1, "");
 }
 
 static struct lane_value temporary(struct body *y, const struct lane_op *o)
 {
 	struct gen *g = y->g;
-	val at = g->L->BuildAdd(g->b, gen_int(g, (int64_t)(JIT_TEMP + o->temp) * g->s->core.n), y->element, "");
-	val v = g->L->BuildLoad2(g->b, g->iv, gen_at(g, g->registers, g->L->BuildShl(g->b, at, gen_int(g, 2), "")), "");
-	g->L->SetAlignment(v, 64);
+	val v = g->L->BuildLoad2(g->b, g->iv, lanes_of(y, JIT_TEMP + o->temp), "");
+	g->L->SetAlignment(v, g->strip * 4);
 	return of_bits(v);
 }
 
@@ -648,9 +652,7 @@ static void strip(struct body *y)
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
 		if (!y->reg[r].dirty)
 			continue;
-		val at = g->L->BuildAdd(g->b, gen_int(g, (int64_t)r * g->s->core.n), y->element, "");
-		val p = gen_at(g, g->registers, g->L->BuildShl(g->b, at, gen_int(g, 2), ""));
-		g->L->SetAlignment(g->L->BuildStore(g->b, bits_of(g, &y->reg[r]), p), 64);
+		g->L->SetAlignment(g->L->BuildStore(g->b, bits_of(g, &y->reg[r]), lanes_of(y, r)), g->strip * 4);
 	}
 }
 
@@ -682,38 +684,68 @@ static void close_loop(struct gen *g, struct counted *l, uint32_t step, uint32_t
 static void at_lane(struct body *y, val row_element, val lane)
 {
 	y->lane = lane;
-	y->element = y->g->L->BuildAdd(y->g->b, row_element, lane, "");
+	y->lanes_at = gen_at(y->g, y->g->registers, y->g->L->BuildShl(y->g->b, y->g->L->BuildAdd(y->g->b, row_element, lane, ""), gen_int(y->g, 2), ""));
 	strip(y);
 }
 
 static void range_of_lanes(struct body *y, val row_element)
 {
 	struct gen *g = y->g;
-	if (y->to - y->from <= 2 * STRIP) {
-		for (uint32_t j = y->from; j < y->to; j += STRIP)
+	if (y->to - y->from <= 2 * g->strip) {
+		for (uint32_t j = y->from; j < y->to; j += g->strip)
 			at_lane(y, row_element, gen_int(g, j));
 		return;
 	}
 	struct counted l = open_loop(g, y->from);
 	at_lane(y, row_element, l.counter);
-	close_loop(g, &l, STRIP, y->to);
+	close_loop(g, &l, g->strip, y->to);
+}
+
+/* Whether the rows of two accesses lie the same number of bytes from each other everywhere. */
+static bool side_by_side(const struct lane_op *x, const struct lane_op *y)
+{
+	const struct place *a = &x->at, *b = &y->at;
+	if (x->kind == LANE_ROWS || y->kind == LANE_ROWS || a->root != b->root || a->bytes != b->bytes || a->n != b->n)
+		return false;
+	bool same = a->step == b->step && a->block_step == b->block_step;
+	return same || (a->fixed && b->fixed && a->rows == b->rows && a->s == b->s && a->t == b->t);
+}
+
+/* The first access from whose address that of k follows. */
+static unsigned leader_of(struct body *y, unsigned k)
+{
+	const struct lane_op *op = y->g->seg.op;
+	unsigned i = 0;
+	while (i < k && !(y->row_at[i] && side_by_side(&op[i], &op[k])))
+		i++;
+	return i;
+}
+
+static val row_address(struct body *y, const struct place *p)
+{
+	struct gen *g = y->g;
+	val r = y->row, at = p->base;
+	if (p->n < p->rows) {
+		val n = gen_int(g, p->n);
+		at = g->L->BuildAdd(g->b, at, g->L->BuildMul(g->b, g->L->BuildUDiv(g->b, r, n, ""), p->block_step, ""), "");
+		r = g->L->BuildURem(g->b, r, n, "");
+	}
+	return g->L->BuildAdd(g->b, at, g->L->BuildMul(g->b, r, p->step, ""), "");
 }
 
 static void row_addresses(struct body *y)
 {
 	struct gen *g = y->g;
+	memset(y->row_at, 0, sizeof y->row_at);
 	for (unsigned k = 0; k < g->seg.n_op; k++) {
 		const struct lane_op *o = &g->seg.op[k];
 		const struct place *p = &o->at;
+		unsigned leader;
 		if (o->kind == LANE_ALU || o->kind == LANE_TEMP || o->kind == LANE_VIEW || y->first_row >= p->rows)
 			continue;
-		val r = y->row, at = p->base;
-		if (p->n < p->rows) {
-			val n = gen_int(g, p->n);
-			at = g->L->BuildAdd(g->b, at, g->L->BuildMul(g->b, g->L->BuildUDiv(g->b, r, n, ""), p->block_step, ""), "");
-			r = g->L->BuildURem(g->b, r, n, "");
-		}
-		y->row_at[k] = g->L->BuildAdd(g->b, at, g->L->BuildMul(g->b, r, p->step, ""), "");
+		leader = leader_of(y, k);
+		y->row_at[k] = leader < k ? y->row_at[leader] : row_address(y, p);
+		y->past[k] = leader < k ? (int64_t)((uint64_t)y->past[leader] + (uint64_t)p->off - (uint64_t)g->seg.op[leader].at.off) : 0;
 		if (!p->spread)
 			continue;
 		y->lane = gen_int(g, 0);

@@ -17,7 +17,7 @@
 #define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
-#define HOT 96  /* of these many, LLVM makes the best code it can */
+#define HOT 600 /* of these many, LLVM makes the best code it can */
 
 struct engine {
 	struct llvm_api L;
@@ -113,9 +113,9 @@ static void find_types(struct gen *g)
 	g->i64 = L->Int64TypeInContext(g->c);
 	g->f32 = L->FloatTypeInContext(g->c);
 	g->ptr = L->PointerTypeInContext(g->c, 0);
-	g->iv = L->VectorType(g->i32, STRIP);
-	g->fv = L->VectorType(g->f32, STRIP);
-	g->cv = L->VectorType(g->i1, STRIP);
+	g->iv = L->VectorType(g->i32, g->strip);
+	g->fv = L->VectorType(g->f32, g->strip);
+	g->cv = L->VectorType(g->i1, g->strip);
 	g->code_type = L->FunctionType(g->i64, &g->ptr, 1, 0);
 	LLVMTypeRef in[4] = {g->ptr, g->i64, g->i64, g->i64};
 	g->lookup_type = L->FunctionType(g->i1, in, 4, 0);
@@ -144,6 +144,7 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	g->c = n->L.ContextCreate();
 	g->m = n->L.ModuleCreateWithNameInContext("tegula", g->c);
 	g->b = n->L.CreateBuilderInContext(g->c);
+	g->strip = strstr(n->features, "+avx512f") ? MAX_STRIP : 8;
 	find_types(g);
 	n->L.SetTarget(g->m, n->triple);
 	LLVMTargetDataRef layout = n->L.CreateTargetDataLayout(machine);

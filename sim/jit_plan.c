@@ -5,6 +5,8 @@
 #ifdef TG_HAS_LLVM
 #include "jit_gen.h"
 
+#include "matrix_rules.h"
+
 /* ---- what an instruction is to the translator ---- */
 
 static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
@@ -98,7 +100,7 @@ static bool plain_load(const struct gen *g, const struct uop *u, const struct pl
 {
 	const struct tg_core *c = &g->s->core;
 	bool whole = p->rows == c->rows && p->lanes == c->lanes;
-	return gen_has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && !u->in.pred && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
+	return gen_has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
 }
 
 static bool view_works(struct gen *g, const struct uop *u, const struct place *p)
@@ -170,7 +172,7 @@ static bool add_split(uint32_t *at, unsigned *n, uint32_t v, uint32_t all)
 
 static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *p)
 {
-	uint32_t low = p->lanes / STRIP * STRIP, high = (p->lanes + STRIP - 1) / STRIP * STRIP;
+	uint32_t low = p->lanes / g->strip * g->strip, high = (p->lanes + g->strip - 1) / g->strip * g->strip;
 	return add_split(b->rows, &b->n_rows, p->rows, g->s->core.rows) && add_split(b->lanes, &b->n_lanes, low, g->s->core.lanes) &&
 	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes);
 }
@@ -228,7 +230,69 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 	}
 }
 
-/* Pushes, multiplies and late stores run after the loop, in the segment's last bundle: nobody in it may write a vector that they read. */
+/* ---- matrix instructions: they run after the loop, in order ---- */
+
+/* Whether the instruction is legal after those that wait before it, as far as the run's own checks, made before any of them, cannot tell. */
+static bool matrix_follows(struct gen *g, const struct uop *u, struct array_plan *a)
+{
+	const struct tg_insn *in = &u->in;
+	const struct tg_chip *chip = g->s->core.chip;
+	if (in->op == TG_I_swap) {
+		if (a->pushed && g->seg.length < a->last_push + chip->latency.push_swap)
+			return false;
+		*a = (struct array_plan){.swapped = true, .swap_sure = a->swap_sure || !in->pred, .swapped_pushes = a->pushed, .swapped_type = a->type,
+					 .multiplied = a->multiplied, .first_multiply = a->first_multiply};
+		return true;
+	}
+	unsigned type = array_type_of(in);
+	if (u->slot == TG_SLOT_P) {
+		if (a->pushed && !array_same_class(type, a->type))
+			return false;
+		a->pushed = true;
+		a->type = type;
+		a->last_push = g->seg.length;
+		return true;
+	}
+	if (a->swapped_pushes && !array_same_class(type, a->swapped_type))
+		return false;
+	a->first_multiply = a->multiplied ? a->first_multiply : g->seg.length;
+	a->multiplied = true;
+	return true;
+}
+
+/* A read of accumulator rows cannot see products that wait unless it comes when they have landed; before, it traps or reads other rows. */
+static bool read_precedes(struct gen *g, const struct uop *u)
+{
+	const struct array_plan *a = &g->seg.array[u->in.f[1]];
+	return !a->multiplied || g->seg.length < a->first_multiply + g->s->core.chip->latency.multiply_read;
+}
+
+/* Whether the bundle leaves alone what the waiting ones read. */
+static bool spares_late(const struct gen *g, const struct decoded *d)
+{
+	for (unsigned i = 0; i < d->n_uops; i++) {
+		const struct uop *u = &g->s->uops[d->first_uop + i];
+		for (unsigned k = 0; k < u->n_writes; k++) {
+			unsigned r = u->writes[k];
+			if ((r >= REG_V && r < REG_M && (g->seg.late_v >> (r - REG_V) & 1)) || (r >= REG_M && r < REG_P && (g->seg.late_m >> (r - REG_M) & 1)))
+				return false;
+		}
+	}
+	return true;
+}
+
+static void note_late(struct segment *e, const struct uop *u)
+{
+	for (unsigned i = 0; i < u->n_reads; i++) {
+		unsigned r = u->reads[i];
+		if (r >= REG_V && r < REG_M)
+			e->late_v |= UINT64_C(1) << (r - REG_V);
+		else if (r >= REG_M && r < REG_P)
+			e->late_m |= UINT32_C(1) << (r - REG_M);
+	}
+}
+
+/* Pushes, multiplies and late stores run after the loop: nobody in their bundle may write a vector that they read. */
 static bool late_works(struct gen *g, const struct decoded *d, const struct uop *late)
 {
 	for (unsigned i = 0; i < d->n_uops; i++) {
@@ -277,6 +341,9 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 	struct segment *e = &g->seg;
 	unsigned n_op = e->n_op, n_call = e->n_call, n_temp = e->n_temp;
 	b->early = goes_early(g, d, b);
+	memcpy(b->array, e->array, sizeof b->array);
+	if (!spares_late(g, d))
+		return false;
 	if (e->n_wrote + 2 * d->n_uops > TG_ARRAY_LEN(e->wrote) || e->n_busy + d->n_uops > TG_ARRAY_LEN(e->busy) || e->n_hit + d->n_uops > MAX_HITS)
 		return false;
 	for (unsigned i = 0; i < d->n_uops; i++) {
@@ -290,6 +357,10 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 			*role = R_PURE;
 		if (*role == R_ROWS && !split_for(g, b, &b->of[i].at))
 			*role = R_PURE;
+		if (u->slot == TG_SLOT_R && (!read_precedes(g, u) || (*role == R_PURE && e->array[u->in.f[1]].multiplied)))
+			return false;
+		if (*role == R_MATRIX && !matrix_follows(g, u, &b->array[u->in.f[0]]))
+			return false;
 		if (*role == R_STORE && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			return false;
 		if ((*role == R_LOAD || *role == R_STORE) && (e->dirty_m >> b->of[i].at.mask & 1)) /* masks are asked before the loop */
@@ -327,6 +398,9 @@ static void take_matrix(struct gen *g, const struct uop *u, uint32_t bundle)
 	const struct tg_insn *in = &u->in;
 	take_call(g, u, bundle, CALL_MATRIX, gen_pred(g, u), 0, 0);
 	struct called *c = &g->seg.call[g->seg.n_call - 1];
+	c->array = g->seg.array[in->f[0]];
+	matrix_follows(g, u, &g->seg.array[in->f[0]]);
+	note_late(&g->seg, u);
 	c->place = in->op == TG_I_swap ? gen_int(g, 0) : array_number(g, in);
 	if (u->slot == TG_SLOT_M) {
 		val adds = g->L->ConstInt(g->i1, in->f[5] != 0, 0);
@@ -447,7 +521,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 		const struct uop *u = &g->s->uops[d->first_uop + i];
 		enum role role = b->of[i].role;
 		note_latency(g, u);
-		if (role != R_MATRIX)
+		if (role != R_MATRIX && role != R_VIEW)
 			note_lanes_read(e, u, ~written);
 		if (u->in.pred)
 			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, gen_pred(g, u)};
@@ -462,7 +536,6 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 			e->ends = true;
 		} else if (role == R_MATRIX) {
 			take_matrix(g, u, bundle);
-			e->ends = true;
 		} else if (role == R_ACT || role == R_LATE_STORE) {
 			take_call(g, u, bundle, role == R_ACT ? CALL_ACT : CALL_STORE, gen_pred(g, u), 0, 0);
 			e->ends = true;
@@ -482,6 +555,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 	e->n_lanes = b->n_lanes;
 	e->end = bundle + 1;
 	e->early = b->early;
+	e->ends = e->ends || b->early;
 	e->length += gen_bundle_length(g->s, bundle);
 }
 
@@ -506,7 +580,9 @@ static void begin_segment(struct gen *g, uint32_t first)
 	e->first = e->end = first;
 	e->n_op = e->n_call = e->n_temp = e->n_wrote = e->n_busy = e->n_hit = 0;
 	e->dirty_v = e->reads_v = e->viewed = 0;
-	e->dirty_m = 0;
+	e->dirty_m = e->late_m = 0;
+	e->late_v = 0;
+	memset(e->array, 0, sizeof e->array);
 	e->length = 0;
 	e->stores = e->ends = e->early = false;
 	e->rows[0] = e->lanes[0] = 0;
@@ -545,7 +621,7 @@ static bool lazy_works(struct gen *g, unsigned at)
 {
 	struct segment *e = &g->seg;
 	const struct lane_op *o = &e->op[at];
-	if (o->kind != LANE_LOAD || o->dest == NO_DEST || !plain_load(g, o->u, &o->at) || gen_has_late_store(e))
+	if (o->kind != LANE_LOAD || o->dest == NO_DEST || o->pred || !plain_load(g, o->u, &o->at) || gen_has_late_store(e))
 		return false;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		if (i > at && e->op[i].dest == o->dest)

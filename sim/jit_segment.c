@@ -2,6 +2,8 @@
 #ifdef TG_HAS_LLVM
 #include "jit_gen.h"
 
+#include "matrix_rules.h"
+
 static void put_reads(struct gen *g, const struct called *c)
 {
 	for (unsigned i = 0; i < c->n_reads; i++)
@@ -37,12 +39,58 @@ static val clock_of(struct gen *g, val clock, uint64_t since)
 	return g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)since), "");
 }
 
+/* What the struct tg_array of an instruction says. */
+static val array_field(struct gen *g, LLVMTypeRef type, const struct tg_insn *in, size_t member)
+{
+	return gen_field(g, type, FIELD(core.array) + (size_t)in->f[0] * sizeof(struct tg_array) + member);
+}
+
+/* A push into a group that is known: left is whether the shadow array takes the type. */
+static bool may_push(struct gen *g, const struct called *c, LLVMBasicBlockRef leave)
+{
+	const struct tg_insn *in = &c->u->in;
+	int64_t group;
+	uint32_t side = in->f[6] != 0 ? g->s->core.chip->array_cols : g->s->core.chip->array_rows;
+	if (in->op > TG_I_push_u8 || !gen_constant(g, c->place, &group) || group < 0 || group >= side / g->s->core.rows)
+		return false;
+	if (c->array.pushed || c->array.swap_sure) /* the push before it asked, or the array is empty */
+		return true;
+	val shadow = g->L->BuildXor(g->b, array_field(g, g->i32, in, offsetof(struct tg_array, active)), g->L->ConstInt(g->i32, 1, 0), "");
+	val set = g->L->BuildMul(g->b, g->L->BuildZExt(g->b, shadow, g->i64, ""), gen_int(g, sizeof(struct tg_weights)), "");
+	val at = gen_at(g, g->sim, g->L->BuildAdd(g->b, set, gen_int(g, (int64_t)(FIELD(core.array) + (size_t)in->f[0] * sizeof(struct tg_array) + offsetof(struct tg_array, set))), ""));
+	val any = g->L->BuildLoad2(g->b, g->i8, gen_at(g, at, gen_int(g, offsetof(struct tg_weights, any))), "");
+	val type = g->L->BuildLoad2(g->b, g->i8, gen_at(g, at, gen_int(g, offsetof(struct tg_weights, type))), "");
+	val ok = g->L->BuildICmp(g->b, LLVMIntEQ, any, g->L->ConstInt(g->i8, 0, 0), "");
+	for (unsigned t = 0; t < TG_N_ARRAY_TYPES; t++) {
+		if (array_same_class(t, array_type_of(in)))
+			ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, type, g->L->ConstInt(g->i8, t, 0), ""), "");
+	}
+	gen_leave_unless(g, g->L->BuildZExt(g->b, ok, g->i64, ""), leave);
+	return true;
+}
+
+static bool may_swap(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
+{
+	const struct tg_insn *in = &c->u->in;
+	if (in->op != TG_I_swap)
+		return false;
+	val ready = array_field(g, g->i64, in, offsetof(struct tg_array, swap_ready));
+	val ok = g->L->BuildICmp(g->b, LLVMIntULE, ready, clock_of(g, clock, c->clock), "");
+	gen_leave_unless(g, g->L->BuildZExt(g->b, ok, g->i64, ""), leave);
+	return true;
+}
+
 static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
 {
+	if (c->kind == CALL_MATRIX && may_push(g, c, leave)) /* asked whatever the predicate: those behind it count on the answer */
+		return;
 	LLVMBasicBlockRef no = gen_around(g, c->pred);
 	put_reads(g, c);
-	if (c->kind == CALL_MATRIX) {
-		val args[5] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock), c->place, c->with};
+	if (c->kind == CALL_MATRIX && may_swap(g, c, clock, leave)) {
+		/* that was all */
+	} else if (c->kind == CALL_MATRIX) {
+		unsigned swap = c->array.swap_sure ? 2 : c->array.swapped;
+		val args[6] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock), c->place, c->with, gen_int(g, swap)};
 		gen_leave_unless(g, CALL(g, may_matrix, g->i64, args), leave);
 	} else {
 		val args[3] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock)};
@@ -82,6 +130,16 @@ static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLV
 		since += gen_bundle_length(g->s, b);
 	val args[4] = {g->sim, uop_number(g, o->u), clock_of(g, clock, since), o->a};
 	gen_leave_unless(g, CALL(g, may_read_rows, g->i64, args), leave);
+	for (unsigned i = 0; i < g->seg.n_call; i++) { /* products of bundles before it, which are made later, go to other rows */
+		const struct called *c = &g->seg.call[i];
+		if (c->kind != CALL_MATRIX || c->u->slot != TG_SLOT_M || c->u->in.f[0] != o->u->in.f[1] || c->bundle >= o->bundle)
+			continue;
+		val below = g->L->BuildICmp(g->b, LLVMIntSLE, g->L->BuildAdd(g->b, c->place, gen_int(g, c->u->in.f[4]), ""), o->a, "");
+		val above = g->L->BuildICmp(g->b, LLVMIntSLE, g->L->BuildAdd(g->b, o->a, gen_int(g, o->u->in.f[4]), ""), c->place, "");
+		val ok = g->L->BuildOr(g->b, below, above, "");
+		ok = c->pred ? g->L->BuildOr(g->b, ok, g->L->BuildNot(g->b, c->pred, ""), "") : ok;
+		gen_leave_unless(g, g->L->BuildZExt(g->b, ok, g->i64, ""), leave);
+	}
 	gen_meet(g, no);
 }
 
@@ -235,8 +293,10 @@ static void make_views(struct gen *g)
 		if (o->kind != LANE_VIEW && !o->lazy)
 			continue;
 		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		LLVMBasicBlockRef no = gen_around(g, o->pred);
 		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
+		gen_meet(g, no);
 	}
 }
 

@@ -51,20 +51,30 @@ static inline bool multiply_adds(const struct tg_core *now, const struct tg_insn
 	return in->f[5] && !(in->f[6] && now->p[in->f[6]]);
 }
 
-static inline const char *multiply_trap(const struct tg_core *now, const struct tg_insn *in, unsigned type, int64_t first, bool add)
+static inline const char *multiply_rows_trap(const struct tg_core *now, const struct tg_insn *in, int64_t first, bool add)
 {
 	const struct tg_array *u = &now->array[in->f[0]];
-	const struct tg_weights *w = &u->set[u->active];
 	int64_t n = in->f[4];
 	if (first < 0 || first > (int64_t)now->chip->acc_rows - n)
 		return "a multiply outside the accumulator memory";
-	if (w->present && !array_same_class(w->type, type))
-		return "a multiply of another type than its weights";
 	for (int64_t r = first; add && r < first + n; r++) {
 		if (!u->acc_written[r])
 			return "a multiply adds to an accumulator row that was not written";
 	}
 	return NULL;
+}
+
+static inline const char *weights_trap(const struct tg_core *now, const struct tg_insn *in, unsigned type)
+{
+	const struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	return w->present && !array_same_class(w->type, type) ? "a multiply of another type than its weights" : NULL;
+}
+
+static inline const char *multiply_trap(const struct tg_core *now, const struct tg_insn *in, unsigned type, int64_t first, bool add)
+{
+	const char *why = first < 0 || first > (int64_t)now->chip->acc_rows - in->f[4] ? NULL : weights_trap(now, in, type);
+	return why ? why : multiply_rows_trap(now, in, first, add);
 }
 
 static inline const char *read_trap(const struct tg_core *now, const struct tg_insn *in, int64_t first, uint64_t clock)

@@ -73,6 +73,8 @@ void sim_new_weights(struct tg_sim *s, struct tg_weights *w)
 	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
 	w->k = tg_alloc_n(s->arena, rows, sizeof *w->k);
 	w->pairs = new_words(s, (size_t)(rows + 1) / 2 * s->core.stride);
+	w->n_list = tg_alloc_n(s->arena, s->core.stride / 8, sizeof *w->n_list);
+	w->list = tg_alloc_n(s->arena, (size_t)rows * (s->core.stride / 8), sizeof *w->list);
 	w->uniform = true;
 }
 
@@ -87,7 +89,6 @@ static void new_arrays(struct tg_sim *s)
 		u->acc_written = tg_alloc(s->arena, chip->acc_rows);
 		u->acc_ready = tg_alloc_n(s->arena, chip->acc_rows, sizeof *u->acc_ready);
 	}
-	s->core.partial = new_words(s, (size_t)16 * s->core.stride);
 	s->core.transposer = tg_alloc_n(s->arena, (size_t)chip->lanes * chip->lanes, sizeof *s->core.transposer);
 }
 

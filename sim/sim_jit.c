@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-#define WORTH_IT 24.0   /* a block that runs less often is left to the interpreter */
-#define MOST_WORK 0.99  /* of what all blocks do, as estimated: blocks beyond that are too */
+#define WORTH_IT 1024.0 /* lanes: a block in which each bundle takes less, as often as it runs, is left to the interpreter */
+#define MOST_WORK 0.999 /* of what all blocks do, as estimated: blocks beyond that are too */
 #define TIRED 200       /* a block that was left early this often is too */
 
 /* ---- what translated code calls ---- */
@@ -128,7 +128,7 @@ static uint64_t call_pure(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint6
 	uint64_t was = s->core.clock;
 	struct tg_writes w;
 	memset(&w, 0, sizeof w);
-	w.v = s->jit.registers + to * s->core.n;
+	w.v = s->jit.registers + jit_register_bytes(&s->core, to) / sizeof *w.v;
 	s->core.clock = clock;
 	if (u->slot == TG_SLOT_R)
 		threads_wait(s);
@@ -251,15 +251,20 @@ static struct tg_operand operand_of(struct tg_sim *s, const struct tg_insn *in, 
 
 /* ---- matrix instructions ---- */
 
-static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with)
+static uint64_t call_may_matrix(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with, uint64_t after)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
 	const struct tg_core *now = &s->core;
+	const struct tg_array *u = &now->array[in->f[0]];
 	if (in->op == TG_I_swap)
-		return clock >= now->array[in->f[0]].swap_ready;
+		return clock >= u->swap_ready;
+	unsigned type = array_type_of(in);
 	if (in->op <= TG_I_push_u8)
-		return !push_trap(now, in, array_type_of(in), (int64_t)place);
-	return !multiply_trap(now, in, array_type_of(in), (int64_t)place, with != 0);
+		return !push_trap(now, in, type, (int64_t)place);
+	const struct tg_weights *shadow = &u->set[u->active ^ 1];
+	if (after && shadow->any && !array_same_class(shadow->type, type))
+		return 0;
+	return !multiply_rows_trap(now, in, (int64_t)place, with != 0) && (after == 2 || !weights_trap(now, in, type));
 }
 
 static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
@@ -277,7 +282,7 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	} else {
 		const struct tg_operand v = operand_of(s, in, with);
 		if (in->op <= TG_I_push_u8) {
-			s->matrix->push(now, &w, in, &v, (int64_t)place, (int64_t)with);
+			s->matrix->push(now, in, &v, (int64_t)place, (int64_t)with);
 		} else {
 			if (!s->workers || !threads_multiply(s, &w, in, &v, (int64_t)place, with != 0))
 				s->matrix->multiply(now, &w, in, &v, (int64_t)place, with != 0);
@@ -433,11 +438,11 @@ static void leave_early(struct tg_sim *s, uint32_t block, uint32_t bundle, bool 
 static void place_registers(struct tg_sim *s)
 {
 	struct tg_core *c = &s->core;
-	uint8_t *at = tg_alloc(s->arena, (size_t)JIT_N_REGISTERS * c->n * sizeof(uint32_t) + 64);
+	uint8_t *at = tg_alloc(s->arena, jit_register_bytes(c, JIT_N_REGISTERS) + 64);
 	at += -(uintptr_t)at & 63;
 	s->jit.registers = (uint32_t *)(void *)at;
 	for (unsigned i = 0; i < 72; i++) {
-		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + (size_t)i * c->n;
+		uint32_t **reg = i < JIT_MASK ? &c->v[i] : &c->m[i - JIT_MASK], *to = s->jit.registers + jit_register_bytes(c, i) / sizeof *to;
 		memcpy(to, *reg, c->n * sizeof *to);
 		*reg = to;
 	}
@@ -507,7 +512,7 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 		for (uint32_t j = b->first; j < b->end; j++)
 			uops += s->bundles[j].n_uops;
 		all += b->weight * uops;
-		if (!b->interpret && (s->options.translate_all || b->weight >= WORTH_IT))
+		if (!b->interpret && (s->options.translate_all || b->weight * s->core.n >= WORTH_IT))
 			of[n++] = (struct share){i, b->weight * uops};
 	}
 	qsort(of, n, sizeof *of, by_work);

@@ -142,7 +142,6 @@ void threads_swapped(struct tg_sim *s, const struct tg_insn *in)
 	*shadow = spare->w;
 	shadow->any = shadow->odd = false;
 	shadow->groups = 0;
-	memset(shadow->bits, 0, s->core.chip->array_rows * sizeof *shadow->bits);
 	*spare = (struct spare){old, atomic_load_explicit(&k->issued, memory_order_relaxed)};
 }
 

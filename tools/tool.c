@@ -114,8 +114,13 @@ bool compile_options(struct tool *t, struct tg_compile_options *o)
 		return false;
 	if (!option_number(t, "unroll", 1, 16, &unroll) || !option_number(t, "window", 1, 4096, &window))
 		return false;
+	const char *chunks = option(t, "chunks");
+	if (chunks && strcmp(chunks, "auto") != 0 && strcmp(chunks, "never") != 0 && strcmp(chunks, "always") != 0)
+		return tg_usage(&t->diag, TG_NOWHERE, "option --chunks takes auto, never or always, not '%s'", chunks);
 	o->codegen = (struct tg_codegen_options){
-		.window = (uint32_t)window, .unroll = (uint32_t)unroll, .no_pipelines = flag(t, "no-pipelines"), .no_residency = flag(t, "no-residency") };
+		.window = (uint32_t)window, .unroll = (uint32_t)unroll, .no_pipelines = flag(t, "no-pipelines"), .no_residency = flag(t, "no-residency"),
+		.no_margins = flag(t, "no-margins"),
+		.chunks = !chunks || chunks[1] == 'u' ? TG_CHUNKS_AUTO : chunks[0] == 'n' ? TG_CHUNKS_NEVER : TG_CHUNKS_ALWAYS };
 	return true;
 }
 

@@ -55,7 +55,9 @@ void print_messages(const struct tg_diag *d);
 	{ "unroll", "N", "most copies of an inner body (default 8)" },                                                                      \
 	{ "window", "N", "how far the scheduler looks ahead, in operations (default 256)" },                                                  \
 	{ "no-pipelines", NULL, "inner loops are not overlapped with themselves" },                                                           \
-	{ "no-residency", NULL, "every tensor between two stages goes through DRAM" }
+	{ "no-margins", NULL, "what a window reads outside of a tensor is never kept beside it in SRAM" },                                        \
+	{ "no-residency", NULL, "every tensor between two stages goes through DRAM" },                                                        \
+	{ "chunks", "auto|never|always", "products take the contracted dimension in chunks (default auto: where it is cheaper)" }
 /* Options of every verb that simulates. */
 #define SIM_OPTIONS                                                                                                                        \
 	{ "dma", "early|late|random:SEED", "when transfers complete (default early)" },                                                     \

@@ -1,9 +1,7 @@
 /* matrix.c: the matrix unit: push, swap, multiply, read.
  *
  * The defined order: for each output, p = +0; for k ascending over the present weights p = fma(a[k], w[k], p); then acc = p or acc + p.
- * Lanes (columns) are independent, so the kernel keeps that order while it works on blocks of 4 rows x 16 columns. Weights that are
- * present form, row by row, one run of columns; consecutive rows with the same run go to the kernel together, rows with holes take a
- * scalar path. */
+ * Lanes (columns) are independent, so the kernel keeps that order while it works on blocks of a few rows x 2 vectors of columns. */
 #include "level.h"
 #include "matrix_rules.h"
 
@@ -13,21 +11,6 @@
 #include <arm_neon.h>
 #endif
 
-typedef float v8f __attribute__((vector_size(32)));
-typedef uint32_t v8u __attribute__((vector_size(32)));
-/* the same in memory, where rows are aligned to a lane only */
-typedef float v8f_row __attribute__((vector_size(32), aligned(4), may_alias));
-typedef uint32_t v8u_row __attribute__((vector_size(32), aligned(4), may_alias));
-
-#if defined(__AVX2__) && defined(__FMA__)
-#define FMA8(a, w, p) ((p) = (v8f)_mm256_fmadd_ps((__m256)(a), (__m256)(w), (__m256)(p)))
-#else
-#define FMA8(a, w, p)                                                                                                                                \
-	do {                                                                                                                                         \
-		for (int l_ = 0; l_ < 8; l_++)                                                                                                       \
-			(p)[l_] = __builtin_fmaf((a)[l_], (w)[l_], (p)[l_]);                                                                         \
-	} while (0)
-#endif
 /* VW lanes a vector, by the level's instruction set */
 #if defined(__AVX512F__)
 #define VW 16
@@ -53,7 +36,6 @@ typedef uint32_t vu __attribute__((vector_size(4 * VW)));
 typedef int32_t vi __attribute__((vector_size(4 * VW)));
 typedef float vf_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
 typedef uint32_t vu_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
-#define SPLAT8(x) {x, x, x, x, x, x, x, x}
 #define HOLES UINT16_MAX
 #define MAX_ROWS 16
 
@@ -133,10 +115,25 @@ static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, 
 		d[i] = a[i];
 }
 
-/* What all pushes since the last swap have in common: `swap` need not look at rows then. */
+/* From now on `bits` tells what is present. */
+static void spell_out(const struct tg_core *now, struct tg_weights *w)
+{
+	if (w->odd)
+		return;
+	w->odd = true;
+	memset(w->bits, 0, now->chip->array_rows * sizeof *w->bits);
+	for (uint64_t groups = w->groups; groups; groups &= groups - 1) {
+		uint32_t first = (uint32_t)__builtin_ctzll(groups) * now->rows;
+		for (uint32_t r = first; r < first + now->rows; r++)
+			set_low(w->bits[r], w->group_cols);
+	}
+}
+
+/* Takes a push into account: in `groups`, as long as the set is plain. */
 static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t group, uint32_t rows, uint32_t cols, bool masked)
 {
-	w->odd = w->odd || masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols);
+	if (masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols))
+		spell_out(now, w);
 	w->group_cols = (uint16_t)cols;
 	w->groups |= UINT64_C(1) << (group & 63);
 }
@@ -144,15 +141,8 @@ static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t
 static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
-	uint64_t low[4];
-	set_low(low, cols);
 	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
-	for (uint32_t r = 0; r < now->rows; r++) {
-		uint64_t *bits = w->bits[first + r];
-		if (r >= x.rows) {
-			memset(bits, 0, sizeof low);
-			continue;
-		}
+	for (uint32_t r = 0; r < x.rows; r++) {
 		const uint32_t *a = operand_row(v, r);
 		for (uint32_t c = 0; c < cols; c += PANEL) {
 			uint32_t *d = w->w + weight_at(now->chip->array_rows, first + r, c), n = cols - c < PANEL ? cols - c : PANEL;
@@ -161,8 +151,11 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 			else
 				enter_row(type, d, a + c, n);
 		}
-		memcpy(bits, low, sizeof low);
-		for (uint32_t j = 0; mask && j < cols; j++)
+	}
+	for (uint32_t r = 0; w->odd && r < now->rows; r++) {
+		uint64_t *bits = w->bits[first + r];
+		set_low(bits, r < x.rows ? cols : 0);
+		for (uint32_t j = 0; mask && r < x.rows && j < cols; j++)
 			set_bit(bits, j, mask[r * now->lanes + j]);
 	}
 }
@@ -170,28 +163,33 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
-	uint32_t rows = now->chip->array_rows, t[256];
-	w->odd = true;
+	uint32_t rows = now->chip->array_rows, t[MAX_ROWS][256];
+	spell_out(now, w);
+	for (uint32_t r = 0; r < x.rows; r++)
+		enter_row(type, t[r], operand_row(v, r), rows);
+	for (uint32_t k = 0; k < rows; k++) {
+		for (uint32_t r = 0; r < x.rows; r++)
+			w->w[weight_at(rows, k, first + r)] = t[r][k];
+	}
+	if (!mask && (first & 63) + now->rows <= 64) { /* columns of one word, all rows alike */
+		uint64_t group = (~UINT64_C(0) >> (64 - now->rows)) << (first & 63), present = (~UINT64_C(0) >> (64 - x.rows)) << (first & 63);
+		for (uint32_t k = 0; k < rows; k++)
+			w->bits[k][first >> 6] = (w->bits[k][first >> 6] & ~group) | (k < x.lanes ? present : 0);
+		return;
+	}
 	for (uint32_t r = 0; r < now->rows; r++) {
-		enter_row(type, t, operand_row(v, r), rows);
-		for (uint32_t k = 0; k < rows; k++) {
-			bool present = r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]);
-			set_bit(w->bits[k], first + r, present);
-			w->w[weight_at(rows, k, first + r)] = t[k];
-		}
+		for (uint32_t k = 0; k < rows; k++)
+			set_bit(w->bits[k], first + r, r < x.rows && k < x.lanes && (!mask || mask[r * now->lanes + k]));
 	}
 }
 
-static void push(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent)
+/* A push that was found legal. */
+static void push(struct tg_core *now, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent)
 {
 	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	struct tg_weights *shadow = &u->set[u->active ^ 1];
 	bool across = in->f[6] != 0;
-	next->at = group;
-	next->trap = push_trap(now, in, type, group);
-	if (next->trap)
-		return;
 	shadow->any = true;
 	shadow->type = (uint8_t)type;
 	const uint32_t *mask = in->f[5] ? now->m[in->f[5]] : NULL;
@@ -202,7 +200,10 @@ static void push(struct tg_core *now, struct tg_writes *next, const struct tg_in
 static void push_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
 {
 	const struct tg_operand v = operand_register(now, in->f[1]);
-	push(now, next, in, &v, array_place(now, in), now->s[in->f[4]]);
+	next->at = array_place(now, in);
+	next->trap = push_trap(now, in, array_type_of(in), next->at);
+	if (!next->trap)
+		push(now, in, &v, next->at, now->s[in->f[4]]);
 }
 SEM(push_f32) { push_register(now, next, in); }
 SEM(push_bf16) { push_register(now, next, in); }
@@ -232,7 +233,7 @@ static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_
 static void find_uniform(struct tg_weights *w, uint32_t rows)
 {
 	w->uniform = true;
-	w->paired = false;
+	w->paired = w->listed = false;
 	w->n_k = 0;
 	for (uint32_t k = 0; k < rows; k++) {
 		if (w->lo[k] == w->hi[k])
@@ -252,7 +253,7 @@ static bool plain_groups(const struct tg_core *now, struct tg_weights *w)
 	if (w->odd || !w->groups || (w->groups & (w->groups + 1)))
 		return false;
 	w->uniform = true;
-	w->paired = false;
+	w->paired = w->listed = false;
 	w->from = 0;
 	w->to = w->group_cols;
 	w->n_k = (uint32_t)__builtin_popcountll(w->groups) * now->rows;
@@ -271,105 +272,17 @@ SEM(swap)
 	u->active ^= 1;
 	struct tg_weights *w = &u->set[u->active], *shadow = &u->set[u->active ^ 1];
 	if (!plain_groups(now, w)) {
+		spell_out(now, w);
 		w->present = 0;
 		for (uint32_t k = 0; k < now->chip->array_rows; k++)
 			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
 		find_uniform(w, now->chip->array_rows);
 	}
-	memset(shadow->bits, 0, now->chip->array_rows * sizeof *shadow->bits);
 	shadow->any = shadow->odd = false;
 	shadow->groups = 0;
 }
 
 /* ---- multiply ---- */
-
-struct job {
-	const uint32_t *a; /* MAX_ROWS x 256: operands as they entered */
-	uint32_t n;        /* rows */
-	const uint32_t *w;
-	uint32_t stride, rows;
-	uint16_t k[256]; /* the array rows of this stretch, ascending */
-	uint32_t n_k, lo, hi;
-	uint32_t *p; /* MAX_ROWS x stride */
-};
-
-/* Stores the lanes of [lo, hi) of a block of 8 columns at c. */
-static inline void keep(uint32_t *p, const v8u *v, uint32_t c, uint32_t lo, uint32_t hi)
-{
-	if (c >= lo && c + 8 <= hi) {
-		memcpy(p + c, v, sizeof *v);
-		return;
-	}
-	for (uint32_t l = 0; l < 8; l++) {
-		if (c + l >= lo && c + l < hi)
-			p[c + l] = (*v)[l];
-	}
-}
-
-static void block_f32(const struct job *j, uint32_t r, uint32_t c)
-{
-	const v8f_row *p = (const v8f_row *)(const void *)(j->p + r * j->stride + c);
-	uint32_t next = j->stride / 8;
-	v8f p00 = p[0], p01 = p[1], p10 = p[next], p11 = p[next + 1], p20 = p[2 * next], p21 = p[2 * next + 1], p30 = p[3 * next], p31 = p[3 * next + 1];
-	const float *a = (const float *)(const void *)(j->a + (size_t)r * 256);
-	for (uint32_t i = 0; i < j->n_k; i++) {
-		uint32_t k = j->k[i];
-		const v8f_row *w = (const v8f_row *)(const void *)(j->w + weight_at(j->rows, k, c));
-		v8f w0 = w[0], w1 = w[1];
-		v8f a0 = SPLAT8(a[k]), a1 = SPLAT8(a[256 + k]), a2 = SPLAT8(a[512 + k]), a3 = SPLAT8(a[768 + k]);
-		FMA8(a0, w0, p00);
-		FMA8(a0, w1, p01);
-		FMA8(a1, w0, p10);
-		FMA8(a1, w1, p11);
-		FMA8(a2, w0, p20);
-		FMA8(a2, w1, p21);
-		FMA8(a3, w0, p30);
-		FMA8(a3, w1, p31);
-	}
-	v8u out[4][2] = {{(v8u)p00, (v8u)p01}, {(v8u)p10, (v8u)p11}, {(v8u)p20, (v8u)p21}, {(v8u)p30, (v8u)p31}};
-	for (uint32_t i = 0; i < 4; i++) {
-		for (uint32_t h = 0; h < 2; h++)
-			keep(j->p + (r + i) * j->stride, &out[i][h], c + 8 * h, j->lo, j->hi);
-	}
-}
-
-static void row_with_holes(const struct job *j, uint32_t k, const uint64_t bits[4])
-{
-	for (uint32_t c = 0; c < j->stride; c++) {
-		if (!(bits[c >> 6] >> (c & 63) & 1))
-			continue;
-		for (uint32_t r = 0; r < j->n; r++) {
-			uint32_t a = j->a[(size_t)r * 256 + k], *p = &j->p[r * j->stride + c];
-			*p = tg_bits(__builtin_fmaf(tg_float(a), tg_float(j->w[weight_at(j->rows, k, c)]), tg_float(*p)));
-		}
-	}
-}
-
-/* p = the products of all present weights, run by run, k ascending. */
-static void products(const struct tg_weights *w, struct job *j, uint32_t array_rows)
-{
-	for (uint32_t k = 0; k < array_rows;) {
-		if (w->lo[k] == w->hi[k]) {
-			k++;
-			continue;
-		}
-		if (w->hi[k] == HOLES) {
-			row_with_holes(j, k, w->bits[k]);
-			k++;
-			continue;
-		}
-		j->lo = w->lo[k];
-		j->hi = w->hi[k];
-		for (j->n_k = 0; k < array_rows && (w->lo[k] == w->hi[k] || (w->lo[k] == j->lo && w->hi[k] == j->hi)); k++) {
-			if (w->lo[k] != w->hi[k])
-				j->k[j->n_k++] = (uint16_t)k;
-		}
-		for (uint32_t r = 0; r < j->n; r += 4) {
-			for (uint32_t c = j->lo & ~15u; c < j->hi; c += 16)
-				block_f32(j, r, c);
-		}
-	}
-}
 
 static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint32_t n, bool add)
 {
@@ -382,7 +295,7 @@ static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint3
 	}
 }
 
-/* ---- the usual case: all rows have the same columns ----
+/* ---- products ----
  *
  * Blocks of rows x 2 vectors stay in registers from the first k to the accumulator. */
 
@@ -512,9 +425,10 @@ TILES(tiles_i32, tile_i32)
 
 /* Weights as pairs: a word of pairs row i, column c holds the low 16 bits of rows 2 i and 2 i + 1. Integer sums come out the same in any order,
  * and 0 stands for what is absent. */
-static void make_pairs(struct tg_weights *w, uint32_t rows, uint32_t stride)
+static void make_pairs(const struct tg_core *now, struct tg_weights *w, uint32_t rows, uint32_t stride)
 {
 	w->paired = true;
+	spell_out(now, w);
 	for (uint32_t i = 0; i < (rows + 1) / 2; i++) {
 		for (uint32_t c = 0; c < stride; c++) {
 			uint32_t word = 0;
@@ -532,7 +446,7 @@ static void multiply_ints(struct tg_core *now, struct tg_array *u, const uint32_
 	struct tg_weights *w = &u->set[u->active];
 	uint32_t rows = now->chip->array_rows, half = (rows + 1) / 2, pairs[TILE_ROWS * 128];
 	if (!w->paired)
-		make_pairs(w, rows, now->stride);
+		make_pairs(now, w, rows, now->stride);
 	for (uint32_t r = 0; r < n; r += TILE_ROWS) {
 		uint32_t some = n - r < TILE_ROWS ? n - r : TILE_ROWS;
 		for (uint32_t j = 0; j < some; j++) {
@@ -575,38 +489,114 @@ static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint
 	multiply_columns(&p, 0, now->stride);
 }
 
-/* Rows with holes or different columns: products first, then the sum. */
-static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint32_t *a, int64_t first, uint32_t n, bool add)
+/* ---- rows with holes or different columns: each block of two vectors of columns has a list of the rows that have weights in it ---- */
+
+#define PARTLY 0x8000u /* in the list: and not in all of its columns */
+
+static void list_rows(struct tg_weights *w, uint32_t rows, uint32_t stride)
 {
-	const struct tg_weights *w = &u->set[u->active];
-	uint32_t *p = (uint32_t *)(void *)now->partial;
-	memset(p, 0, (size_t)((n + 3) / 4 * 4) * now->stride * sizeof *p);
-	struct job j;
-	j.a = a;
-	j.n = n;
-	j.w = w->w;
-	j.stride = now->stride;
-	j.rows = now->chip->array_rows;
-	j.p = p;
-	products(w, &j, now->chip->array_rows);
-	for (uint32_t r = 0; r < n; r++)
-		accumulate(u->acc + (size_t)(first + r) * now->stride, p + r * now->stride, now->chip->array_cols, add);
+	w->listed = true;
+	for (uint32_t c = 0; c < stride; c += 2 * VW) {
+		uint16_t *list = w->list + (size_t)(c / (2 * VW)) * rows;
+		uint32_t n = 0;
+		uint64_t all = ~UINT64_C(0) >> (64 - 2 * VW);
+		for (uint32_t k = 0; k < rows; k++) {
+			uint64_t here = w->bits[k][c >> 6] >> (c & 63) & all;
+			if (here)
+				list[n++] = (uint16_t)(k | (here == all ? 0 : PARTLY));
+		}
+		w->n_list[c / (2 * VW)] = (uint16_t)n;
+	}
 }
 
-/* Operands that enter rounded, or weights with holes. */
+/* Lanes whose bit is set. */
+static inline vu lanes_of_bits(uint32_t bits)
+{
+	vu at;
+	for (uint32_t l = 0; l < VW; l++)
+		at[l] = UINT32_C(1) << l;
+	return (vu)((at & bits) != 0);
+}
+
+static inline vf keep_where(vu here, vf yes, vf no)
+{
+	return (vf)(((vu)yes & here) | ((vu)no & ~here));
+}
+
+static inline __attribute__((always_inline)) void tile_ragged(const struct tile *t, const struct tg_weights *w, uint32_t c, const uint32_t rows)
+{
+	vf p[TILE_ROWS][2];
+	const float *a = (const float *)(const void *)t->a;
+	const uint16_t *list = w->list + (size_t)(c / (2 * VW)) * t->w_rows;
+	for (uint32_t r = 0; r < rows; r++)
+		p[r][0] = p[r][1] = (vf){0};
+	for (uint32_t i = 0, n = w->n_list[c / (2 * VW)]; i < n;) {
+		/* a loop of each kind, so that sums stay in registers in the first */
+		for (; i < n && !(list[i] & PARTLY); i++) {
+			const vf_row *of = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, list[i], c));
+			vf w0 = of[0], w1 = of[1];
+#pragma GCC unroll 8
+			for (uint32_t r = 0; r < rows; r++) {
+				vf x = SPLAT(a[r * t->a_stride + list[i]]);
+				FMA(x, w0, p[r][0]);
+				FMA(x, w1, p[r][1]);
+			}
+		}
+		for (; i < n && list[i] & PARTLY; i++) {
+			uint32_t k = list[i] & ~PARTLY, bits = (uint32_t)(w->bits[k][c >> 6] >> (c & 63));
+			const vf_row *of = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, k, c));
+			vu h0 = lanes_of_bits(bits), h1 = lanes_of_bits(bits >> VW);
+			for (uint32_t r = 0; r < rows; r++) {
+				vf x = SPLAT(a[r * t->a_stride + k]), y0 = p[r][0], y1 = p[r][1], w0 = of[0], w1 = of[1];
+				FMA(x, w0, y0);
+				FMA(x, w1, y1);
+				p[r][0] = keep_where(h0, y0, p[r][0]);
+				p[r][1] = keep_where(h1, y1, p[r][1]);
+			}
+		}
+	}
+#pragma GCC unroll 8
+	for (uint32_t r = 0; r < rows; r++) {
+		finish_f32(t, t->acc + r * t->stride + c, p[r][0], c);
+		finish_f32(t, t->acc + r * t->stride + c + VW, p[r][1], c + VW);
+	}
+}
+
+static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
+{
+	struct tg_weights *w = &u->set[u->active];
+	uint32_t rows = now->chip->array_rows;
+	struct tile t = {.a = a, .a_stride = a_stride, .w = w->w, .w_rows = rows, .stride = now->stride, .to = now->stride, .acc = u->acc + (size_t)first * now->stride, .add = add};
+	if (!w->listed)
+		list_rows(w, rows, now->stride);
+	for (uint32_t r = 0; r < n;) {
+		uint32_t some = n - r >= TILE_ROWS ? TILE_ROWS : n - r >= 4 ? 4 : 1;
+		for (uint32_t c = 0; c < now->stride; c += 2 * VW) {
+			if (some == TILE_ROWS)
+				tile_ragged(&t, w, c, TILE_ROWS);
+			else if (some == 4)
+				tile_ragged(&t, w, c, 4);
+			else
+				tile_ragged(&t, w, c, 1);
+		}
+		t.a += some * a_stride;
+		t.acc += some * now->stride;
+		r += some;
+	}
+}
+
+/* Operands that enter rounded. */
 static __attribute__((noinline)) void multiply_entered(struct tg_core *now, struct tg_array *u, const struct tg_operand *v, unsigned type, int64_t first, uint32_t n, bool add)
 {
 	uint32_t entered[MAX_ROWS * 256];
-	for (uint32_t r = 0; r < (n + 3) / 4 * 4; r++) {
-		/* rows past n fill a block of 4; their products are not used */
-		enter_row(type, entered + r * 256, operand_row(v, r < n ? r : 0), now->chip->array_rows);
-	}
+	for (uint32_t r = 0; r < n; r++)
+		enter_row(type, entered + r * 256, operand_row(v, r), now->chip->array_rows);
 	if (array_type_is_int(type))
 		multiply_ints(now, u, entered, 256, first, n, add);
 	else if (u->set[u->active].uniform)
 		multiply_uniform(now, u, entered, 256, first, n, add);
 	else
-		multiply_ragged(now, u, entered, first, n, add);
+		multiply_ragged(now, u, entered, 256, first, n, add);
 }
 
 /* What else a multiply does. */
@@ -623,19 +613,18 @@ static void multiplied(struct tg_core *now, struct tg_writes *next, const struct
 	next->acc_bytes = (uint64_t)n * now->chip->array_cols * (add ? 8 : 4);
 }
 
+/* A multiply that was found legal. */
 static void multiply(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in, const struct tg_operand *v, int64_t first, bool add)
 {
 	unsigned type = array_type_of(in);
 	struct tg_array *u = &now->array[in->f[0]];
 	const struct tg_weights *w = &u->set[u->active];
 	uint32_t n = (uint32_t)in->f[4];
-	next->trap = multiply_trap(now, in, type, first, add);
-	next->at = first;
-	if (next->trap)
-		return;
-	if (type == TG_ARRAY_f32 && w->uniform) {
+	if (type == TG_ARRAY_f32 && n <= v->n) {
+		(w->uniform ? multiply_uniform : multiply_ragged)(now, u, v->at, (size_t)v->step, first, n, add);
+	} else if (type == TG_ARRAY_f32) {
 		for (uint32_t r = 0; r < n; r += v->n)
-			multiply_uniform(now, u, operand_row(v, r), (size_t)v->step, first + r, n - r < v->n ? n - r : v->n, add);
+			(w->uniform ? multiply_uniform : multiply_ragged)(now, u, operand_row(v, r), (size_t)v->step, first + r, n - r < v->n ? n - r : v->n, add);
 	} else {
 		multiply_entered(now, u, v, type, first, n, add);
 	}
@@ -667,7 +656,11 @@ static bool multiply_start(struct tg_core *now, struct tg_writes *next, const st
 static void multiply_register(struct tg_core *now, struct tg_writes *next, const struct tg_insn *in)
 {
 	const struct tg_operand v = operand_register(now, in->f[1]);
-	multiply(now, next, in, &v, array_place(now, in), multiply_adds(now, in));
+	bool add = multiply_adds(now, in);
+	next->at = array_place(now, in);
+	next->trap = multiply_trap(now, in, array_type_of(in), next->at, add);
+	if (!next->trap)
+		multiply(now, next, in, &v, next->at, add);
 }
 SEM(mul_f32) { multiply_register(now, next, in); }
 SEM(mul_bf16) { multiply_register(now, next, in); }

@@ -247,7 +247,7 @@ static void contraction_stage(struct gen *g)
 	}
 	for (int64_t n = some(g, n_windows ? 0 : 1, 1); n > 0 && g->n_dims < MAX_GEN_DIMS; n--) {
 		lhs[n_l++] = rhs[n_r++] = g->n_dims;
-		gen_add_dim(g, TG_DIM_REDUCE, gen_some_extent(g));
+		gen_add_dim(g, TG_DIM_REDUCE, chance(g, 30) ? 16 * some(g, 1, 8) : gen_some_extent(g));
 	}
 	tg_expr a = factor(g, contraction_operand(g, k->lhs, lhs, n_l, stride, dilation, image, kernel, n_windows), tg_compute_type(k->lhs), k->node);
 	tg_expr b = factor(g, contraction_operand(g, k->rhs, rhs, n_r, NULL, NULL, NULL, NULL, 0), tg_compute_type(k->rhs), k->node);

@@ -3,7 +3,7 @@
  *   random_stages [--seed S] [--count N] [--seconds T] [--keep DIR]     programs S, S + 1, ...; what fails is shrunk and printed as IR text
  *   random_stages --replay FILE.tir...                                  every chip and a set of options
  *
- * Each program runs on t1, t1-edge, a chip like t1-edge with little SRAM, and a random chip, each time with other options of the compiler and
+ * Each program runs on t1, t1-edge, a chip like t1-edge with little SRAM and a small array, and a random chip, each time with other options of the compiler and
  * another DMA order. Programs run in a child process, so that a crash is one finding and not the end. */
 #include <signal.h>
 #include <stdlib.h>
@@ -22,7 +22,8 @@ enum { CHIP_T1, CHIP_EDGE, CHIP_TIGHT, CHIP_RANDOM, N_CHIP_KINDS, CHILD_SECONDS 
 struct config {
 	int chip;
 	uint64_t chip_seed;
-	bool no_fusion, verify, no_pipelines, no_residency;
+	bool no_fusion, verify, no_pipelines, no_residency, no_margins;
+	enum tg_chunks chunks;
 	uint32_t unroll, window;
 	enum tg_dtype precision; /* narrow: the reference is the module behind the passes */
 	struct tg_sim_options sim;
@@ -35,10 +36,11 @@ struct options { uint64_t seed, count; double seconds; const char *keep; bool qu
 
 static const char *config_text(struct tg_arena *a, const struct config *c)
 {
+	static const char *const chunks[] = { "auto", "never", "always" };
 	static const char *const chips[] = { "t1", "t1-edge", "tight", "random" };
 	static const char *const dma[] = { "early", "late", "random" };
-	return tg_asprintf(a, "chip %s:%llu unroll %u window %u%s%s%s precision %s dma %s:%llu", chips[c->chip], (unsigned long long)c->chip_seed, c->unroll, c->window,
-			   c->no_fusion ? " no fusion" : "", c->no_pipelines ? " no pipelines" : "", c->no_residency ? " no residency" : "", tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
+	return tg_asprintf(a, "chip %s:%llu unroll %u window %u%s%s%s chunks %s precision %s dma %s:%llu", chips[c->chip], (unsigned long long)c->chip_seed, c->unroll, c->window,
+			   c->no_fusion ? " no fusion" : "", c->no_pipelines ? " no pipelines" : "", c->no_residency ? " no residency" : c->no_margins ? " no margins" : "", chunks[c->chunks], tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
 }
 
 static bool load_chip(struct tg_diag *d, struct tg_arena *a, const struct config *c, struct tg_chip *out)
@@ -49,8 +51,10 @@ static bool load_chip(struct tg_diag *d, struct tg_arena *a, const struct config
 	}
 	if (!tg_chip_load(d, a, c->chip == CHIP_T1 ? "t1" : "t1-edge", out))
 		return false;
-	if (c->chip == CHIP_TIGHT)
+	if (c->chip == CHIP_TIGHT) {
 		out->sram_bytes = 65536;
+		out->array_rows = out->array_cols = 2 * out->sublanes; /* small products have many blocks, and chunks */
+	}
 	return true;
 }
 
@@ -100,7 +104,7 @@ static const char *passes_left_out(const struct config *c)
 static bool compile(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct config *c, struct tg_exe *x, struct tg_buf *why)
 {
 	struct tg_chip *chip = tg_alloc(a, sizeof *chip);
-	struct tg_codegen_options o = { .unroll = c->unroll, .window = c->window, .no_pipelines = c->no_pipelines, .no_residency = c->no_residency };
+	struct tg_codegen_options o = { .unroll = c->unroll, .window = c->window, .no_pipelines = c->no_pipelines, .no_residency = c->no_residency, .no_margins = c->no_margins, .chunks = c->chunks };
 	struct tg_options options = { .precision = c->precision, .codegen = &o };
 	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), chip, &options };
 	struct tg_pass_run run = { .passes = tg_passes, .n_passes = tg_n_passes, .verify_each = true, .skip = passes_left_out(c) };
@@ -274,8 +278,10 @@ static struct config some_config(struct rng *r, int chip)
 	c.window = rng_chance(r, 60) ? 0 : (uint32_t)1 << rng_range(r, 0, 8);
 	c.no_pipelines = rng_chance(r, 20);
 	c.no_residency = rng_chance(r, 20);
+	c.no_margins = rng_chance(r, 20);
 	c.sim.dma = (enum tg_dma_mode)rng_range(r, 0, 2);
 	c.sim.seed = rng_next(r) % 1000;
+	c.chunks = rng_chance(r, 50) ? TG_CHUNKS_ALWAYS : (enum tg_chunks)rng_range(r, 0, 1);
 	if (rng_chance(r, 40))
 		c.precision = rng_chance(r, 50) ? TG_bf16 : TG_f16;
 	return c;
