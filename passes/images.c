@@ -13,6 +13,7 @@
  * index of what they read counts them, wherever it stands in their own result. */
 #include "isa.h"
 #include "join.h"
+#include "parts.h"
 
 #include <string.h>
 
@@ -34,55 +35,10 @@ struct runner {
 	tg_val *part;        /* by value: its part in the copy that is being made, 0: it is no result of the run */
 };
 
-static struct tg_stage *stage_of(const struct tg_op *op)
-{
-	return op->attrs[TG_AT(tile_stage, body)].stage;
-}
-
-static bool is_plain(const struct tg_index *x)
-{
-	return x->div == 1 && x->mod == 0 && x->gather < 0;
-}
-
-/* The index is dimension d and nothing else. */
-static bool walks_alone(const struct tg_stage *s, const struct tg_index *x, uint32_t d)
-{
-	for (uint32_t k = 0; k < s->n_dims; k++)
-		if (x->coef[k] != (k == d))
-			return false;
-	return is_plain(x) && x->offset == 0;
-}
-
-/* Index `at` is d alone and no other index knows d. */
-static bool only_index(const struct tg_stage *s, const struct tg_map *map, uint32_t at, uint32_t d)
-{
-	for (uint32_t i = 0; i < map->rank; i++)
-		if (i != at && map->index[i].coef[d])
-			return false;
-	return at < map->rank && walks_alone(s, &map->index[at], d);
-}
-
 static bool is_one_value(const struct runner *r, tg_val v)
 {
 	const struct tg_const *c = tg_const_of(r->m, v);
 	return c && c->kind == TG_CONST_SPLAT;
-}
-
-static bool walks(const struct tg_map *map, uint32_t d)
-{
-	for (uint32_t i = 0; i < map->rank; i++)
-		if (map->index[i].coef[d])
-			return true;
-	return false;
-}
-
-/* A part of the tensor is reached by moving the indices. */
-static bool can_move(const struct tg_map *map, uint32_t d)
-{
-	for (uint32_t i = 0; i < map->rank; i++)
-		if (map->index[i].coef[d] && !is_plain(&map->index[i]))
-			return false;
-	return true;
 }
 
 static const struct tg_shape *shape_of(const struct runner *r, tg_val v)
@@ -90,32 +46,18 @@ static const struct tg_shape *shape_of(const struct runner *r, tg_val v)
 	return &tg_value_get(r->m, v)->shape;
 }
 
-static bool is_candidate(const struct tg_op *op)
-{
-	return op->code == TG_TILE_stage && op->n_out == 1 && stage_of(op)->n_outs == 1 && !op->attrs[TG_AT(tile_stage, into)].i && !tg_stage_beyond_lanes(stage_of(op));
-}
-
-/* The dimension that alone walks index `at` of a map, or -1. */
-static int walker_of(const struct tg_stage *s, const struct tg_map *map, uint32_t at)
-{
-	for (uint32_t d = 0; d < s->n_dims; d++)
-		if (s->dims[d].kind == TG_DIM_PARALLEL && only_index(s, map, at, d))
-			return (int)d;
-	return -1;
-}
-
 /* What counts images in candidate i: as what it reads of the run says, or the outermost of its result; -1: nothing does. */
 static int wanted_dim(const struct runner *r, uint32_t i)
 {
 	const struct tg_op *op = r->ops[i];
-	const struct tg_stage *s = stage_of(op);
+	const struct tg_stage *s = part_stage_of(op);
 	const struct tg_shape *out = shape_of(r, op->out[0]);
 	for (uint32_t k = 0; k < s->n_ins; k++)
 		if (r->maker[op->in[k].id])
-			return walker_of(s, &s->ins[k].map, r->index[r->maker[op->in[k].id] - 1]);
+			return part_walker(s, &s->ins[k].map, r->index[r->maker[op->in[k].id] - 1]);
 	for (uint32_t at = 0; at < out->rank; at++)
 		if (out->dim[at] > 1)
-			return walker_of(s, &s->outs[0].map, at);
+			return part_walker(s, &s->outs[0].map, at);
 	return -1;
 }
 
@@ -123,7 +65,7 @@ static int wanted_dim(const struct runner *r, uint32_t i)
 static bool join_run(struct runner *r, uint32_t first, uint32_t i)
 {
 	const struct tg_op *op = r->ops[i];
-	const struct tg_stage *s = stage_of(op);
+	const struct tg_stage *s = part_stage_of(op);
 	const struct tg_shape *out = shape_of(r, op->out[0]);
 	int d = wanted_dim(r, i);
 	uint32_t at = 0;
@@ -132,12 +74,12 @@ static bool join_run(struct runner *r, uint32_t first, uint32_t i)
 	while (at < out->rank && !s->outs[0].map.index[at].coef[d])
 		at++;
 	int64_t images = s->dims[d].extent;
-	if (at == out->rank || !only_index(s, &s->outs[0].map, at, (uint32_t)d) || out->dim[at] != images || images < 2 ||
-	    (i > first && images != stage_of(r->ops[first])->dims[r->dim[first]].extent))
+	if (at == out->rank || !part_only_index(s, &s->outs[0].map, at, (uint32_t)d) || out->dim[at] != images || images < 2 ||
+	    (i > first && images != part_stage_of(r->ops[first])->dims[r->dim[first]].extent))
 		return false;
 	for (uint32_t k = 0; k < s->n_ins; k++) {
 		uint32_t maker = r->maker[op->in[k].id];
-		if (maker ? !only_index(s, &s->ins[k].map, r->index[maker - 1], (uint32_t)d) : !can_move(&s->ins[k].map, (uint32_t)d))
+		if (maker ? !part_only_index(s, &s->ins[k].map, r->index[maker - 1], (uint32_t)d) : !part_can_move(&s->ins[k].map, (uint32_t)d))
 			return false;
 	}
 	for (uint32_t k = 0; k < s->n_nodes; k++)
@@ -155,14 +97,14 @@ static bool join_run(struct runner *r, uint32_t first, uint32_t i)
 static double batch_bytes(const struct runner *r, uint32_t candidate)
 {
 	const struct tg_op *op = r->ops[candidate];
-	const struct tg_stage *s = stage_of(op);
+	const struct tg_stage *s = part_stage_of(op);
 	uint32_t d = (uint32_t)r->dim[candidate];
 	double sum = 0;
 	for (uint32_t i = 0; i <= s->n_ins; i++) {
 		const struct tg_map *map = i < s->n_ins ? &s->ins[i].map : &s->outs[0].map;
 		const struct tg_value *v = tg_value_get(r->m, i < s->n_ins ? op->in[i] : op->out[0]);
 		size_t bytes = 0;
-		bool counts = walks(map, d) && tg_shape_bytes(&v->shape, (enum tg_dtype)v->dtype, &bytes);
+		bool counts = part_walks(map, d) && tg_shape_bytes(&v->shape, (enum tg_dtype)v->dtype, &bytes);
 		sum += counts ? (double)bytes : 0;
 	}
 	return sum;
@@ -171,7 +113,7 @@ static double batch_bytes(const struct runner *r, uint32_t candidate)
 /* More cycles for the bytes than for the work, and too many of them to stay in SRAM. */
 static bool is_pressed(const struct runner *r, uint32_t candidate)
 {
-	const struct tg_stage *s = stage_of(r->ops[candidate]);
+	const struct tg_stage *s = part_stage_of(r->ops[candidate]);
 	const struct tg_chip *c = r->chip;
 	struct tg_factor f[2];
 	double bytes = batch_bytes(r, candidate), points = (double)tg_stage_points(s);
@@ -234,7 +176,7 @@ static double bytes_saved(const struct runner *r, uint32_t first, uint32_t last,
 	double saved = 0;
 	for (uint32_t i = first; i <= last; i++) {
 		const struct tg_op *op = r->ops[i];
-		const struct tg_stage *s = stage_of(op);
+		const struct tg_stage *s = part_stage_of(op);
 		bool pressed = batch_bytes(r, i) > (double)r->chip->sram_bytes / 2;
 		for (uint32_t k = 0; k < s->n_ins; k++) {
 			double bytes = bytes_of(r, op->in[k]);
@@ -245,7 +187,7 @@ static double bytes_saved(const struct runner *r, uint32_t first, uint32_t last,
 				repeated |= op->in[j].id == op->in[k].id;
 			if (ours)
 				saved += pressed && !repeated ? bytes : 0;
-			else if (!walks(&s->ins[k].map, (uint32_t)r->dim[i]) && !is_one_value(r, op->in[k]))
+			else if (!part_walks(&s->ins[k].map, (uint32_t)r->dim[i]) && !is_one_value(r, op->in[k]))
 				saved -= (parts - 1) * bytes;
 		}
 		if (i < last && pressed)
@@ -287,7 +229,7 @@ static struct tg_map moved_map(struct runner *r, const struct tg_map *from, uint
 static struct tg_stage *part_stage(struct runner *r, uint32_t candidate, int64_t at, int64_t n, tg_val *in)
 {
 	const struct tg_op *op = r->ops[candidate];
-	const struct tg_stage *s = stage_of(op);
+	const struct tg_stage *s = part_stage_of(op);
 	struct tg_stage *p = tg_alloc(r->m->arena, sizeof *p);
 	uint32_t d = (uint32_t)r->dim[candidate];
 	*p = *s;
@@ -300,7 +242,7 @@ static struct tg_stage *part_stage(struct runner *r, uint32_t candidate, int64_t
 		tg_val part = r->part[op->in[i].id];
 		p->ins[i] = s->ins[i];
 		in[i] = part.id ? part : op->in[i];
-		if (!part.id && walks(&s->ins[i].map, d))
+		if (!part.id && part_walks(&s->ins[i].map, d))
 			p->ins[i].map = moved_map(r, &s->ins[i].map, d, at);
 	}
 	return p;
@@ -319,7 +261,7 @@ static tg_val copy_stage(struct runner *r, struct tg_op *before, uint32_t candid
 	if (into.id) {
 		in[n_in++] = into;
 		s->outs = tg_alloc(r->m->arena, sizeof *s->outs);
-		*s->outs = *stage_of(op)->outs;
+		*s->outs = *part_stage_of(op)->outs;
 		s->outs->map = moved_map(r, &s->outs->map, (uint32_t)r->dim[candidate], at);
 	} else {
 		shape.dim[r->index[candidate]] = n;
@@ -386,7 +328,7 @@ static uint32_t try_run(struct runner *r, uint32_t first, uint32_t n)
 	leave_run(r, first, reach);
 	if (last == first)
 		return 1;
-	int64_t images = stage_of(r->ops[first])->dims[r->dim[first]].extent, part = 0;
+	int64_t images = part_stage_of(r->ops[first])->dims[r->dim[first]].extent, part = 0;
 	last = best_end(r, first, last, images, &part);
 	if (last == first)
 		return 1;
@@ -414,7 +356,7 @@ bool pass_images(struct tg_pass *cx, struct tg_module *m)
 		next = op->next;
 		if (op->code == TG_TILE_data)
 			continue;
-		if (is_candidate(op))
+		if (part_is_candidate(op))
 			r.ops[r.n++] = op;
 		else
 			flush(&r);
