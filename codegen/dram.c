@@ -66,14 +66,6 @@ static uint64_t first_fit(struct tg_arena *a, struct live **list, size_t *n, siz
 	return at;
 }
 
-static bool is_fixed(const struct driver *dr, uint32_t v)
-{
-	for (size_t i = 0; i < dr->m->inputs.n; i++)
-		if (dr->storage[dr->m->inputs.at[i].value.id] == v)
-			return true;
-	return false;
-}
-
 static void last_uses(const struct driver *dr, uint32_t *last)
 {
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
@@ -86,6 +78,17 @@ static void last_uses(const struct driver *dr, uint32_t *last)
 		last[dr->storage[dr->m->outputs.at[i].value.id]] = dr->n_ops;
 }
 
+/* Behind what has a place already, in ascending order. */
+static void put(struct driver *dr, uint32_t v, bool *placed, uint64_t *top)
+{
+	uint32_t s = dr->storage[v];
+	if (placed[s])
+		return;
+	dr->dram[s] = *top;
+	placed[s] = true;
+	*top += bytes_of(dr, s);
+}
+
 /* Inputs lie first and keep their place throughout; constants behind them; what is computed shares the rest by lifetime. */
 bool driver_place(struct driver *dr)
 {
@@ -93,14 +96,11 @@ bool driver_place(struct driver *dr)
 	bool *placed = tg_alloc_n(dr->a, dr->m->values.n, sizeof *placed);
 	uint64_t top = 0;
 	last_uses(dr, last);
-	for (uint32_t v = 1; v < dr->m->values.n; v++) {
-		bool constant = dr->in_dram[v];
-		if (dr->storage[v] != v || (!constant && !is_fixed(dr, v)))
-			continue;
-		dr->dram[v] = top;
-		placed[v] = true;
-		top += bytes_of(dr, v);
-	}
+	for (size_t i = 0; i < dr->m->inputs.n; i++)
+		put(dr, dr->m->inputs.at[i].value.id, placed, &top);
+	for (uint32_t i = 0; i < dr->n_ops; i++) /* in the order of the text, whatever number a pass has given to a constant */
+		if (dr->ops[i]->code == TG_TILE_data && dr->in_dram[dr->ops[i]->out[0].id])
+			put(dr, dr->ops[i]->out[0].id, placed, &top);
 	struct live *list = NULL;
 	size_t n = 0, cap = 0;
 	uint64_t high = 0;
