@@ -399,18 +399,26 @@ static void set_starts(const struct driver *dr, uint32_t now, struct wanted *w, 
 	}
 }
 
+/* A stage whose one tile comes in chunks starts all that it fetches for others in front of its loop: chunks would wait behind what takes longer than DRAM
+ * rests until the third one is wanted. */
+static double most_at_once(const struct plan *p)
+{
+	return p->chunks && !p->n_loops ? 2 * p->dram_idle / (double)p->chunks : 1e300;
+}
+
 static void fetch_for_others(struct driver *dr, uint32_t now)
 {
 	struct stage_plan *sp = plan_at(dr->ahead, now);
 	struct wanted w[RING * MAX_OPERANDS];
 	uint32_t n = list_wanted(dr, now, w, RING * MAX_OPERANDS);
-	double idle = sp->idle;
+	double idle = sp->idle, most = most_at_once(&sp->plan);
 	set_starts(dr, now, w, n);
 	for (uint32_t i = 0; i < n && w[i].start < idle && sp->n_ahead < MAX_AHEAD; i++) {
 		struct operand *o = &w[i].plan->operand[w[i].operand];
 		if (sp->idle <= 0 && w[i].stage > now + 1)
 			break; /* it would hold room and gain nothing: DRAM is busy with this stage */
-		if (!extend(dr, o, now, w[i].stage))
+		most -= w[i].cycles;
+		if (most < 0 || !extend(dr, o, now, w[i].stage))
 			break; /* nothing overtakes it */
 		o->pending = false;
 		o->handed = true;
