@@ -221,18 +221,13 @@ int kernel_fold(struct kernel *k, int into, uint64_t operands)
 	return into;
 }
 
-static bool reaches(int64_t immediate)
-{
-	return immediate >= -8192 && immediate < 8192;
-}
-
 /* An address of the same body from which a load's immediate reaches `offset`; made where there is none. */
 static struct near nearest(struct kernel *k, uint32_t operand, int64_t offset)
 {
 	struct near one = { operand, k->at.seq, offset, { 0 } };
 	for (size_t i = 0; k->memo && i < k->memo->addresses.n; i++) {
 		const struct near *a = &k->memo->addresses.at[i];
-		if (a->operand == operand && a->seq == k->at.seq && reaches(offset - a->offset))
+		if (a->operand == operand && a->seq == k->at.seq && kernel_reaches(offset - a->offset))
 			return *a;
 	}
 	one.reg = mreg(k->f, CLASS_S);
@@ -250,7 +245,7 @@ void kernel_address(struct kernel *k, uint32_t operand, const struct point *pt, 
 	offset *= pointer_bytes(k, operand);
 	*base = k->ptr[operand];
 	*imm = offset;
-	if (reaches(offset))
+	if (kernel_reaches(offset))
 		return;
 	struct near a = nearest(k, operand, offset);
 	*base = a.reg;

@@ -63,6 +63,8 @@ void kernel_advance_index(struct kernel *k, uint32_t dim, int64_t by);
 /* Folds every dimension that all live operands walk as a continuation of dimension `into`. Returns its new number. */
 int kernel_fold(struct kernel *k, int into, uint64_t operands);
 void kernel_remove_dim(struct kernel *k, uint32_t d);
+/* Is an offset within what loads and stores hold themselves? Beyond it an address has a register of its own. */
+static inline bool kernel_reaches(int64_t offset) { return offset >= -8192 && offset < 8192; }
 void kernel_address(struct kernel *k, uint32_t operand, const struct point *pt, int64_t *imm, vreg *base);
 
 /* A nest of blocked loops around a leaf. Level i walks dim[level[i].dim] in blocks; the last level's blocks come `unroll` at a time. */

@@ -230,12 +230,6 @@ static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 	return *e;
 }
 
-/* An address that a load's immediate offset does not reach gets a register of its own. */
-static bool reaches(int64_t offset)
-{
-	return offset >= -8192 && offset < 8192;
-}
-
 /* All groups of rows, parts from the last one down (pack.c). A group's address serves all parts of a run, which lie near each other; extents are made
  * where they are used: registers are scarcer than slots. */
 static void load_parts(struct kernel *k, struct matrix *x, const struct moving *s, vreg *v, vreg stride)
@@ -248,14 +242,14 @@ static void load_parts(struct kernel *k, struct matrix *x, const struct moving *
 	for (int64_t i = 0; i < x->parts; i++)
 		offset[i] = (part_offset(k, x, i, (uint32_t)k->p->lhs) - i * lanes) * elem;
 	for (int64_t end = x->parts, i = end - 1; end > 0; end = i--) {
-		while (i > 0 && end - i < MAX_RUN && reaches(offset[i - 1] - offset[end - 1]))
+		while (i > 0 && end - i < MAX_RUN && kernel_reaches(offset[i - 1] - offset[end - 1]))
 			i--;
 		for (uint32_t g = 0; g < x->cut.n_points; g++) {
 			int64_t delta = moving_delta(k, &x->cut.pts[g]);
 			for (int64_t part = end; part-- > i;) {
 				int64_t at = offset[part] + delta;
 				vreg mask = x->masked && part ? x->part[part - 1] : (vreg){ 0 };
-				if (!reaches(at - near)) {
+				if (!kernel_reaches(at - near)) {
 					base = mreg(k->f, CLASS_S);
 					EMIT(&k->at, saddi, R(base), R(s->from), at);
 					near = at;

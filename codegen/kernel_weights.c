@@ -58,7 +58,7 @@ static void push_groups(struct kernel *k, struct matrix *x, struct push *u, uint
 			memit(&k->at, load_of(u->o->sram_dtype),
 			      (const int64_t[]){ R(v), R(u->from), moved, R(kernel_scalar(k, row)), 0, R(extent), 0, 0, 1, R(by) }, 10)->fresh = true;
 			k->at.mem = MEM_NONE;
-			if (more && !walks && (moved + row * sublanes(k) >= 8192 || moved + row * sublanes(k) < -8192)) {
+			if (more && !walks && !kernel_reaches(moved + row * sublanes(k))) {
 				vreg next = mreg(k->f, CLASS_S), was = k->at.pred;
 				k->at.pred = (vreg){ 0 };
 				EMIT(&k->at, saddi, R(next), R(u->from), moved + row * sublanes(k));
@@ -105,7 +105,7 @@ struct pieces {
 static vreg base_near(struct kernel *k, struct pieces *s, int64_t *offset)
 {
 	for (uint32_t i = s->n_bases; i-- > 0;)
-		if (*offset - s->base[i].offset >= -8192 && *offset - s->base[i].offset < 8192) {
+		if (kernel_reaches(*offset - s->base[i].offset)) {
 			*offset -= s->base[i].offset;
 			return s->base[i].reg;
 		}
