@@ -20,20 +20,6 @@ static const struct tg_stage *stage_of(const struct tg_op *op)
 	return op->attrs[TG_AT(tile_stage, body)].stage;
 }
 
-/* Least and greatest value of an index; false when it is not a sum of dimensions. */
-static bool reach(const struct tg_stage *s, const struct tg_index *x, int64_t *lo, int64_t *hi)
-{
-	*lo = *hi = x->offset;
-	if (x->div != 1 || x->mod != 0 || x->gather >= 0)
-		return false;
-	for (uint32_t d = 0; d < s->n_dims; d++) {
-		int64_t far;
-		if (__builtin_mul_overflow(x->coef[d], s->dims[d].extent - 1, &far) || __builtin_add_overflow(*(far < 0 ? lo : hi), far, far < 0 ? lo : hi))
-			return false;
-	}
-	return true;
-}
-
 static int64_t wider(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* What a reader needs beyond what is asked for so far. */
@@ -48,7 +34,8 @@ static void ask(struct driver *dr, const struct tg_stage *s, uint32_t in, tg_val
 		return; /* the first one's is there; this reader has an image as before */
 	for (uint32_t d = 0; d < val->shape.rank; d++) {
 		int64_t lo, hi, most = val->shape.dim[d];
-		if (!reach(s, &s->ins[in].map.index[d], &lo, &hi) || lo < -most || hi > 2 * most)
+		const struct tg_index *x = &s->ins[in].map.index[d];
+		if (x->div != 1 || x->mod != 0 || x->gather >= 0 || !tg_index_affine_range(s, x, &lo, &hi) || lo < -most || hi > 2 * most)
 			return;
 		wanted.lo[d] = wider(lo < 0 ? -lo : 0, m ? m->lo[d] : 0);
 		wanted.hi[d] = wider(hi >= most ? hi - most + 1 : 0, m ? m->hi[d] : 0);

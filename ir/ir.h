@@ -253,6 +253,8 @@ tg_expr tg_body_reduce(struct tg_body *b, enum tg_combine c, tg_expr value); /* 
 /* Finishes: a new tile.stage before `before` in m->body, result type and shape given. out_map NULL: the parallel dimensions in order.
  * into: a tensor to overwrite in part, or zero. */
 tg_val tg_body_end(struct tg_body *b, struct tg_op *before, enum tg_dtype t, const struct tg_shape *s, tg_expr value, const struct tg_map *out_map, tg_val into);
+/* Interval of an index's affine part over the stage's domain, before div and mod; false when it leaves 64 bits. Domain not empty. */
+bool tg_index_affine_range(const struct tg_stage *s, const struct tg_index *ix, int64_t *lo, int64_t *hi);
 
 /* group.c: tile.group. Stages in the order of their block, which they leave for the group's region, at the place of the last one. dims: for each
  * stage, for each of n_shared loops, the stage's dimension; results: what others than these stages read. */

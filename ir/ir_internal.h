@@ -93,9 +93,7 @@ struct tg_map tg_map_new(struct tg_body *b, uint32_t rank);
 /* body.c */
 struct tg_module *tg_body_module(const struct tg_body *b);
 struct tg_map tg_map_alloc(struct tg_arena *a, uint32_t rank, uint32_t n_dims);
-/* Interval of an index's affine part over the stage's domain, before div and mod; false when it leaves 64 bits. Domain not empty. */
-bool tg_index_affine_range(const struct tg_stage *s, const struct tg_index *ix, int64_t *lo, int64_t *hi);
-/* The same after div and mod (without the gathered element). */
+/* tg_index_affine_range after div and mod (without the gathered element). */
 bool tg_index_range(const struct tg_stage *s, const struct tg_index *ix, int64_t *lo, int64_t *hi);
 static inline int64_t tg_floordiv(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a % b < 0) != (b < 0)); }
 static inline int64_t tg_floormod(int64_t a, int64_t b) { return a - tg_floordiv(a, b) * b; }

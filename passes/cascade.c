@@ -50,14 +50,6 @@ static const struct tg_shape *shape_of(const struct cascade *r, tg_val v)
 	return &tg_value_get(r->m, v)->shape;
 }
 
-static double bytes_of(const struct cascade *r, tg_val v)
-{
-	const struct tg_value *t = tg_value_get(r->m, v);
-	const struct tg_const *c = tg_const_of(r->m, v);
-	size_t bytes = 0;
-	return (c && c->kind == TG_CONST_SPLAT) || !tg_shape_bytes(&t->shape, (enum tg_dtype)t->dtype, &bytes) ? 0 : (double)bytes;
-}
-
 /* ---- runs ----------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The dimension that walks index `at` of an operand of the run, -1: none does by itself. Images are walked one by one and by nothing else. */
@@ -144,9 +136,9 @@ static double moved_bytes(const struct cascade *r, uint32_t i)
 {
 	const struct tg_op *op = r->ops[i];
 	const struct tg_stage *s = part_stage_of(op);
-	double sum = bytes_of(r, op->out[0]);
+	double sum = tg_tensor_bytes(r->m, op->out[0]);
 	for (uint32_t k = 0; k < s->n_ins; k++)
-		sum += part_walks(&s->ins[k].map, (uint32_t)r->dim[ROWS][i]) ? bytes_of(r, op->in[k]) : 0;
+		sum += part_walks(&s->ins[k].map, (uint32_t)r->dim[ROWS][i]) ? tg_tensor_bytes(r->m, op->in[k]) : 0;
 	return sum;
 }
 
@@ -171,28 +163,11 @@ static bool is_pressed(const struct cascade *r, uint32_t i)
 	return bytes > (double)r->chip->sram_bytes / 2 && bytes / r->chip->dram_bytes_per_cycle > work_cycles(r, s);
 }
 
-static bool used_outside(const struct cascade *r, tg_val v, uint32_t first, uint32_t last)
-{
-	for (const struct tg_op *op = r->ops[first]->next; op; op = op->next) {
-		bool inside = false, reads = false;
-		for (uint32_t i = 0; i < op->n_in; i++)
-			reads |= op->in[i].id == v.id;
-		for (uint32_t i = first; i <= last && reads; i++)
-			inside |= r->ops[i] == op;
-		if (reads && !inside)
-			return true;
-	}
-	for (size_t i = 0; i < r->m->outputs.n; i++)
-		if (r->m->outputs.at[i].value.id == v.id)
-			return true;
-	return false;
-}
-
 /* Only the last result may be read outside of [first, last]. */
 static bool is_closed(const struct cascade *r, uint32_t first, uint32_t last)
 {
 	for (uint32_t i = first; i < last; i++)
-		if (used_outside(r, r->ops[i]->out[0], first, last))
+		if (part_is_read_outside(r->m, r->ops, first, last, r->ops[i]->out[0]))
 			return false;
 	return true;
 }
@@ -247,7 +222,7 @@ static double share(struct range n, int64_t of)
 /* Of a result of the run: its bytes in the part at hand. */
 static double part_bytes(const struct cascade *r, uint32_t i)
 {
-	double bytes = bytes_of(r, r->ops[i]->out[0]);
+	double bytes = tg_tensor_bytes(r->m, r->ops[i]->out[0]);
 	for (int x = 0; x < N_AXES; x++)
 		if (has(r, (enum axis)x))
 			bytes *= share(r->range[x][i], shape_of(r, r->ops[i]->out[0])->dim[r->index[x][i]]);
@@ -258,7 +233,7 @@ static double part_bytes(const struct cascade *r, uint32_t i)
 static double outside_bytes(const struct cascade *r, uint32_t i, uint32_t k, bool *walks)
 {
 	const struct tg_map *map = &part_stage_of(r->ops[i])->ins[k].map;
-	double bytes = bytes_of(r, r->ops[i]->in[k]);
+	double bytes = tg_tensor_bytes(r->m, r->ops[i]->in[k]);
 	*walks = false;
 	for (int x = 0; x < N_AXES; x++)
 		for (uint32_t at = 0; has(r, (enum axis)x) && at < map->rank; at++)
@@ -330,9 +305,9 @@ static double gain(struct cascade *r, uint32_t first, uint32_t last, int64_t *bl
 	for (uint32_t i = first; i <= last; i++) {
 		const struct tg_op *op = r->ops[i];
 		const struct tg_stage *s = part_stage_of(op);
-		double read = 0, made = bytes_of(r, op->out[0]);
+		double read = 0, made = tg_tensor_bytes(r->m, op->out[0]);
 		for (uint32_t k = 0; k < s->n_ins; k++)
-			*(r->maker[op->in[k].id] ? &read : &whole) += bytes_of(r, op->in[k]);
+			*(r->maker[op->in[k].id] ? &read : &whole) += tg_tensor_bytes(r->m, op->in[k]);
 		if (read + made > (double)r->chip->sram_bytes / 2)
 			between += read + (i < last ? made : 0);
 		work += work_cycles(r, s);
@@ -393,7 +368,6 @@ static tg_val copy_stage(struct cascade *r, struct tg_op *before, uint32_t i, tg
 {
 	const struct tg_op *op = r->ops[i];
 	struct tg_shape shape = *shape_of(r, op->out[0]);
-	enum tg_dtype t = (enum tg_dtype)tg_value_get(r->m, op->out[0])->dtype;
 	tg_val *in = tg_alloc_n(r->cx->scratch, op->n_in + 2, sizeof *in);
 	struct tg_stage *s = part_stage(r, i, in);
 	uint32_t n_in = s->n_ins;
@@ -406,25 +380,14 @@ static tg_val copy_stage(struct cascade *r, struct tg_op *before, uint32_t i, tg
 	for (int x = 0; x < N_AXES && !into.id; x++)
 		if (has(r, (enum axis)x))
 			shape.dim[r->index[x][i]] = r->range[x][i].hi - r->range[x][i].lo;
-	struct tg_op *c = tg_op_new(r->m, &r->m->body, before, TG_TILE_stage, in, n_in, 1, op->prov);
-	for (uint32_t k = 0; k < tg_op_info(op->code)->n_attrs; k++)
-		c->attrs[k] = op->attrs[k];
-	c->attrs[TG_AT(tile_stage, body)].stage = s;
-	c->attrs[TG_AT(tile_stage, into)].i = into.id != 0;
-	c->out[0] = tg_value_new(r->m, TG_TENSOR, t, &shape, NULL);
-	tg_value_of(r->m, c->out[0])->def = c;
-	return c->out[0];
+	return part_new_stage(r->m, before, op, &(struct part_stage){ s, in, n_in, into.id != 0 }, &shape);
 }
 
 static void split_run(struct cascade *r, uint32_t first, uint32_t last, int64_t blocks)
 {
 	struct tg_op *end = r->ops[last], *before = end->next;
-	tg_val whole = end->out[0];
-	struct tg_shape shape = *shape_of(r, whole);
-	struct tg_op *empty = tg_op_new(r->m, &r->m->body, before, TG_TILE_empty, NULL, 0, 1, end->prov);
-	tg_val into = empty->out[0] = tg_value_new(r->m, TG_TENSOR, (enum tg_dtype)tg_value_get(r->m, whole)->dtype, &shape, NULL);
+	tg_val into = part_new_whole(r->m, end);
 	int64_t images = extent_of(r, IMAGES, last), rows = extent_of(r, ROWS, last);
-	tg_value_of(r->m, into)->def = empty;
 	r->part = tg_alloc_n(r->cx->scratch, r->m->values.n, sizeof *r->part);
 	for (int64_t image = 0; image < images; image++)
 		for (int64_t b = 0; b < blocks; b++) {
@@ -436,11 +399,8 @@ static void split_run(struct cascade *r, uint32_t first, uint32_t last, int64_t 
 				r->part[r->ops[i]->out[0].id] = copy_stage(r, before, i, (tg_val){ 0 });
 			into = copy_stage(r, before, last, into);
 		}
-	tg_value_of(r->m, into)->name = tg_value_get(r->m, whole)->name;
-	tg_replace_uses(r->m, whole, into);
 	leave_run(r, first, last);
-	for (uint32_t i = first; i <= last; i++)
-		tg_op_remove(r->ops[i]);
+	part_replace(r->m, r->ops, first, last, into);
 }
 
 /* ---- which runs ----------------------------------------------------------------------------------------------------------------------------------- */

@@ -35,12 +35,6 @@ struct runner {
 	tg_val *part;        /* by value: its part in the copy that is being made, 0: it is no result of the run */
 };
 
-static bool is_one_value(const struct runner *r, tg_val v)
-{
-	const struct tg_const *c = tg_const_of(r->m, v);
-	return c && c->kind == TG_CONST_SPLAT;
-}
-
 static const struct tg_shape *shape_of(const struct runner *r, tg_val v)
 {
 	return &tg_value_get(r->m, v)->shape;
@@ -123,27 +117,11 @@ static bool is_pressed(const struct runner *r, uint32_t candidate)
 	return bytes > (double)c->sram_bytes / 2 && bytes / c->dram_bytes_per_cycle > margin * points / each;
 }
 
-static bool used_behind(const struct runner *r, tg_val v, uint32_t first, uint32_t last)
-{
-	for (const struct tg_op *op = r->m->body.first; op; op = op->next) {
-		bool inside = false;
-		for (uint32_t i = first; i <= last; i++)
-			inside |= r->ops[i] == op;
-		for (uint32_t i = 0; i < op->n_in && !inside; i++)
-			if (op->in[i].id == v.id)
-				return true;
-	}
-	for (size_t i = 0; i < r->m->outputs.n; i++)
-		if (r->m->outputs.at[i].value.id == v.id)
-			return true;
-	return false;
-}
-
 /* Only the last result may be read outside of [first, last]: the end moves back until that holds. */
 static uint32_t closed_end(const struct runner *r, uint32_t first, uint32_t last)
 {
 	for (uint32_t i = first; i < last; i++)
-		if (used_behind(r, r->ops[i]->out[0], first, last)) {
+		if (part_is_read_outside(r->m, r->ops, first, last, r->ops[i]->out[0])) {
 			last = i;
 			i = first - 1; /* from the start */
 		}
@@ -162,13 +140,6 @@ static int64_t part_images(const struct runner *r, uint32_t first, uint32_t last
 	return n;
 }
 
-static double bytes_of(const struct runner *r, tg_val v)
-{
-	const struct tg_value *t = tg_value_get(r->m, v);
-	size_t bytes = 0;
-	return tg_shape_bytes(&t->shape, (enum tg_dtype)t->dtype, &bytes) ? (double)bytes : 0;
-}
-
 /* Bytes that no longer move when [first, last] runs in `parts` parts: what lies between its stages and is too large to stay in SRAM whole; less what every part
  * reads again: weights, which do not know of images. */
 static double bytes_saved(const struct runner *r, uint32_t first, uint32_t last, double parts)
@@ -179,7 +150,7 @@ static double bytes_saved(const struct runner *r, uint32_t first, uint32_t last,
 		const struct tg_stage *s = part_stage_of(op);
 		bool pressed = batch_bytes(r, i) > (double)r->chip->sram_bytes / 2;
 		for (uint32_t k = 0; k < s->n_ins; k++) {
-			double bytes = bytes_of(r, op->in[k]);
+			double bytes = tg_tensor_bytes(r->m, op->in[k]);
 			bool ours = false, repeated = false;
 			for (uint32_t j = first; j < i; j++)
 				ours |= r->ops[j]->out[0].id == op->in[k].id;
@@ -187,11 +158,11 @@ static double bytes_saved(const struct runner *r, uint32_t first, uint32_t last,
 				repeated |= op->in[j].id == op->in[k].id;
 			if (ours)
 				saved += pressed && !repeated ? bytes : 0;
-			else if (!part_walks(&s->ins[k].map, (uint32_t)r->dim[i]) && !is_one_value(r, op->in[k]))
+			else if (!part_walks(&s->ins[k].map, (uint32_t)r->dim[i]))
 				saved -= (parts - 1) * bytes;
 		}
 		if (i < last && pressed)
-			saved += bytes_of(r, op->out[0]);
+			saved += tg_tensor_bytes(r->m, op->out[0]);
 	}
 	return saved;
 }
@@ -252,9 +223,7 @@ static struct tg_stage *part_stage(struct runner *r, uint32_t candidate, int64_t
 static tg_val copy_stage(struct runner *r, struct tg_op *before, uint32_t candidate, int64_t at, int64_t n, tg_val into)
 {
 	const struct tg_op *op = r->ops[candidate];
-	const struct tg_value *whole = tg_value_get(r->m, op->out[0]);
-	struct tg_shape shape = whole->shape;
-	enum tg_dtype t = (enum tg_dtype)whole->dtype;
+	struct tg_shape shape = *shape_of(r, op->out[0]);
 	tg_val *in = tg_alloc_n(r->cx->scratch, op->n_in + 2, sizeof *in);
 	struct tg_stage *s = part_stage(r, candidate, at, n, in);
 	uint32_t n_in = s->n_ins;
@@ -266,34 +235,20 @@ static tg_val copy_stage(struct runner *r, struct tg_op *before, uint32_t candid
 	} else {
 		shape.dim[r->index[candidate]] = n;
 	}
-	struct tg_op *c = tg_op_new(r->m, &r->m->body, before, TG_TILE_stage, in, n_in, 1, op->prov);
-	for (uint32_t i = 0; i < tg_op_info(op->code)->n_attrs; i++)
-		c->attrs[i] = op->attrs[i];
-	c->attrs[TG_AT(tile_stage, body)].stage = s;
-	c->attrs[TG_AT(tile_stage, into)].i = into.id != 0;
-	c->out[0] = tg_value_new(r->m, TG_TENSOR, t, &shape, NULL);
-	tg_value_of(r->m, c->out[0])->def = c;
-	return c->out[0];
+	return part_new_stage(r->m, before, op, &(struct part_stage){ s, in, n_in, into.id != 0 }, &shape);
 }
 
 static void split_run(struct runner *r, uint32_t first, uint32_t last, int64_t images, int64_t n)
 {
 	struct tg_op *end = r->ops[last], *before = end->next;
-	tg_val whole = end->out[0];
-	struct tg_shape shape = *shape_of(r, whole);
-	struct tg_op *empty = tg_op_new(r->m, &r->m->body, before, TG_TILE_empty, NULL, 0, 1, end->prov);
-	tg_val into = empty->out[0] = tg_value_new(r->m, TG_TENSOR, (enum tg_dtype)tg_value_get(r->m, whole)->dtype, &shape, NULL);
-	tg_value_of(r->m, into)->def = empty;
+	tg_val into = part_new_whole(r->m, end);
 	r->part = tg_alloc_n(r->cx->scratch, r->m->values.n, sizeof *r->part);
 	for (int64_t at = 0; at < images; at += n) {
 		for (uint32_t i = first; i < last; i++)
 			r->part[r->ops[i]->out[0].id] = copy_stage(r, before, i, at, n, (tg_val){ 0 });
 		into = copy_stage(r, before, last, at, n, into);
 	}
-	tg_value_of(r->m, into)->name = tg_value_get(r->m, whole)->name;
-	tg_replace_uses(r->m, whole, into);
-	for (uint32_t i = first; i <= last; i++)
-		tg_op_remove(r->ops[i]);
+	part_replace(r->m, r->ops, first, last, into);
 }
 
 /* ---- runs ------------------------------------------------------------------------------------------------------------------------------ */

@@ -298,6 +298,14 @@ bool tg_join_into_producer(struct tg_pair *x)
 
 /* ---- the producer moves into the consumer: p is elementwise ------------------------------------------------------------------------------ */
 
+double tg_tensor_bytes(const struct tg_module *m, tg_val v)
+{
+	size_t n = 0;
+	const struct tg_value *t = tg_value_get(m, v);
+	const struct tg_const *c = tg_const_of(m, v);
+	return (c && c->kind == TG_CONST_SPLAT) || !tg_shape_bytes(&t->shape, (enum tg_dtype)t->dtype, &n) ? 0 : (double)n;
+}
+
 int64_t tg_stage_points(const struct tg_stage *s)
 {
 	int64_t n = 1;

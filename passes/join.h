@@ -16,6 +16,7 @@ bool tg_join_fits_consumer(const struct tg_pair *x);
 void tg_join_into_consumer(struct tg_pair *x);
 
 bool tg_stage_moves(const struct tg_stage *s);     /* its result is an operand's element */
+double tg_tensor_bytes(const struct tg_module *m, tg_val v); /* of a tensor; 0: a constant of one value, or beyond all sizes */
 int64_t tg_stage_points(const struct tg_stage *s); /* of the iteration space; INT64_MAX beyond */
 /* The stage computes what the chip's lanes do not hold: it will go to the host, and whatever joined it would go too. */
 bool tg_stage_beyond_lanes(const struct tg_stage *s);

@@ -63,4 +63,13 @@ static inline int part_walker(const struct tg_stage *s, const struct tg_map *map
 	return -1;
 }
 
+/* parts.c. Is a result of the run ops[first..last] read by others, or from outside of the module? */
+bool part_is_read_outside(const struct tg_module *m, struct tg_op *const *ops, uint32_t first, uint32_t last, tg_val v);
+/* A copy of `op` in front of `before`: other operands, its result of another shape, or one that writes into its last operand. */
+struct part_stage { struct tg_stage *body; const tg_val *in; uint32_t n_in; bool into; };
+tg_val part_new_stage(struct tg_module *m, struct tg_op *before, const struct tg_op *op, const struct part_stage *s, const struct tg_shape *shape);
+/* Behind the run's last op: an empty tensor like its result, for the parts to write into; in the end they stand for the run. */
+tg_val part_new_whole(struct tg_module *m, struct tg_op *end);
+void part_replace(struct tg_module *m, struct tg_op *const *ops, uint32_t first, uint32_t last, tg_val collected);
+
 #endif

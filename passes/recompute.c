@@ -33,14 +33,6 @@ static double work(const struct tg_stage *s)
 	return n;
 }
 
-static double bytes_of(const struct tg_module *m, tg_val v)
-{
-	size_t n = 0;
-	const struct tg_value *t = tg_value_get(m, v);
-	const struct tg_const *c = tg_const_of(m, v);
-	return (c && c->kind == TG_CONST_SPLAT) || !tg_shape_bytes(&t->shape, (enum tg_dtype)t->dtype, &n) ? 0 : (double)n;
-}
-
 static bool reads(const struct tg_op *op, tg_val v)
 {
 	for (uint32_t i = 0; i < op->n_in; i++)
@@ -52,11 +44,11 @@ static bool reads(const struct tg_op *op, tg_val v)
 /* What DRAM no longer moves: the result, written once and read by everyone, for its operands, read once before and by everyone (who does not anyway) now. */
 static double bytes_saved(const struct tg_module *m, const struct tg_op *p, const struct readers *r)
 {
-	double saved = bytes_of(m, p->out[0]) * (1 + r->n);
+	double saved = tg_tensor_bytes(m, p->out[0]) * (1 + r->n);
 	for (uint32_t i = 0; i < p->n_in; i++) {
-		saved += bytes_of(m, p->in[i]);
+		saved += tg_tensor_bytes(m, p->in[i]);
 		for (uint32_t k = 0; k < r->n; k++)
-			saved -= reads(r->at[k].op, p->in[i]) ? 0 : bytes_of(m, p->in[i]);
+			saved -= reads(r->at[k].op, p->in[i]) ? 0 : tg_tensor_bytes(m, p->in[i]);
 	}
 	return saved;
 }

@@ -16,7 +16,7 @@
  * - a result that is an output of the model, a view's source, written into, or read at a computed column: its part cannot be named by a map;
  * - what has no room in SRAM as one tensor, while the moving tensor has: its parts may have room, too. */
 #include "isa.h"
-#include "passes.h"
+#include "parts.h"
 
 #include <string.h>
 
@@ -65,10 +65,7 @@ static int axis_of(const struct tg_stage *s, const struct tg_map *map, uint32_t 
 		const struct tg_index *x = &map->index[i];
 		if (!x->coef[d])
 			continue;
-		bool alone = found == -1 && x->coef[d] == 1 && x->offset == 0 && x->div == 1 && x->mod == 0 && x->gather < 0;
-		for (uint32_t k = 0; k < s->n_dims; k++)
-			alone &= k == d || !x->coef[k];
-		if (!alone)
+		if (found != -1 || !part_walks_alone(s, x, d))
 			return -2;
 		found = (int)i;
 	}
@@ -163,14 +160,8 @@ static bool are_siblings(const struct finder *x, const struct family *f, struct 
 static bool may_move(const struct tg_stage *s, const struct tg_stage_in *in, uint32_t at, int64_t size)
 {
 	const struct tg_index *x = &in->map.index[at];
-	int64_t lo = x->offset, hi = x->offset;
-	if (x->div != 1 || x->mod != 0 || x->gather >= 0)
-		return false;
-	for (uint32_t d = 0; d < s->n_dims; d++) {
-		int64_t far = x->coef[d] * (s->dims[d].extent - 1);
-		*(far < 0 ? &lo : &hi) += far;
-	}
-	return lo >= 0 && hi < size;
+	int64_t lo, hi;
+	return part_is_plain(x) && tg_index_affine_range(s, x, &lo, &hi) && lo >= 0 && hi < size;
 }
 
 /* Outputs of the model, sources of views, what is written into, and lists of indices. */
@@ -289,12 +280,9 @@ static struct tg_op *join(const struct finder *x, const struct family *f, int64_
 	s->dims = tg_alloc_n(m->arena, s->n_dims, sizeof *s->dims);
 	memcpy(s->dims, stage_of(lead)->dims, s->n_dims * sizeof *s->dims);
 	s->dims[f->dim].extent = shape.dim[f->axis] = columns;
-	struct tg_op *op = tg_op_new(m, &m->body, lead, TG_TILE_stage, in, lead->n_in, 1, prov);
-	for (uint32_t i = 0; i < tg_op_info(op->code)->n_attrs; i++)
-		op->attrs[i] = lead->attrs[i];
-	op->attrs[TG_AT(tile_stage, body)].stage = s;
-	tg_val out = op->out[0] = tg_value_new(m, TG_TENSOR, (enum tg_dtype)tg_value_get(m, lead->out[0])->dtype, &shape, NULL);
-	tg_value_of(m, out)->def = op;
+	tg_val out = part_new_stage(m, lead, lead, &(struct part_stage){ s, in, lead->n_in, false }, &shape);
+	struct tg_op *op = tg_value_get(m, out)->def;
+	op->prov = prov;
 	int64_t at = 0;
 	for (uint32_t i = 0; i < f->n; i++) {
 		move_readers(x, f->op[i]->out[0], out, f->axis, at);
