@@ -76,8 +76,9 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 /* The transfer of the first tile in `chunks` equal pieces, of which each call starts one: number `which`, a register. False when it cannot be cut so. */
 bool cut_transfer(struct emit *e, uint32_t operand, int64_t chunks);
 void start_chunk(struct emit *e, uint32_t operand, vreg which, vreg when, struct started *s);
-/* An operand's transfer as a loop starts it; o: the operand, or a part of it. False: it differs from tile to tile. */
-bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m);
+/* An operand's transfer as a loop starts it; o: the operand, or a part of it that lies so many bytes behind the addresses that its start is given. False: it
+ * differs from tile to tile. */
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, int64_t sram, int64_t dram, struct stream_move *m);
 uint32_t first_queue(const struct emit *e, uint32_t operand);
 uint64_t transfer_queues(struct emit *e, uint32_t operand);           /* a bit for each queue that it uses */
 /* Fills the margin of what the stage writes, beside what follows; waits until that is done. */

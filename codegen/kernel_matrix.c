@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4 };
+enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4, MAX_SHARED_STEP = 4096 /* bytes; half of what offsets reach */ };
 
 /* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -218,7 +218,7 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	return sum;
 }
 
-struct moving { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
+struct moving { vreg acc, first, from; int64_t near /* bytes from the first row to `from` */; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
 
 static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 {
@@ -264,6 +264,29 @@ static void load_parts(struct kernel *k, struct matrix *x, const struct moving *
 	}
 }
 
+/* A group of rows. Groups that follow each other closely share an address in chunk loops, where registers are scarcest; else the loads move it on, by a step that
+ * takes a register. */
+static vreg load_rows(struct kernel *k, const struct matrix *x, struct moving *s, uint32_t group, vreg stride)
+{
+	const struct operand *o = &k->p->operand[k->p->lhs];
+	const struct point *pt = &x->cut.pts[group];
+	uint32_t n = x->cut.n_points;
+	int64_t here = moving_delta(k, pt), last = moving_delta(k, &x->cut.pts[n - 1]), next = group + 1 < n ? moving_delta(k, pt + 1) - here : 0;
+	bool share = k->stream && n > 1 && last >= 0 && last / (n - 1) <= MAX_SHARED_STEP;
+	vreg extent = stream_extent(k, s, pt->rows), by = share ? (vreg){ 0 } : kernel_scalar(k, next), v = mreg(k->f, CLASS_V);
+	if (share && !kernel_reaches(here - s->near)) {
+		int64_t middle = here + MAX_SHARED_STEP * 2, far = last < here ? here : last < middle ? last : middle;
+		vreg on = mreg(k->f, CLASS_S);
+		EMIT(&k->at, saddi, R(on), R(s->from), far - s->near);
+		s->from = on;
+		s->near = far;
+	}
+	k->at.mem = o->mem;
+	memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(s->from), share ? here - s->near : 0, R(stride), 0, R(extent), 0, 0, 1, R(by) }, 10);
+	k->at.mem = MEM_NONE;
+	return v;
+}
+
 static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
@@ -280,12 +303,7 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s
 		} else if (x->mode != KERNEL_INIT && x->n_packed) {
 			v = parts[i];
 		} else if (x->mode != KERNEL_INIT) {
-			int64_t here = moving_delta(k, pt), next = i + 1 < x->cut.n_points ? moving_delta(k, &x->cut.pts[i + 1]) - here : 0;
-			vreg extent = stream_extent(k, s, pt->rows), by = kernel_scalar(k, next);
-			v = mreg(k->f, CLASS_V);
-			k->at.mem = o->mem;
-			memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(s->from), 0, R(stride), 0, R(extent), 0, 0, 1, R(by) }, 10);
-			k->at.mem = MEM_NONE;
+			v = load_rows(k, x, s, i, stride);
 		}
 		for (uint32_t unit = 0; unit < x->arrays; unit++)
 			memit(&k->at, mul, (const int64_t[]){ unit, R(v), R(s->acc), (int64_t)i * sublanes(k), pt->rows, s->add, R(s->first) }, 7)->acc = i + 1;

@@ -83,7 +83,7 @@ struct plan {
 	uint32_t acc_rows;         /* accumulator rows of a tile */
 	bool long_epilogue;        /* found by the kernel: finishing takes more registers than the multiplies leave */
 	enum tg_chunks chunking;   /* asked for: whether chunks are tried */
-	uint32_t eased;            /* asked for: 1: results leave in fewer transfers, 2: with as many rows at a time as may be */
+	uint32_t eased;            /* asked for: 1: results leave in fewer transfers and registers, 2: with as many rows at a time as may be */
 	bool join_epilogue;        /* asked for: beside the multiplies all the same */
 	bool push_first;           /* asked for: weights that serve a whole loop are pushed in front of it, not beside its first multiplies */
 	bool whole_sums;           /* reductions are not tiled */

@@ -517,22 +517,23 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	start_at(e, operand, sram, dram, when, s);
 }
 
-bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m)
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, int64_t sram, int64_t dram, struct stream_move *m)
 {
 	struct transfer *t = tg_alloc(e->f->arena, sizeof *t);
+	bool out = operand == e->p->n_ops;
 	t->n_queues = most_parts;
-	describe_as(e, o, operand == e->p->n_ops, t);
+	describe_as(e, o, out, t);
 	const struct side *cut = &t->side[t->cut];
 	*m = (struct stream_move){ .operand = operand, .n_parts = t->n_parts };
 	if (t->dynamic || t->extra)
 		return false;
-	make_descs(e, t);
 	for (uint32_t i = 0; i < t->n_parts; i++) {
-		int64_t from = i * t->cut_size;
-		uint32_t desc = t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0;
-		m->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
-		m->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
-		m->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+		struct tg_dma_desc d = t->desc[t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0];
+		int64_t from = i * t->cut_size, here = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0, there = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+		d.src_offset = out ? sram + here : dram + there;
+		d.dst_offset = out ? dram + there : sram + here;
+		m->part[i] = (struct stream_part){ .desc = desc_dram(e, (uint32_t)e->descs->list.n), .sram = here };
+		*TG_PUSH(e->f->arena, &e->descs->list) = d;
 	}
 	return true;
 }
