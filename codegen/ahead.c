@@ -11,6 +11,7 @@
  * Images live for their stage; a first image that is fetched ahead lives from the stage that fetches it. Images that live at the same time do not overlap:
  * a stage's own lie from the lower end of SRAM upwards (first fit), those that are fetched ahead from the upper end downwards, below the residents. */
 #include "ahead.h"
+#include "runs.h"
 
 #include <assert.h>
 #include <string.h>
@@ -31,6 +32,7 @@ void ahead_begin(struct driver *dr)
 {
 	struct ahead *h = dr->ahead ? dr->ahead : tg_alloc(dr->a, sizeof *h);
 	bool open = false;
+	const struct run *run = NULL;
 	if (!dr->ahead) {
 		h->stage = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *h->stage);
 		h->spare = tg_alloc(dr->a, sizeof *h->spare);
@@ -44,8 +46,9 @@ void ahead_begin(struct driver *dr)
 			continue;
 		bool ours = !dr->host[i] && !is_given(dr, dr->ops[i]);
 		if (!dr->host[i])
-			h->stage[h->n_stages++] = (struct stage_ref){ i, open && ours };
+			h->stage[h->n_stages++] = (struct stage_ref){ i, open && ours && run_of(dr, i) == run };
 		open = ours;
+		run = run_of(dr, i); /* what lies before a loop is fetched once, what lies in it each time */
 	}
 }
 
@@ -322,7 +325,7 @@ static void plan_stage(struct driver *dr, uint32_t s, uint32_t now)
 	struct plan *p = &sp->plan;
 	sp->n_ahead = 0;
 	sp->idle = 0;
-	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage, dr->margin });
+	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage, dr->margin, run_of(dr, dr->ahead->stage[s].op) ? &dr->part[dr->ahead->stage[s].op]->walk : NULL, dr->partial });
 	if (is_given(dr, op) || sp->why)
 		return;
 	uint32_t open = open_from(dr->ahead, s, now);

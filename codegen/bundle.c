@@ -86,6 +86,34 @@ static bool put_bundles(struct emitter *e, const struct sched_bundle *at, uint32
 	return true;
 }
 
+/* The loop is the last instruction of the bundle at words[at]; it ends behind what has come since. */
+static bool end_loop(struct tg_diag *d, const struct tg_chip *chip, struct tg_bundle *b, size_t at, struct mcode *code)
+{
+	uint64_t words[1 + TG_MAX_BUNDLE];
+	uint32_t n;
+	tg_insn_set(&b->insn[b->n - 1], 't', (int64_t)code->words.n);
+	if (!tg_bundle_encode(d, TG_NOWHERE, chip, b, words, &n))
+		return false;
+	memcpy(code->words.at + at, words, n * sizeof *words);
+	return true;
+}
+
+bool mach_open_loop(struct tg_diag *d, struct mfn *f, vreg count, uint32_t prov, struct mcode *code, struct mloop_mark *m)
+{
+	struct emitter e = { .d = d, .f = f, .code = code };
+	struct tg_insn in = { .op = TG_I_loop };
+	*m = (struct mloop_mark){ code->words.n, f->physical.at[count.id] };
+	tg_insn_set(&in, 'a', m->count);
+	return put_control(&e, prov, in);
+}
+
+bool mach_close_loop(struct tg_diag *d, const struct tg_chip *chip, const struct mloop_mark *m, struct mcode *code)
+{
+	struct tg_insn in = { .op = TG_I_loop };
+	tg_insn_set(&in, 'a', m->count);
+	return end_loop(d, chip, &(struct tg_bundle){ .n = 1, .insn = { in } }, m->word, code);
+}
+
 static bool put_sched(struct emitter *e, const struct sched *s, uint32_t prov)
 {
 	return put_bundles(e, s->at, s->n, prov);
@@ -112,13 +140,7 @@ static bool close_body(struct emitter *e, struct open_loop *o)
 		tg_insn_set(&in, 't', (int64_t)o->at);
 		return put_control(e, o->node->prov, in);
 	}
-	tg_insn_set(&o->bundle.insn[o->bundle.n - 1], 't', (int64_t)e->code->words.n);
-	uint64_t words[1 + TG_MAX_BUNDLE];
-	uint32_t n;
-	if (!tg_bundle_encode(e->d, TG_NOWHERE, e->f->chip, &o->bundle, words, &n))
-		return false;
-	memcpy(e->code->words.at + o->at, words, n * sizeof *words);
-	return true;
+	return end_loop(e->d, e->f->chip, &o->bundle, o->at, e->code);
 }
 
 static bool put_pipe(struct emitter *e, const struct mnode *n)
