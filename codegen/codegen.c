@@ -57,7 +57,8 @@ static void list_memory(struct driver *dr, const struct stage_plan *sp, struct s
 	for (uint32_t i = 0; i < sp->n_ahead; i++) {
 		const struct operand *o = &sp->ahead[i].plan->operand[sp->ahead[i].operand];
 		add_buffer(c, tg_asprintf(dr->work, "ahead%u", i), o->sram, o->place_bytes);
-		add_birth(c, o->sram, o->place_bytes);
+		if (!sp->ahead[i].next_part) /* else what is there may still serve */
+			add_birth(c, o->sram, o->place_bytes);
 	}
 }
 

@@ -46,6 +46,7 @@ struct operand {
 	bool early;                /* complete before a stage in front of this one begins: its first image may be fetched during that stage */
 	bool apart;                /* so its first image lies apart from its other one */
 	bool pending, handed;      /* not decided yet; it is fetched ahead */
+	bool carried;              /* so it is, but for the first part of a run: by the run's last stage for the next part */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -161,7 +162,7 @@ double plan_instructions(uint8_t expr_op);
 
 /* emit_stage.c: machine code of a planned stage; ahead: operands of later stages whose first images it starts to fetch. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
-struct fetch_ahead { struct plan *plan; uint32_t operand; };
+struct fetch_ahead { struct plan *plan; uint32_t operand; bool next_part; }; /* next_part: of the run, if there is one and it needs another image */
 struct flush { uint64_t sram, dram, bytes; uint32_t slot; }; /* a whole tensor from SRAM to DRAM; its number in the frame */
 struct emit_options {
 	uint32_t unroll, n_ahead, n_waits;

@@ -10,7 +10,7 @@
  * of groups. Everything from outside is whole, and reached from the part's place on: where the part begins, in each shared loop, stands in the frame (SLOT_PART), and an operand's
  * address is that of the first part plus so many bytes for each entry (operand.part). Parts have one size: the last one begins at extent - tile.
  *
- * What is read or written from outside lives as long as the run; nothing is fetched ahead into a run or out of it. */
+ * What is read or written from outside lives as long as the run; nothing is fetched ahead into a run or out of it. What the first stage reads from outside is fetched during the last one for the next part (ahead.c). */
 #include "runs.h"
 #include "emit.h"
 
@@ -255,42 +255,60 @@ static bool finish(struct driver *dr, struct mfn *f)
 	return mach_allocate(f) && mach_emit(dr->d, f, &dr->code, false);
 }
 
-bool run_open(struct driver *dr, struct run *r)
+static vreg slot_load(struct mcursor *at, uint32_t slot)
 {
-	struct mfn *f = tg_alloc(dr->work, sizeof *f);
-	struct mcursor at = begin(dr, f, r);
-	for (uint32_t l = 0; l < r->n_loops; l++)
-		slot_store(&at, SLOT_PART + l, (vreg){ 0 });
-	vreg parts = m_const(&at, run_parts(r));
-	return finish(dr, f) && mach_open_loop(dr->d, f, parts, r->group->prov.id, &dr->code, &r->loop);
+	vreg v = mreg(at->f, CLASS_S);
+	at->mem = FRAME_MEM;
+	EMIT(at, sld64, R(v), 0, 8 * (int64_t)slot);
+	at->mem = MEM_NONE;
+	return v;
 }
 
-/* The innermost loop goes on; where it is at its end it starts again and the one around it goes on. */
+/* The next part: the innermost loop goes on; where it is at its end it starts again and the one around it goes on. */
+static void find_next(struct mcursor *at, const struct run *r)
+{
+	vreg carry = m_const(at, 1), one = m_const(at, 1);
+	for (uint32_t l = r->n_loops; l-- > 0;) {
+		int64_t last = r->extent[l] - r->tile[l];
+		vreg now = slot_load(at, SLOT_PART + l), minus = mreg(at->f, CLASS_S), left = mreg(at->f, CLASS_S), more = mreg(at->f, CLASS_S), on = mreg(at->f, CLASS_S),
+		     capped = mreg(at->f, CLASS_S), to = mreg(at->f, CLASS_S), by = mreg(at->f, CLASS_S), moved = mreg(at->f, CLASS_S), next = mreg(at->f, CLASS_S),
+		     end = mreg(at->f, CLASS_S), around = mreg(at->f, CLASS_S);
+		EMIT(at, smuli, R(minus), R(now), -1);
+		EMIT(at, saddi, R(left), R(minus), last);
+		EMIT(at, smini, R(more), R(left), 1); /* 0 at the end, else 1 */
+		EMIT(at, saddi, R(on), R(now), r->tile[l]);
+		EMIT(at, smini, R(capped), R(on), last);
+		EMIT(at, smul, R(to), R(capped), R(more));
+		EMIT(at, ssub, R(by), R(to), R(now));
+		EMIT(at, smul, R(moved), R(by), R(carry));
+		EMIT(at, sadd, R(next), R(now), R(moved));
+		slot_store(at, SLOT_NEXT_PART + l, next);
+		EMIT(at, sxor, R(end), R(more), R(one));
+		EMIT(at, smul, R(around), R(carry), R(end));
+		carry = around;
+	}
+	slot_store(at, SLOT_LAST_PART, carry);
+}
+
+bool run_open(struct driver *dr, struct run *r)
+{
+	struct mfn *f = tg_alloc(dr->work, sizeof *f), *head = tg_alloc(dr->work, sizeof *head);
+	struct mcursor at = begin(dr, f, r);
+	for (uint32_t l = 0; l < MAX_SHARED; l++)
+		slot_store(&at, SLOT_PART + l, (vreg){ 0 });
+	vreg parts = m_const(&at, run_parts(r));
+	if (!finish(dr, f) || !mach_open_loop(dr->d, f, parts, r->group->prov.id, &dr->code, &r->loop))
+		return false;
+	at = begin(dr, head, r);
+	find_next(&at, r);
+	return finish(dr, head);
+}
+
 bool run_close(struct driver *dr, struct run *r)
 {
 	struct mfn *f = tg_alloc(dr->work, sizeof *f);
 	struct mcursor at = begin(dr, f, r);
-	vreg carry = m_const(&at, 1), one = m_const(&at, 1);
-	for (uint32_t l = r->n_loops; l-- > 0;) {
-		int64_t last = r->extent[l] - r->tile[l];
-		vreg now = mreg(f, CLASS_S), minus = mreg(f, CLASS_S), left = mreg(f, CLASS_S), more = mreg(f, CLASS_S), on = mreg(f, CLASS_S), capped = mreg(f, CLASS_S),
-		     to = mreg(f, CLASS_S), by = mreg(f, CLASS_S), moved = mreg(f, CLASS_S), next = mreg(f, CLASS_S), end = mreg(f, CLASS_S), around = mreg(f, CLASS_S);
-		at.mem = FRAME_MEM;
-		EMIT(&at, sld64, R(now), 0, 8 * (int64_t)(SLOT_PART + l));
-		at.mem = MEM_NONE;
-		EMIT(&at, smuli, R(minus), R(now), -1);
-		EMIT(&at, saddi, R(left), R(minus), last);
-		EMIT(&at, smini, R(more), R(left), 1); /* 0 at the end, else 1 */
-		EMIT(&at, saddi, R(on), R(now), r->tile[l]);
-		EMIT(&at, smini, R(capped), R(on), last);
-		EMIT(&at, smul, R(to), R(capped), R(more));
-		EMIT(&at, ssub, R(by), R(to), R(now));
-		EMIT(&at, smul, R(moved), R(by), R(carry));
-		EMIT(&at, sadd, R(next), R(now), R(moved));
-		slot_store(&at, SLOT_PART + l, next);
-		EMIT(&at, sxor, R(end), R(more), R(one));
-		EMIT(&at, smul, R(around), R(carry), R(end));
-		carry = around;
-	}
+	for (uint32_t l = 0; l < r->n_loops; l++)
+		slot_store(&at, SLOT_PART + l, slot_load(&at, SLOT_NEXT_PART + l));
 	return finish(dr, f) && mach_close_loop(dr->d, dr->chip, &r->loop, &dr->code);
 }

@@ -169,7 +169,8 @@ static double block_cycles(const struct plan *p, const struct stream *s)
 static uint32_t result_parts(const struct plan *p, const struct stream *s, uint32_t most, uint32_t *queues)
 {
 	double each = block_cycles(p, s);
-	uint32_t parts = p->n_loops || p->eased ? 1 : MAX_STREAM_PARTS; /* between tiles, chunks and results meet: fewer transfers then */
+	bool even = s->rows.rows == (int64_t)s->rows.groups * p->chip->sublanes; /* else parts of whole groups differ */
+	uint32_t parts = p->n_loops || p->eased || !even ? 1 : MAX_STREAM_PARTS; /* between tiles, chunks and results meet: fewer transfers then */
 	for (; parts > 1; parts /= 2)
 		for (*queues = 1; *queues <= most && s->rows.groups % parts == 0; ++*queues)
 			if (parts % *queues == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))

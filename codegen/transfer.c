@@ -84,7 +84,7 @@ static vreg to_part(struct emit *e, const struct operand *o, vreg base)
 	for (uint32_t l = 0; l < MAX_SHARED; l++) {
 		if (!o->part[l])
 			continue;
-		vreg at = frame_load(e, SLOT_PART + l), bytes = sreg(e), sum = sreg(e);
+		vreg at = frame_load(e, (e->next_part ? SLOT_NEXT_PART : SLOT_PART) + l), bytes = sreg(e), sum = sreg(e);
 		EMIT(&e->at, smuli, R(bytes), R(at), o->part[l]);
 		EMIT(&e->at, sadd, R(sum), R(base), R(bytes));
 		base = sum;

@@ -208,7 +208,8 @@ static double read_bytes(const struct grouper *g, uint32_t i, uint32_t k)
 	return bytes;
 }
 
-/* What all parts of a stage move from outside: an operand again for each part that is the same to it; and the last result. */
+/* What all parts of a stage move from outside: an operand again for each part that is the same to it, but in the first stage, where it stays from one part to the next;
+ * and the last result. */
 static double outside_bytes(const struct grouper *g, uint32_t first, uint32_t last, uint32_t i, const int64_t *tile)
 {
 	const struct tg_op *op = g->ops[i];
@@ -216,8 +217,12 @@ static double outside_bytes(const struct grouper *g, uint32_t first, uint32_t la
 	double sum = i == last ? tg_tensor_bytes(g->m, op->out[0]) : 0;
 	for (uint32_t k = 0; k < s->n_ins; k++) {
 		double bytes = g->maker[op->in[k].id] ? 0 : read_bytes(g, i, k);
-		for (uint32_t l = 0; l < g->n_loops; l++)
-			bytes *= part_walks(&s->ins[k].map, (uint32_t)g->dim[i][l]) ? 1 : (double)((extent_of(g, first, l) + tile[l] - 1) / tile[l]);
+		bool changes = i > first;
+		for (uint32_t l = g->n_loops; l-- > 0;) {
+			bool walked = part_walks(&s->ins[k].map, (uint32_t)g->dim[i][l]);
+			changes |= walked;
+			bytes *= walked || !changes ? 1 : (double)((extent_of(g, first, l) + tile[l] - 1) / tile[l]);
+		}
 		sum += bytes;
 	}
 	return sum;
@@ -238,7 +243,8 @@ static double larger(double a, double b)
 	return a > b ? a : b;
 }
 
-/* Cycles that the run saves in parts of this size: a stage takes as long as its work or its transfers; one of a part waits for those first, which are most of them. */
+/* Cycles that the run saves in parts of this size: a stage takes as long as its work or its transfers; one of a part waits for those first, which are most of them, but for the
+ * first one, for which the last one of the part before fetches. */
 static double saved_cycles(const struct grouper *g, uint32_t first, uint32_t last, const int64_t *tile)
 {
 	int64_t whole[MOST_LOOPS];
@@ -248,7 +254,7 @@ static double saved_cycles(const struct grouper *g, uint32_t first, uint32_t las
 	for (uint32_t i = first; i <= last; i++) {
 		double work = work_cycles(g, i), between = between_bytes(g, last, i), waits = 2.0 * g->chip->dram_latency * (double)parts_of(g, first, tile);
 		double before = (outside_bytes(g, first, last, i, whole) + between) / bandwidth, after = outside_bytes(g, first, last, i, tile) / bandwidth;
-		saved += larger(before, work) - (after + work) - waits;
+		saved += larger(before, work) - (i == first ? larger(after, work) : after + work) - waits;
 		moved += between / bandwidth;
 	}
 	return saved > MARGIN * moved ? saved : 0;
