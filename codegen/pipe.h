@@ -6,6 +6,7 @@
 
 struct user { uint32_t item; struct user *next; };
 struct turn { int64_t urgency; uint32_t item; };
+struct need { uint32_t slot, unit, busy, most; }; /* what an item takes: a slot, of so many in a bundle; or an array's unit for so many bundles (else busy is 0) */
 struct pipe {
 	struct block b;
 	struct tg_arena *a;
@@ -19,6 +20,7 @@ struct pipe {
 	int64_t *height;
 	struct turn *order;         /* items, the most urgent first */
 	uint32_t *rank, first_open; /* by item: its place in that order; all before first_open are placed */
+	struct need *need;          /* by item */
 	/* modulo reservation table, by bundle of the interval */
 	uint16_t (*used)[TG_N_SLOTS];
 	uint8_t (*busy)[3];         /* P, M, R: a bit for each array */

@@ -110,34 +110,44 @@ static bool is_unit(uint32_t s)
 	return s == TG_SLOT_P || s == TG_SLOT_M || s == TG_SLOT_R;
 }
 
-static bool room(const struct pipe *p, const struct mop *op, int32_t t)
+/* Looked up once: the search asks for them again and again. */
+static void find_needs(struct pipe *p)
 {
-	uint32_t s = slot_of(op), at = (uint32_t)t % p->interval;
+	p->need = tg_alloc_n(p->a, p->b.n, sizeof *p->need);
+	for (uint32_t i = 0; i < p->b.n; i++) {
+		const struct mop *op = &p->b.items[i].node->op;
+		uint32_t s = slot_of(op), most = s == TG_SLOT_E ? p->chip->n_transcendental : s == TG_SLOT_V ? p->chip->n_alu : tg_slot_count(p->chip, (enum tg_slot)s);
+		p->need[i] = (struct need){ s, is_unit(s) ? (uint32_t)op_unit(op) : 0, is_unit(s) ? op_busy(p->chip, op) : 0, most };
+	}
+}
+
+static bool room(const struct pipe *p, uint32_t i, int32_t t)
+{
+	const struct need *n = &p->need[i];
+	uint32_t at = (uint32_t)t % p->interval;
 	const uint16_t *u = p->used[at];
-	if (is_unit(s)) {
-		uint32_t busy = op_busy(p->chip, op);
-		if (busy > p->interval)
+	if (n->busy) {
+		if (n->busy > p->interval)
 			return false;
-		for (uint32_t k = 0; k < busy; k++)
-			if (p->busy[(at + k) % p->interval][unit_kind(s)] >> op_unit(op) & 1)
+		for (uint32_t k = 0; k < n->busy; k++, at = at + 1 == p->interval ? 0 : at + 1)
+			if (p->busy[at][unit_kind(n->slot)] >> n->unit & 1)
 				return false;
 		return true;
 	}
-	if (s == TG_SLOT_E)
-		return u[TG_SLOT_E] < p->chip->n_transcendental && u[TG_SLOT_E] + u[TG_SLOT_V] < p->chip->n_alu;
-	if (s == TG_SLOT_V)
-		return u[TG_SLOT_E] + u[TG_SLOT_V] < p->chip->n_alu;
-	return u[s] < tg_slot_count(p->chip, (enum tg_slot)s);
+	bool alu = n->slot == TG_SLOT_V || n->slot == TG_SLOT_E;
+	if (alu && u[TG_SLOT_E] + u[TG_SLOT_V] >= (int)p->chip->n_alu)
+		return false;
+	return u[n->slot] < n->most;
 }
 
 static void mark(struct pipe *p, uint32_t i, bool on)
 {
-	const struct mop *op = &p->b.items[i].node->op;
-	uint32_t s = slot_of(op), at = (uint32_t)p->time[i] % p->interval;
-	p->used[at][s] = (uint16_t)(p->used[at][s] + (on ? 1 : -1));
-	for (uint32_t k = 0; is_unit(s) && k < op_busy(p->chip, op); k++) {
-		uint8_t *b = &p->busy[(at + k) % p->interval][unit_kind(s)];
-		*b = (uint8_t)(on ? *b | 1u << op_unit(op) : *b & ~(1u << op_unit(op)));
+	const struct need *n = &p->need[i];
+	uint32_t at = (uint32_t)p->time[i] % p->interval;
+	p->used[at][n->slot] = (uint16_t)(p->used[at][n->slot] + (on ? 1 : -1));
+	for (uint32_t k = 0; k < n->busy; k++) {
+		uint8_t *b = &p->busy[(at + k) % p->interval][unit_kind(n->slot)];
+		*b = (uint8_t)(on ? *b | 1u << n->unit : *b & ~(1u << n->unit));
 	}
 }
 
@@ -152,18 +162,17 @@ static void unplace(struct pipe *p, uint32_t i)
 /* Do two operations compete for what is left at `t`? Units: whatever overlaps; slots: same kind in the same bundle. */
 static bool competes(const struct pipe *p, uint32_t i, int32_t t, uint32_t j)
 {
-	const struct mop *a = &p->b.items[i].node->op, *b = &p->b.items[j].node->op;
-	uint32_t s = slot_of(a), r = slot_of(b);
-	bool alu = (s == TG_SLOT_V || s == TG_SLOT_E) && (r == TG_SLOT_V || r == TG_SLOT_E);
-	if (s != r && !alu)
+	const struct need *a = &p->need[i], *b = &p->need[j];
+	bool alu = (a->slot == TG_SLOT_V || a->slot == TG_SLOT_E) && (b->slot == TG_SLOT_V || b->slot == TG_SLOT_E);
+	if (a->slot != b->slot && !alu)
 		return false;
 	uint32_t x = (uint32_t)t % p->interval, y = (uint32_t)p->time[j] % p->interval;
-	if (!is_unit(s))
+	if (!is_unit(a->slot))
 		return x == y;
-	if (op_unit(a) != op_unit(b))
+	if (a->unit != b->unit)
 		return false;
 	uint32_t from_y = (y + p->interval - x) % p->interval, from_x = (x + p->interval - y) % p->interval;
-	return from_y < op_busy(p->chip, a) || from_x < op_busy(p->chip, b);
+	return from_y < a->busy || from_x < b->busy;
 }
 
 /* ---- placing ---------------------------------------------------------------------------------------------------------------------------- */
@@ -192,9 +201,12 @@ static int64_t latest(const struct pipe *p, uint32_t i)
 
 static void throw_out(struct pipe *p, uint32_t i, int32_t t)
 {
-	for (uint32_t j = 0; j < p->b.n && !room(p, &p->b.items[i].node->op, t); j++)
-		if (j != i && p->time[j] != NOT_PLACED && competes(p, i, t, j))
+	bool fits = room(p, i, t);
+	for (uint32_t j = 0; j < p->b.n && !fits; j++)
+		if (j != i && p->time[j] != NOT_PLACED && competes(p, i, t, j)) {
 			unplace(p, j);
+			fits = room(p, i, t);
+		}
 	p->time[i] = t;
 	mark(p, i, true);
 	for (const struct edge *e = p->b.items[i].out; e; e = e->next)
@@ -243,11 +255,11 @@ static bool place_all(struct pipe *p)
 		int64_t from = earliest(p, pick), t = from;
 		if (from > INT32_MAX / 2)
 			return false;
-		while (t < from + p->interval && !room(p, &p->b.items[pick].node->op, (int32_t)t))
+		while (t < from + p->interval && !room(p, pick, (int32_t)t))
 			t++;
 		if (t == from + p->interval)
 			t = p->last[pick] == NOT_PLACED || from > p->last[pick] ? from : p->last[pick] + 1;
-		if (op_busy(p->chip, &p->b.items[pick].node->op) > p->interval && is_unit(slot_of(&p->b.items[pick].node->op)))
+		if (p->need[pick].busy > p->interval)
 			return false;
 		throw_out(p, pick, (int32_t)t);
 	}
@@ -320,7 +332,7 @@ static bool improve(struct pipe *p, uint32_t i)
 	const int64_t starts[] = { from, to };
 	for (int e = 0; e < 2; e++) {
 		int64_t t = starts[e], step = e ? -1 : 1;
-		while (t >= from && t <= to && !room(p, &p->b.items[i].node->op, (int32_t)t))
+		while (t >= from && t <= to && !room(p, i, (int32_t)t))
 			t += step;
 		if (t < from || t > to)
 			continue;
@@ -348,7 +360,7 @@ static void sink(struct pipe *p, bool (*moves)(const struct mop *op))
 				continue;
 			t = t > now + p->interval ? now + p->interval : t;
 			mark(p, i, false);
-			while (t > now && !room(p, op, (int32_t)t))
+			while (t > now && !room(p, i, (int32_t)t))
 				t--;
 			moved |= t > now;
 			p->time[i] = (int32_t)t;
@@ -512,6 +524,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	deps_build(&p.b, loop->body.first, n, true);
 	incoming(&p);
 	find_users(&p);
+	find_needs(&p);
 	p.time = tg_alloc_n(scratch, n, sizeof *p.time);
 	p.last = tg_alloc_n(scratch, n, sizeof *p.last);
 	p.height = tg_alloc_n(scratch, n, sizeof *p.height);
