@@ -22,7 +22,7 @@
 bool pass_groups(struct tg_pass *cx, struct tg_module *m);
 
 enum { LEAST_STAGES = 2, MOST_STAGES = 16, MOST_BETWEEN = 3, MOST_LOOPS = 2, MOST_PARTS = 1 << 20 };
-enum { SHARE = 3, SHARE_OF = 8 };  /* what lies between the stages may have so much of SRAM: operands and results want the rest */
+enum { SHARE = 3, SHARE_OF = 8, STAYING = 4 };  /* what lies between the stages may have so much of SRAM: operands and results want the rest */
 #define MARGIN 0.25                /* of what moves no longer must be left as a gain */
 
 struct grouper {
@@ -208,8 +208,17 @@ static double read_bytes(const struct grouper *g, uint32_t i, uint32_t k)
 	return bytes;
 }
 
-/* What all parts of a stage move from outside: an operand again for each part that is the same to it, but in the first stage, where it stays from one part to the next;
- * and the last result. */
+/* The operand of the run's first stage stays in SRAM from one part to the next that reads the same, if the images of others find room beside it. */
+static bool stays(const struct grouper *g, uint32_t first, uint32_t k, const int64_t *tile)
+{
+	double bytes = read_bytes(g, first, k);
+	for (uint32_t l = 0; l < g->n_loops; l++)
+		if (part_walks(&part_stage_of(g->ops[first])->ins[k].map, (uint32_t)g->dim[first][l]))
+			bytes *= (double)tile[l] / (double)extent_of(g, first, l);
+	return bytes <= (double)g->chip->sram_bytes / STAYING;
+}
+
+/* What all parts of a stage move from outside: an operand again for each part that is the same to it, unless it stays; and the last result. */
 static double outside_bytes(const struct grouper *g, uint32_t first, uint32_t last, uint32_t i, const int64_t *tile)
 {
 	const struct tg_op *op = g->ops[i];
@@ -217,7 +226,7 @@ static double outside_bytes(const struct grouper *g, uint32_t first, uint32_t la
 	double sum = i == last ? tg_tensor_bytes(g->m, op->out[0]) : 0;
 	for (uint32_t k = 0; k < s->n_ins; k++) {
 		double bytes = g->maker[op->in[k].id] ? 0 : read_bytes(g, i, k);
-		bool changes = i > first;
+		bool changes = i > first || !stays(g, first, k, tile);
 		for (uint32_t l = g->n_loops; l-- > 0;) {
 			bool walked = part_walks(&s->ins[k].map, (uint32_t)g->dim[i][l]);
 			changes |= walked;
