@@ -22,6 +22,19 @@
 #define CLEAN_BYTES 64   /* what an entry of `clean` stands for */
 #define CLEAN_READ 1     /* all bytes are written, no unretired transfer writes near: a load need not look closer */
 #define CLEAN_WRITE 2    /* all bytes are written, no unretired transfer reads or writes near: nor need a store */
+#define CLEAN_ROOM 4     /* of proofs only: no unretired transfer reads or writes near */
+
+/* What translated code found out about accesses of a kind: they may begin in [at, at + room). */
+struct tg_proof {
+	uint64_t at, room;
+};
+#define MAX_KNOWN 128
+/* Why: of the bytes [first, end) holds what CLEAN_READ, CLEAN_WRITE or CLEAN_ROOM says. */
+struct tg_known {
+	struct tg_proof *of;
+	uint64_t first, end;
+	uint8_t how;
+};
 
 /* The scratchpad. An unretired transfer counts in the chunks of the box around its bytes. Its exact bytes get marks only when
  * somebody asks about a byte inside the box: `settle` does that. `clean` remembers what was found out; what makes it wrong clears it. */
@@ -33,6 +46,8 @@ struct tg_memory {
 	uint32_t *chunk_any;  /* boxes that touch a chunk */
 	uint32_t *chunk_write;
 	uint8_t *clean;       /* a byte per CLEAN_BYTES, and 16 more */
+	struct tg_known *known; /* MAX_KNOWN of them, n_known in use; NULL: nobody proves anything */
+	uint32_t n_known, next_known; /* next: to be given up when all are in use */
 	void (*settle)(void *user, uint64_t at, uint64_t n);
 	void *user;
 };
@@ -218,8 +233,22 @@ static inline void note_clean(struct tg_memory *m, uint64_t at, uint64_t n)
 	}
 }
 
+static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
+{
+	for (uint32_t i = 0; i < m->n_known;) {
+		struct tg_known *k = &m->known[i];
+		if (k->first >= at + n || at >= k->end || (keep & k->how)) {
+			i++;
+			continue;
+		}
+		k->of->room = 0;
+		*k = m->known[--m->n_known];
+	}
+}
+
 static inline void forget_clean(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
 {
+	forget_proofs(m, at, n, keep);
 	for (uint64_t k = at / CLEAN_BYTES; n && k <= (at + n - 1) / CLEAN_BYTES; k++)
 		m->clean[k] &= keep;
 }

@@ -36,6 +36,8 @@ static inline size_t jit_register_bytes(const struct tg_core *c, uint64_t r)
 struct jit_calls {
 	/* the instruction fetch of a bundle */
 	void (*fetch)(struct tg_sim *s, uint64_t bundle);
+	/* Whether what `how` says (CLEAN_READ ...) holds of all these bytes. If so, the proof is widened to them and what lies around. */
+	uint64_t (*prove)(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how);
 	/* whether rows may be read; written; and they were written */
 	uint64_t (*may_read)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	uint64_t (*may_write)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);

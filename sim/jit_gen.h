@@ -116,6 +116,16 @@ struct bundle_plan {
 	bool early;
 };
 
+/* Accesses with one root and predicate, stores or others, that lie near each other: the bytes from the first to the last. */
+struct stretch {
+	int root;
+	bool store;
+	val pred, root_at, at;
+	int64_t lo, hi;
+	uint64_t proof; /* its number; of a store that nothing has to be noted: the next */
+};
+#define NO_STRETCH 255u
+
 struct symbol {
 	int root;
 	int64_t off;
@@ -140,6 +150,9 @@ struct gen {
 	val control_count, control_pred; /* operands of the block's last instruction */
 	struct segment seg;
 	struct bundle_plan plan;
+	struct stretch stretch[MAX_LANE_OPS];
+	unsigned n_stretch;
+	uint8_t stretch_of[MAX_LANE_OPS]; /* by access; NO_STRETCH: where its rows are is not known beforehand */
 };
 enum { ROOT_CONST = 32 };
 
@@ -188,9 +201,9 @@ bool gen_has_late_store(const struct segment *e);
 void gen_choose_lazy(struct gen *g);
 /* jit_segment.c */
 void gen_segment(struct gen *g);
-/* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether stores have to note what they wrote */
+/* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether what stores write has to be noted */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
-val gen_touch(struct gen *g, const struct lane_op *o, bool written); /* asks whether the access may be, or notes that it was */
+void gen_note_stores(struct gen *g, val unsure); /* which this does, after them */
 bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
 /* jit_compute.c */
 bool lanes_has(unsigned op);

@@ -229,20 +229,6 @@ static void write_back(struct gen *g)
 	}
 }
 
-static void note_stores(struct gen *g, val slow)
-{
-	struct segment *e = &g->seg;
-	if (!slow || !e->stores)
-		return;
-	LLVMBasicBlockRef past = gen_around(g, slow);
-	for (unsigned i = 0; i < e->n_op; i++) {
-		const struct lane_op *o = &e->op[i];
-		if (o->kind == LANE_STORE)
-			gen_touch(g, o, true);
-	}
-	gen_meet(g, past);
-}
-
 static void count_hits(struct gen *g)
 {
 	struct segment *e = &g->seg;
@@ -310,7 +296,7 @@ void gen_segment(struct gen *g)
 	gen_choose_lazy(g);
 	gen_set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
 	settle_views(g);
-	val slow = gen_checks(g, leave);
+	val unsure = gen_checks(g, leave);
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind == CALL_PURE)
 			call_pure(g, &e->call[i], clock, leave, &result[n_result++]);
@@ -332,7 +318,7 @@ void gen_segment(struct gen *g)
 	make_views(g);
 	if (!e->early)
 		all_acts(g, clock);
-	note_stores(g, slow);
+	gen_note_stores(g, unsure);
 	for (unsigned i = 0; i < n_result; i++)
 		gen_land(g, &result[i]);
 	write_back(g);

@@ -90,6 +90,8 @@ struct jit {
 	uint64_t *runs;        /* by block: whole runs not yet counted */
 	uint64_t *parts;       /* by bundle: runs of blocks that were left early */
 	uint64_t *hits;        /* by instruction: predicated ones that ran */
+	struct tg_proof *proofs; /* two by instruction: of loads or stores of its segment that lie near each other, itself the first. Of stores one that they may be,
+				  * and one that nobody needs to note it */
 	uint8_t *tired;        /* by block: how often it was left early */
 	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each; NULL until translated code has run */
 	struct translator *translator;

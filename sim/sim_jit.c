@@ -23,6 +23,68 @@ static void call_fetch(struct tg_sim *s, uint64_t bundle)
 	c->cycles += s->cycle - before;
 }
 
+/* ---- proofs ---- */
+
+#define PROOF_REACH 8192 /* bytes that are looked at on each side */
+
+static bool holds(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
+{
+	if (how == CLEAN_READ)
+		return !mem_check_read(m, at, n);
+	return (how == CLEAN_ROOM || bits_all_set(m->written, at, n)) && !mem_may_write(m, at, n);
+}
+
+/* Whether it surely holds for a piece of CLEAN_BYTES. */
+static bool piece_holds(const struct tg_memory *m, uint64_t piece, uint8_t how)
+{
+	uint64_t chunk = piece * CLEAN_BYTES >> CHUNK_SHIFT;
+	return (how == CLEAN_ROOM || m->written[piece] == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[chunk];
+}
+
+/* [first, end), of which it holds, and the pieces around. */
+static void widen_known(const struct tg_memory *m, struct tg_known *k)
+{
+	uint64_t low = k->first > PROOF_REACH ? k->first - PROOF_REACH : 0, high = k->end < m->bytes - PROOF_REACH ? k->end + PROOF_REACH : m->bytes;
+	uint64_t piece = k->first / CLEAN_BYTES, past = k->end / CLEAN_BYTES;
+	if (k->first % CLEAN_BYTES == 0 || piece_holds(m, piece, k->how)) {
+		for (k->first = piece * CLEAN_BYTES; k->first > low && piece_holds(m, piece - 1, k->how); piece--)
+			k->first -= CLEAN_BYTES;
+	}
+	for (; (past + 1) * CLEAN_BYTES <= high && piece_holds(m, past, k->how); past++)
+		k->end = (past + 1) * CLEAN_BYTES;
+}
+
+/* A place for what is known on behalf of a proof: the one that it has, a free one, or that of another, which is given up. */
+static struct tg_known *place_of_proof(struct tg_memory *m, struct tg_proof *p)
+{
+	for (uint32_t i = 0; p->room && i < m->n_known; i++) {
+		if (m->known[i].of == p)
+			return &m->known[i];
+	}
+	if (m->n_known < MAX_KNOWN)
+		return &m->known[m->n_known++];
+	struct tg_known *k = &m->known[m->next_known++ % MAX_KNOWN];
+	k->of->room = 0;
+	return k;
+}
+
+static uint64_t call_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how)
+{
+	struct tg_memory *m = &s->core.mem;
+	struct tg_proof *p = &s->jit.proofs[proof];
+	struct tg_known k = {.of = p, .first = at, .end = at + bytes, .how = (uint8_t)how};
+	if (at - p->at < p->room)
+		return 1;
+	if (!mem_inside(m, at, bytes) || !holds(m, at, bytes, k.how))
+		return 0;
+	widen_known(m, &k);
+	*place_of_proof(m, p) = k;
+	*p = (struct tg_proof){k.first, k.end - k.first - bytes + 1};
+	return 1;
+}
+
+/* ---- rows ---- */
+
 struct rows {
 	uint64_t at, block, step, block_step;
 	uint32_t left, n, in_block;
@@ -337,6 +399,7 @@ static void call_act(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t c
 
 const struct jit_calls jit_calls = {
 	.fetch = call_fetch,
+	.prove = call_prove,
 	.may_read = call_may_read,
 	.may_write = call_may_write,
 	.wrote = call_wrote,
@@ -541,6 +604,8 @@ void jit_begin(struct tg_sim *s, bool wait)
 	s->jit.tired = tg_alloc(s->arena, k->n);
 	s->jit.parts = tg_alloc_n(s->arena, (size_t)s->n_bundles + 1, sizeof *s->jit.parts);
 	s->jit.hits = tg_alloc_n(s->arena, (size_t)s->x->n_words + 1, sizeof *s->jit.hits);
+	s->jit.proofs = tg_alloc_n(s->arena, 2 * (size_t)s->x->n_words + 2, sizeof *s->jit.proofs);
+	s->core.mem.known = tg_alloc_n(s->arena, MAX_KNOWN, sizeof *s->core.mem.known);
 	s->jit.blocks = k;
 	if (!jit_translate(s, order, n, wait))
 		s->jit.blocks = NULL;
