@@ -16,6 +16,7 @@
 #endif
 
 #define CHUNK_SHIFT 8    /* boxes are counted per chunk of 256 bytes, so that most accesses need not look at them */
+#define CHUNK_BYTES (1 << CHUNK_SHIFT)
 #define MARK_WRITER 0x80 /* an unretired transfer writes the byte; the low bits count those that read it */
 #define MARK_READERS 0x7f
 

@@ -25,7 +25,7 @@ static void call_fetch(struct tg_sim *s, uint64_t bundle)
 
 /* ---- proofs ---- */
 
-#define PROOF_REACH 8192 /* bytes that are looked at on each side */
+#define PROOF_REACH 65536 /* bytes that are looked at on each side */
 
 static bool holds(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
 {
@@ -34,24 +34,67 @@ static bool holds(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
 	return (how == CLEAN_ROOM || bits_all_set(m->written, at, n)) && !mem_may_write(m, at, n);
 }
 
-/* Whether it surely holds for a piece of CLEAN_BYTES. */
-static bool piece_holds(const struct tg_memory *m, uint64_t piece, uint8_t how)
+/* Whether it surely holds for a piece, or all pieces of a chunk. */
+static bool piece_holds(const struct tg_memory *m, uint64_t at, uint8_t how)
 {
-	uint64_t chunk = piece * CLEAN_BYTES >> CHUNK_SHIFT;
-	return (how == CLEAN_ROOM || m->written[piece] == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[chunk];
+	return (how == CLEAN_ROOM || m->written[at / CLEAN_BYTES] == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[at >> CHUNK_SHIFT];
+}
+static bool chunk_holds(const struct tg_memory *m, uint64_t at, uint8_t how)
+{
+	const uint64_t *w = m->written + at / CLEAN_BYTES;
+	_Static_assert(CHUNK_BYTES == 4 * CLEAN_BYTES, "words of `written`");
+	return (how == CLEAN_ROOM || (w[0] & w[1] & w[2] & w[3]) == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[at >> CHUNK_SHIFT];
 }
 
-/* [first, end), of which it holds, and the pieces around. */
+static uint64_t grow_up(const struct tg_memory *m, uint64_t at, uint8_t how)
+{
+	uint64_t limit = m->bytes - at > PROOF_REACH ? at + PROOF_REACH : m->bytes / CLEAN_BYTES * CLEAN_BYTES;
+	if (at >= limit || (at % CLEAN_BYTES && !piece_holds(m, at, how)))
+		return at;
+	for (at = (at + CLEAN_BYTES - 1) / CLEAN_BYTES * CLEAN_BYTES; at + CHUNK_BYTES <= limit;) {
+		if (at % CHUNK_BYTES == 0 && chunk_holds(m, at, how))
+			at += CHUNK_BYTES;
+		else if (piece_holds(m, at, how))
+			at += CLEAN_BYTES;
+		else
+			break;
+	}
+	return at;
+}
+static uint64_t grow_down(const struct tg_memory *m, uint64_t at, uint8_t how)
+{
+	uint64_t limit = at > PROOF_REACH ? at - PROOF_REACH : 0;
+	if (at % CLEAN_BYTES && !piece_holds(m, at, how))
+		return at;
+	for (at = at / CLEAN_BYTES * CLEAN_BYTES; at >= limit + CHUNK_BYTES;) {
+		if (at % CHUNK_BYTES == 0 && chunk_holds(m, at - CHUNK_BYTES, how))
+			at -= CHUNK_BYTES;
+		else if (piece_holds(m, at - CLEAN_BYTES, how))
+			at -= CLEAN_BYTES;
+		else
+			break;
+	}
+	return at;
+}
+
+/* What others found out. */
+static void join_known(const struct tg_memory *m, struct tg_known *k)
+{
+	for (uint32_t i = 0; i < m->n_known; i++) {
+		const struct tg_known *o = &m->known[i];
+		if (o->how != k->how || o->first > k->end || o->end < k->first)
+			continue;
+		k->first = k->first < o->first ? k->first : o->first;
+		k->end = k->end > o->end ? k->end : o->end;
+	}
+}
+
+/* [first, end), of which it holds, and what lies around. */
 static void widen_known(const struct tg_memory *m, struct tg_known *k)
 {
-	uint64_t low = k->first > PROOF_REACH ? k->first - PROOF_REACH : 0, high = k->end < m->bytes - PROOF_REACH ? k->end + PROOF_REACH : m->bytes;
-	uint64_t piece = k->first / CLEAN_BYTES, past = k->end / CLEAN_BYTES;
-	if (k->first % CLEAN_BYTES == 0 || piece_holds(m, piece, k->how)) {
-		for (k->first = piece * CLEAN_BYTES; k->first > low && piece_holds(m, piece - 1, k->how); piece--)
-			k->first -= CLEAN_BYTES;
-	}
-	for (; (past + 1) * CLEAN_BYTES <= high && piece_holds(m, past, k->how); past++)
-		k->end = (past + 1) * CLEAN_BYTES;
+	join_known(m, k);
+	k->first = grow_down(m, k->first, k->how);
+	k->end = grow_up(m, k->end, k->how);
 }
 
 /* A place for what is known on behalf of a proof: the one that it has, a free one, or that of another, which is given up. */
