@@ -53,9 +53,11 @@ struct tg_memory {
 	void *user;
 };
 
+#define TG_PANEL 32 /* columns of weights that lie together */
+
 /* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
 struct tg_weights {
-	uint32_t *w; /* rows x stride, in panels (matrix.c); f32 bits, or i32 for i8 and u8 */
+	uint32_t *w; /* rows x stride, in panels: all rows of TG_PANEL columns, then those of the next; f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */

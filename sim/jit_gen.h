@@ -172,6 +172,7 @@ val gen_field(struct gen *g, LLVMTypeRef type, size_t offset); /* loads a field 
 void gen_set_field(struct gen *g, size_t offset, val v);
 void gen_add_field(struct gen *g, size_t offset, uint64_t by);
 void gen_add_item(struct gen *g, size_t base, uint64_t byte, val by); /* base[byte] += by, base a pointer field */
+val gen_clock(struct gen *g, val clock, uint64_t since);
 val gen_at(struct gen *g, val base, val bytes); /* pointer arithmetic in bytes */
 bool gen_constant(struct gen *g, val v, int64_t *out);
 #define CALL(g, name, result, args) gen_call(g, offsetof(struct jit_calls, name), result, args, sizeof(args) / sizeof *(args))
@@ -201,6 +202,9 @@ bool gen_has_late_store(const struct segment *e);
 void gen_choose_lazy(struct gen *g);
 /* jit_segment.c */
 void gen_segment(struct gen *g);
+/* jit_matrix.c: leaves unless a push, swap or multiply may be; does it */
+void gen_may_matrix(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave);
+void gen_matrix(struct gen *g, const struct called *c, val clock);
 /* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether what stores write has to be noted */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
 void gen_note_stores(struct gen *g, val unsure); /* which this does, after them */

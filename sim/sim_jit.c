@@ -23,111 +23,6 @@ static void call_fetch(struct tg_sim *s, uint64_t bundle)
 	c->cycles += s->cycle - before;
 }
 
-/* ---- proofs ---- */
-
-#define PROOF_REACH 65536 /* bytes that are looked at on each side */
-
-static bool holds(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
-{
-	if (how == CLEAN_READ)
-		return !mem_check_read(m, at, n);
-	return (how == CLEAN_ROOM || bits_all_set(m->written, at, n)) && !mem_may_write(m, at, n);
-}
-
-/* Whether it surely holds for a piece, or all pieces of a chunk. */
-static bool piece_holds(const struct tg_memory *m, uint64_t at, uint8_t how)
-{
-	return (how == CLEAN_ROOM || m->written[at / CLEAN_BYTES] == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[at >> CHUNK_SHIFT];
-}
-static bool chunk_holds(const struct tg_memory *m, uint64_t at, uint8_t how)
-{
-	const uint64_t *w = m->written + at / CLEAN_BYTES;
-	_Static_assert(CHUNK_BYTES == 4 * CLEAN_BYTES, "words of `written`");
-	return (how == CLEAN_ROOM || (w[0] & w[1] & w[2] & w[3]) == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[at >> CHUNK_SHIFT];
-}
-
-static uint64_t grow_up(const struct tg_memory *m, uint64_t at, uint8_t how)
-{
-	uint64_t limit = m->bytes - at > PROOF_REACH ? at + PROOF_REACH : m->bytes / CLEAN_BYTES * CLEAN_BYTES;
-	if (at >= limit || (at % CLEAN_BYTES && !piece_holds(m, at, how)))
-		return at;
-	for (at = (at + CLEAN_BYTES - 1) / CLEAN_BYTES * CLEAN_BYTES; at + CHUNK_BYTES <= limit;) {
-		if (at % CHUNK_BYTES == 0 && chunk_holds(m, at, how))
-			at += CHUNK_BYTES;
-		else if (piece_holds(m, at, how))
-			at += CLEAN_BYTES;
-		else
-			break;
-	}
-	return at;
-}
-static uint64_t grow_down(const struct tg_memory *m, uint64_t at, uint8_t how)
-{
-	uint64_t limit = at > PROOF_REACH ? at - PROOF_REACH : 0;
-	if (at % CLEAN_BYTES && !piece_holds(m, at, how))
-		return at;
-	for (at = at / CLEAN_BYTES * CLEAN_BYTES; at >= limit + CHUNK_BYTES;) {
-		if (at % CHUNK_BYTES == 0 && chunk_holds(m, at - CHUNK_BYTES, how))
-			at -= CHUNK_BYTES;
-		else if (piece_holds(m, at - CLEAN_BYTES, how))
-			at -= CLEAN_BYTES;
-		else
-			break;
-	}
-	return at;
-}
-
-/* What others found out. */
-static void join_known(const struct tg_memory *m, struct tg_known *k)
-{
-	for (uint32_t i = 0; i < m->n_known; i++) {
-		const struct tg_known *o = &m->known[i];
-		if (o->how != k->how || o->first > k->end || o->end < k->first)
-			continue;
-		k->first = k->first < o->first ? k->first : o->first;
-		k->end = k->end > o->end ? k->end : o->end;
-	}
-}
-
-/* [first, end), of which it holds, and what lies around. */
-static void widen_known(const struct tg_memory *m, struct tg_known *k)
-{
-	join_known(m, k);
-	k->first = grow_down(m, k->first, k->how);
-	k->end = grow_up(m, k->end, k->how);
-}
-
-/* A place for what is known on behalf of a proof: the one that it has, a free one, or that of another, which is given up. */
-static struct tg_known *place_of_proof(struct tg_memory *m, struct tg_proof *p)
-{
-	for (uint32_t i = 0; p->room && i < m->n_known; i++) {
-		if (m->known[i].of == p)
-			return &m->known[i];
-	}
-	if (m->n_known < MAX_KNOWN)
-		return &m->known[m->n_known++];
-	struct tg_known *k = &m->known[m->next_known++ % MAX_KNOWN];
-	k->of->room = 0;
-	return k;
-}
-
-static uint64_t call_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how)
-{
-	struct tg_memory *m = &s->core.mem;
-	struct tg_proof *p = &s->jit.proofs[proof];
-	struct tg_known k = {.of = p, .first = at, .end = at + bytes, .how = (uint8_t)how};
-	if (at - p->at < p->room)
-		return 1;
-	if (!mem_inside(m, at, bytes) || !holds(m, at, bytes, k.how))
-		return 0;
-	widen_known(m, &k);
-	*place_of_proof(m, p) = k;
-	*p = (struct tg_proof){k.first, k.end - k.first - bytes + 1};
-	return 1;
-}
-
-/* ---- rows ---- */
-
 struct rows {
 	uint64_t at, block, step, block_step;
 	uint32_t left, n, in_block;
@@ -401,6 +296,31 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	now->clock = was;
 }
 
+/* The usual one, with fewer questions on the way to the kernel. */
+static void call_multiply(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
+{
+	const struct tg_insn *in = &s->uops[(uint32_t)which].in;
+	struct tg_core *now = &s->core;
+	struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	uint64_t reg = which >> 32 & 0xff;
+	uint32_t n = (uint32_t)in->f[4];
+	if (!w->uniform || s->workers || n > now->rows || (s->jit.viewed >> reg & 1)) {
+		call_matrix(s, (uint32_t)which, bundle, clock, place, with);
+		return;
+	}
+	const struct tg_product p = {.w = w, .a = now->v[reg], .a_stride = now->lanes, .stride = now->stride, .acc = u->acc + place * now->stride, .n = n,
+				     .array_rows = now->chip->array_rows, .add = with != 0};
+	s->matrix->columns(&p, 0, now->stride);
+	for (uint64_t r = place; r < place + n; r++) {
+		u->acc_written[r] = 1;
+		u->acc_ready[r] = clock + now->chip->latency.multiply_read;
+	}
+	struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
+	c->acc_bytes += (uint64_t)n * now->chip->array_cols * (with ? 8 : 4);
+	c->macs[TG_ARRAY_f32] += w->present * n;
+}
+
 static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
@@ -442,7 +362,7 @@ static void call_act(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t c
 
 const struct jit_calls jit_calls = {
 	.fetch = call_fetch,
-	.prove = call_prove,
+	.prove = jit_prove,
 	.may_read = call_may_read,
 	.may_write = call_may_write,
 	.wrote = call_wrote,
@@ -454,6 +374,7 @@ const struct jit_calls jit_calls = {
 	.act = call_act,
 	.may_matrix = call_may_matrix,
 	.matrix = call_matrix,
+	.multiply = call_multiply,
 	.view = call_view,
 	.settle = call_settle,
 	.settle_box = call_settle_box,

@@ -81,7 +81,7 @@ static inline __attribute__((always_inline)) void enter_row(unsigned type, uint3
 }
 
 /* Weights lie in panels of 32 columns, all rows of a panel one after the other, so that a tile's weights are together in the host's cache. */
-#define PANEL 32
+#define PANEL TG_PANEL
 static inline size_t weight_at(uint32_t rows, uint32_t k, uint32_t c)
 {
 	return ((size_t)(c / PANEL) * rows + k) * PANEL + c % PANEL;
