@@ -34,6 +34,7 @@ struct tg_proof {
 struct tg_known {
 	struct tg_proof *of;
 	uint64_t first, end;
+	uint64_t at, bytes; /* of the access for which that was found out */
 	uint8_t how;
 };
 
@@ -236,16 +237,23 @@ static inline void note_clean(struct tg_memory *m, uint64_t at, uint64_t n)
 	}
 }
 
+/* What is doubtful from now on is cut off; what is left is the side of the access that asked. */
 static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
 {
 	for (uint32_t i = 0; i < m->n_known;) {
 		struct tg_known *k = &m->known[i];
+		bool below = k->at + k->bytes <= at, above = k->at >= at + n;
 		if (k->first >= at + n || at >= k->end || (keep & k->how)) {
 			i++;
-			continue;
+		} else if (below || above) {
+			k->first = above ? at + n : k->first;
+			k->end = below ? at : k->end;
+			*k->of = (struct tg_proof){k->first, k->end - k->first - k->bytes + 1};
+			i++;
+		} else {
+			k->of->room = 0;
+			*k = m->known[--m->n_known];
 		}
-		k->of->room = 0;
-		*k = m->known[--m->n_known];
 	}
 }
 

@@ -1,8 +1,8 @@
 /* jit_prove.c: of which bytes of SRAM is known, for translated code, that an access need not look.
  *
  * A proof belongs to accesses of a segment: they may begin anywhere in [at, at + room). Behind it stands a stretch of bytes of which the same holds
- * (struct tg_known); a transfer or birth that touches it takes both away (forget_proofs of core.h). A loop that walks through a buffer asks once: what
- * is found to hold is widened as far as it holds around, and joined with what was known before. */
+ * (struct tg_known); a transfer or birth that touches it takes away as much of both (forget_proofs of core.h). A loop that walks through a buffer
+ * asks once: what is found to hold is widened as far as it holds around, and joined with what was known before. */
 #include "jit.h"
 
 #define PROOF_REACH 65536 /* bytes that are looked at on each side */
@@ -57,22 +57,27 @@ static uint64_t grow_down(const struct tg_memory *m, uint64_t at, uint8_t how)
 	return at;
 }
 
-/* What others found out. */
-static void join_known(const struct tg_memory *m, struct tg_known *k)
+/* What others found out. Whether that is all there is to know. */
+static bool join_known(const struct tg_memory *m, struct tg_known *k)
 {
-	for (uint32_t i = 0; i < m->n_known; i++) {
+	for (uint32_t i = m->n_known; i-- > 0;) {
 		const struct tg_known *o = &m->known[i];
 		if (o->how != k->how || o->first > k->end || o->end < k->first)
 			continue;
+		bool covers = o->first <= k->first && o->end >= k->end;
 		k->first = k->first < o->first ? k->first : o->first;
 		k->end = k->end > o->end ? k->end : o->end;
+		if (covers)
+			return true;
 	}
+	return false;
 }
 
 /* [first, end), of which it holds, and what lies around. */
 static void widen_known(const struct tg_memory *m, struct tg_known *k)
 {
-	join_known(m, k);
+	if (join_known(m, k))
+		return;
 	k->first = grow_down(m, k->first, k->how);
 	k->end = grow_up(m, k->end, k->how);
 }
@@ -95,7 +100,7 @@ uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes
 {
 	struct tg_memory *m = &s->core.mem;
 	struct tg_proof *p = &s->jit.proofs[proof];
-	struct tg_known k = {.of = p, .first = at, .end = at + bytes, .how = (uint8_t)how};
+	struct tg_known k = {.of = p, .first = at, .end = at + bytes, .at = at, .bytes = bytes, .how = (uint8_t)how};
 	if (at - p->at < p->room)
 		return 1;
 	if (!mem_inside(m, at, bytes) || !holds(m, at, bytes, k.how))
