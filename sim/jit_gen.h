@@ -14,6 +14,7 @@
 
 #define MAX_STRIP 16
 #define MAX_LANE_OPS 96
+#define QUICK_LANE_OPS 32 /* in quick code, since LLVM takes more than twice the time for twice the loop */
 #define MAX_CALLED 40
 #define MAX_RANGES 6
 #define MAX_HITS 256
@@ -137,6 +138,7 @@ struct gen {
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	bool quick;      /* LLVM's quickest code, not its best */
 	unsigned strip;  /* lanes that the loop takes at a time: a host register of them, so that as many values as possible stay in registers */
 	/* the block at work */
 	const struct block *block;

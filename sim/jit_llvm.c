@@ -146,6 +146,7 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	g->m = n->L.ModuleCreateWithNameInContext("tegula", g->c);
 	g->b = n->L.CreateBuilderInContext(g->c);
 	g->strip = strstr(n->features, "+avx512f") ? MAX_STRIP : 8;
+	g->quick = machine == n->quick && !s->options.translate_all; /* tests want the long loops */
 	find_types(g);
 	n->L.SetTarget(g->m, n->triple);
 	LLVMTargetDataRef layout = n->L.CreateTargetDataLayout(machine);
