@@ -9,7 +9,7 @@ struct emitter {
 	struct mcode *code;
 	uint32_t prov;
 };
-struct open_loop { const struct mnode *node; vreg control; size_t at; };
+struct open_loop { const struct mnode *node; vreg control; size_t at; struct tg_bundle bundle; /* at words[at], with the loop as its last instruction */ };
 
 static bool put_bundle(struct emitter *e, const struct tg_bundle *b, uint32_t prov)
 {
@@ -37,6 +37,13 @@ static struct tg_insn physical(const struct mfn *f, const struct mop *op)
 	return in;
 }
 
+static void physical_bundle(const struct mfn *f, const struct sched_bundle *from, struct tg_bundle *b)
+{
+	*b = (struct tg_bundle){ .n = from->n };
+	for (uint32_t k = 0; k < from->n; k++)
+		b->insn[k] = physical(f, from->ops[k]);
+}
+
 static bool put_control(struct emitter *e, uint32_t prov, struct tg_insn in)
 {
 	struct tg_bundle b = { .n = 1, .insn = { in } };
@@ -57,17 +64,15 @@ static bool put_idle(struct emitter *e, uint32_t prov, uint32_t cycles)
 	return true;
 }
 
-static bool put_sched(struct emitter *e, const struct sched *s, uint32_t prov)
+static bool put_bundles(struct emitter *e, const struct sched_bundle *at, uint32_t n, uint32_t prov)
 {
-	for (uint32_t i = 0; i < s->n; i++) {
-		const struct sched_bundle *from = &s->at[i];
-		struct tg_bundle b = { .n = from->n };
-		uint32_t idle = from->idle;
+	for (uint32_t i = 0; i < n; i++) {
+		struct tg_bundle b;
+		uint32_t idle = at[i].idle;
 		bool control = false;
-		for (uint32_t k = 0; k < from->n; k++) {
-			b.insn[k] = physical(e->f, from->ops[k]);
+		physical_bundle(e->f, &at[i], &b);
+		for (uint32_t k = 0; k < b.n; k++)
 			control |= tg_insn_info(b.insn[k].op)->slot == TG_SLOT_C;
-		}
 		if (idle && !control && idle < 65536) { /* the idle rides in the bundle itself */
 			b.insn[b.n].op = TG_I_idle;
 			tg_insn_set(&b.insn[b.n++], 'i', idle);
@@ -81,33 +86,61 @@ static bool put_sched(struct emitter *e, const struct sched *s, uint32_t prov)
 	return true;
 }
 
-static bool open_body(struct emitter *e, const struct mnode *n, struct open_loop *out)
+/* The loop is the last instruction of the bundle at words[at]; it ends behind what has come since. */
+static bool end_loop(struct tg_diag *d, const struct tg_chip *chip, struct tg_bundle *b, size_t at, struct mcode *code)
 {
-	*out = (struct open_loop){ n, n->pipe ? n->pipe->rounds : n->control, e->code->words.n };
+	uint64_t words[1 + TG_MAX_BUNDLE];
+	uint32_t n;
+	tg_insn_set(&b->insn[b->n - 1], 't', (int64_t)code->words.n);
+	if (!tg_bundle_encode(d, TG_NOWHERE, chip, b, words, &n))
+		return false;
+	memcpy(code->words.at + at, words, n * sizeof *words);
+	return true;
+}
+
+bool mach_open_loop(struct tg_diag *d, struct mfn *f, vreg count, uint32_t prov, struct mcode *code, struct mloop_mark *m)
+{
+	struct emitter e = { .d = d, .f = f, .code = code };
+	struct tg_insn in = { .op = TG_I_loop };
+	*m = (struct mloop_mark){ code->words.n, f->physical.at[count.id] };
+	tg_insn_set(&in, 'a', m->count);
+	return put_control(&e, prov, in);
+}
+
+bool mach_close_loop(struct tg_diag *d, const struct tg_chip *chip, const struct mloop_mark *m, struct mcode *code)
+{
+	struct tg_insn in = { .op = TG_I_loop };
+	tg_insn_set(&in, 'a', m->count);
+	return end_loop(d, chip, &(struct tg_bundle){ .n = 1, .insn = { in } }, m->word, code);
+}
+
+static bool put_sched(struct emitter *e, const struct sched *s, uint32_t prov)
+{
+	return put_bundles(e, s->at, s->n, prov);
+}
+
+/* with: operations that share the loop's bundle, or NULL. */
+static bool open_body(struct emitter *e, const struct mnode *n, const struct sched_bundle *with, struct open_loop *out)
+{
+	*out = (struct open_loop){ .node = n, .control = n->pipe ? n->pipe->rounds : n->control, .at = e->code->words.n };
 	if (n->kind == NODE_REPEAT)
 		return true;
 	struct tg_insn in = { .op = TG_I_loop };
 	tg_insn_set(&in, 'a', e->f->physical.at[out->control.id]);
-	return put_control(e, n->prov, in);
+	if (with)
+		physical_bundle(e->f, with, &out->bundle);
+	out->bundle.insn[out->bundle.n++] = in;
+	return put_bundle(e, &out->bundle, n->prov);
 }
 
-static bool close_body(struct emitter *e, const struct open_loop *o)
+static bool close_body(struct emitter *e, struct open_loop *o)
 {
-	struct tg_insn in = { .op = o->node->kind == NODE_LOOP ? TG_I_loop : TG_I_br };
-	if (in.op == TG_I_br) {
-		in.pred = e->f->physical.at[o->control.id];
+	if (o->node->kind == NODE_REPEAT) {
+		struct tg_insn in = { .op = TG_I_br, .pred = e->f->physical.at[o->control.id] };
 		tg_insn_set(&in, 't', (int64_t)o->at);
 		return put_control(e, o->node->prov, in);
 	}
-	tg_insn_set(&in, 'a', e->f->physical.at[o->control.id]);
-	tg_insn_set(&in, 't', (int64_t)e->code->words.n);
-	struct tg_bundle b = { .n = 1, .insn = { in } };
-	uint64_t words[1 + TG_MAX_BUNDLE];
-	uint32_t n;
-	if (!tg_bundle_encode(e->d, TG_NOWHERE, e->f->chip, &b, words, &n))
-		return false;
-	memcpy(e->code->words.at + o->at, words, n * sizeof *words);
-	return true;
+	return end_loop(e->d, e->f->chip, &o->bundle, o->at, e->code);
 }
 
 static bool put_pipe(struct emitter *e, const struct mnode *n)
@@ -115,9 +148,10 @@ static bool put_pipe(struct emitter *e, const struct mnode *n)
 	struct open_loop o;
 	const struct pipeline *p = n->pipe;
 	*TG_PUSH(e->code->arena, &e->code->loops) = (struct tg_loop_note){ (uint32_t)e->code->words.n, p->interval, p->least, p->stages, p->copies, p->trips };
-	if (!put_sched(e, &n->pipe->before, n->prov))
+	uint32_t apart = p->before.n - p->joined;
+	if (!put_bundles(e, p->before.at, apart, n->prov))
 		return false;
-	if (n->pipe->kernel.n && (!open_body(e, n, &o) || !put_sched(e, &n->pipe->kernel, n->prov) || !close_body(e, &o)))
+	if (n->pipe->kernel.n && (!open_body(e, n, p->joined ? &p->before.at[apart] : NULL, &o) || !put_sched(e, &n->pipe->kernel, n->prov) || !close_body(e, &o)))
 		return false;
 	return put_sched(e, &n->pipe->after, n->prov);
 }
@@ -149,7 +183,7 @@ bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt)
 			continue;
 		}
 		struct open_loop o;
-		if (!open_body(&e, n, &o))
+		if (!open_body(&e, n, NULL, &o))
 			return false;
 		*TG_PUSH(f->arena, &stack) = o;
 		n = n->body.first;

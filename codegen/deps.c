@@ -158,6 +158,13 @@ static struct resource *memory_of(struct memory *m, uint32_t id)
 	return &m->of[m->n++];
 }
 
+/* Where a loop takes chunks from two places in turn, what an iteration waits for and reads is not what it starts to fill. */
+static bool beside(const struct graph *g, const struct access *x)
+{
+	const struct mop *op = &g->b->items[x->item].node->op;
+	return g->b->chunk_trips && x->iteration == g->iteration && (op->op == TG_I_dma_wait || is_load(tg_insn_info(op->op), op));
+}
+
 /* A transfer that concerns one buffer. A start comes behind whoever works on what it fills or empties, a wait before whoever reads what came; what works on
  * other parts of the buffer meanwhile is the business of whoever made the loop. */
 static void transfer_edges(struct graph *g, uint32_t i)
@@ -172,9 +179,11 @@ static void transfer_edges(struct graph *g, uint32_t i)
 		return;
 	}
 	for (struct access *x = r->readers; x; x = x->next)
-		add_edge(g, x, i, 1, 1);
+		if (!beside(g, x))
+			add_edge(g, x, i, 1, 1);
 	for (struct access *x = r->writers; x; x = x->next)
-		add_edge(g, x, i, x->delay, 1);
+		if (!beside(g, x))
+			add_edge(g, x, i, x->delay, 1);
 	add_access(g, &g->starts, i, 1);
 }
 

@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4 };
+enum { MAX_SHORT_EPILOGUE = 14, FINE_GROUPS = 2, JOINED_GROUPS = 8, MAX_RUN = 4, MAX_SHARED_STEP = 4096 /* bytes; half of what offsets reach */ };
 
 /* ---- levels ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -218,7 +218,7 @@ static vreg accumulator(struct kernel *k, struct matrix *x, struct flat *f, stru
 	return sum;
 }
 
-struct moving { vreg acc, first, from; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
+struct moving { vreg acc, first, from; int64_t near /* bytes from the first row to `from` */; vreg extent_of[2]; uint32_t full, tail; vreg short_block; bool add; };
 
 static vreg stream_extent(struct kernel *k, struct moving *s, uint32_t rows)
 {
@@ -264,6 +264,29 @@ static void load_parts(struct kernel *k, struct matrix *x, const struct moving *
 	}
 }
 
+/* A group of rows. Groups that follow each other closely share an address in chunk loops, where registers are scarcest; else the loads move it on, by a step that
+ * takes a register. */
+static vreg load_rows(struct kernel *k, const struct matrix *x, struct moving *s, uint32_t group, vreg stride)
+{
+	const struct operand *o = &k->p->operand[k->p->lhs];
+	const struct point *pt = &x->cut.pts[group];
+	uint32_t n = x->cut.n_points;
+	int64_t here = moving_delta(k, pt), last = moving_delta(k, &x->cut.pts[n - 1]), next = group + 1 < n ? moving_delta(k, pt + 1) - here : 0;
+	bool share = k->stream && n > 1 && last >= 0 && last / (n - 1) <= MAX_SHARED_STEP;
+	vreg extent = stream_extent(k, s, pt->rows), by = share ? (vreg){ 0 } : kernel_scalar(k, next), v = mreg(k->f, CLASS_V);
+	if (share && !kernel_reaches(here - s->near)) {
+		int64_t middle = here + MAX_SHARED_STEP * 2, far = last < here ? here : last < middle ? last : middle;
+		vreg on = mreg(k->f, CLASS_S);
+		EMIT(&k->at, saddi, R(on), R(s->from), far - s->near);
+		s->from = on;
+		s->near = far;
+	}
+	k->at.mem = o->mem;
+	memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(s->from), share ? here - s->near : 0, R(stride), 0, R(extent), 0, 0, 1, R(by) }, 10);
+	k->at.mem = MEM_NONE;
+	return v;
+}
+
 static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s)
 {
 	const struct operand *o = &k->p->operand[k->p->lhs];
@@ -280,12 +303,7 @@ static void multiply_groups(struct kernel *k, struct matrix *x, struct moving *s
 		} else if (x->mode != KERNEL_INIT && x->n_packed) {
 			v = parts[i];
 		} else if (x->mode != KERNEL_INIT) {
-			int64_t here = moving_delta(k, pt), next = i + 1 < x->cut.n_points ? moving_delta(k, &x->cut.pts[i + 1]) - here : 0;
-			vreg extent = stream_extent(k, s, pt->rows), by = kernel_scalar(k, next);
-			v = mreg(k->f, CLASS_V);
-			k->at.mem = o->mem;
-			memit(&k->at, load_of(o->sram_dtype), (const int64_t[]){ R(v), R(s->from), 0, R(stride), 0, R(extent), 0, 0, 1, R(by) }, 10);
-			k->at.mem = MEM_NONE;
+			v = load_rows(k, x, s, i, stride);
 		}
 		for (uint32_t unit = 0; unit < x->arrays; unit++)
 			memit(&k->at, mul, (const int64_t[]){ unit, R(v), R(s->acc), (int64_t)i * sublanes(k), pt->rows, s->add, R(s->first) }, 7)->acc = i + 1;
@@ -608,6 +626,27 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 	}
 }
 
+/* Runs of blocks of columns that a loop each takes: as many arrays as there are, those left over, and what is less than an array. */
+struct column_run { int64_t arrays, blocks, cols; };
+enum { N_RUNS = 3 };
+static void list_runs(const struct kernel *k, struct column_run *r)
+{
+	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
+	r[0] = (struct column_run){ most, full / most, cols };
+	r[1] = (struct column_run){ full % most, full % most > 0, cols };
+	r[2] = (struct column_run){ 1, tail > 0, tail };
+}
+
+/* Accumulator rows that a block of columns may have: where sums go on in a later tile or chunk, every block keeps its own. */
+static int64_t rows_of_block(const struct kernel *k, enum kernel_mode mode)
+{
+	struct column_run r[N_RUNS];
+	if (mode == KERNEL_WHOLE && !k->p->chunks)
+		return k->f->chip->acc_rows;
+	list_runs(k, r);
+	return k->f->chip->acc_rows / ((r[0].blocks + r[1].blocks + r[2].blocks) * blocks_around(k));
+}
+
 void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct row_blocks *r)
 {
 	struct kernel k;
@@ -618,7 +657,7 @@ void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct r
 	k.live[p->lhs] |= !p->operand[p->lhs].constant;
 	fold(&k, &x);
 	*r = (struct row_blocks){ 0 };
-	if (!matrix_cut_rows(&k, &x, k.f->chip->acc_rows))
+	if (!matrix_cut_rows(&k, &x, rows_of_block(&k, KERNEL_WHOLE)))
 		return;
 	bool slow = long_epilogue(&k);
 	x.cut = slow && p->join_epilogue ? matrix_finer_cut(&k, &x, JOINED_GROUPS) : x.cut;
@@ -636,10 +675,10 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	join_pixels(k, &x);
 	fold(k, &x);
-	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
-	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
-	int64_t apart = mode == KERNEL_WHOLE ? 1 : (runs[0].blocks + runs[1].blocks + runs[2].blocks) * blocks_around(k);
-	if (!matrix_cut_rows(k, &x, k->f->chip->acc_rows / apart)) {
+	int64_t n = k->dim[k->lane].n, most = k->f->chip->n_arrays;
+	struct column_run runs[N_RUNS];
+	list_runs(k, runs);
+	if (!matrix_cut_rows(k, &x, rows_of_block(k, mode))) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
 	}
@@ -655,7 +694,7 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 		return;
 	}
 	int64_t done = 0;
-	for (size_t i = 0; i < TG_ARRAY_LEN(runs); i++) {
+	for (uint32_t i = 0; i < N_RUNS; i++) {
 		int64_t wide = runs[i].arrays * runs[i].blocks * runs[i].cols;
 		if (!wide)
 			continue;

@@ -31,7 +31,7 @@ struct mnode {
 	struct mop op;     /* NODE_OP */
 	vreg control;      /* NODE_LOOP: trip count; NODE_REPEAT: predicate, tested after the body: true repeats */
 	uint32_t acc_reuse; /* NODE_LOOP: trips until numbered accumulator rows are used again, at least; 0: not said */
-	uint32_t chunk_trips; /* NODE_LOOP: trips from a start of a transfer to the wait for it, at least; 0: not said */
+	uint32_t chunk_trips; /* NODE_LOOP: trips from a start of a transfer to the wait for it, at least, while those between work on what came before; 0: not said */
 	struct mseq body;
 	struct mnode *next;
 	/* after scheduling, on the first node of each run of operations: its bundles */
@@ -45,6 +45,7 @@ struct sched { struct sched_bundle *at; uint32_t n; const struct mnode *end; };
 struct pipeline {
 	struct sched before, kernel, after;
 	vreg rounds;
+	uint32_t joined;           /* 1: the loop shares the last bundle of `before`; 0: it has one of its own */
 	uint32_t interval, least;  /* initiation interval: achieved; what units and recurrences allow */
 	uint64_t trips;
 	uint32_t stages, copies;   /* iterations in flight; copies of the body in the kernel (modulo variable expansion) */
@@ -100,5 +101,9 @@ struct mcode {
 	TG_VEC(struct tg_loop_note) loops;
 };
 bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt);
+/* A loop around code of several functions: its instruction behind the code of f, which holds the number of trips in `count`; its end behind what has come since. */
+struct mloop_mark { size_t word; int64_t count; };
+bool mach_open_loop(struct tg_diag *d, struct mfn *f, vreg count, uint32_t prov, struct mcode *code, struct mloop_mark *m);
+bool mach_close_loop(struct tg_diag *d, const struct tg_chip *chip, const struct mloop_mark *m, struct mcode *code);
 
 #endif

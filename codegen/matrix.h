@@ -129,6 +129,6 @@ void stream_start_part(struct kernel *k, struct flat *f, struct walker *w, const
 /* Weights of a piece that lie between these bytes of it, before they are pushed. level: the one that counts blocks of columns. */
 void stream_weights(struct kernel *k, struct walker *w, int level, int64_t from, int64_t until);
 vreg stream_results(struct kernel *k, struct flat *f, struct walker *w, const int *level); /* where the iteration's block goes */
-void stream_result(struct kernel *k, vreg when, vreg first, uint32_t part);
+void stream_result(struct kernel *k, vreg when, vreg to, uint32_t part);
 
 #endif

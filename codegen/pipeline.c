@@ -4,44 +4,13 @@
  * Every operation gets a time; an iteration starts `interval` bundles after the one before it. The code is the timeline of all iterations cut into
  * windows of `interval` bundles: those in which iterations begin to fill the pipeline, the kernel, which a hardware loop repeats (with as many
  * copies of the body as the longest-lived value needs names), and those in which the pipeline empties. Trips are known, so nothing is tested. */
-#include "deps.h"
+#include "pipe.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPS = 4096, MAX_COPIES = 8, BUDGET = 8, MAX_TRIES = 12, NOT_PLACED = -1, MAX_PASSES = 8, MAX_STAGGER = 2, MOST_STRETCH = 4 };
-
-struct user { uint32_t item; struct user *next; };
-struct turn { int64_t urgency; uint32_t item; };
-struct pipe {
-	struct block b;
-	struct tg_arena *a;
-	const struct tg_chip *chip;
-	struct mnode *loop;
-	int64_t trips;
-	uint32_t least, interval;
-	uint32_t stagger;           /* which of the orders is tried: registers may suffice in another one */
-	int32_t *time, *last;       /* by item: where it stands; where it stood before it was thrown out */
-	struct edge **in;           /* by item: its incoming edges, `to` being where they come from */
-	int64_t *height;
-	struct turn *order;         /* items, the most urgent first */
-	uint32_t *rank, first_open; /* by item: its place in that order; all before first_open are placed */
-	/* modulo reservation table, by bundle of the interval */
-	uint16_t (*used)[TG_N_SLOTS];
-	uint8_t (*busy)[3];         /* P, M, R: a bit for each array */
-	/* registers */
-	uint32_t spare;
-	uint32_t n_regs;            /* those of the code before pipelining */
-	bool *local;
-	struct user **users;        /* by local register */
-	int32_t *born, *gone;       /* by register */
-	uint32_t *copies_of;        /* by register */
-	uint32_t copies, stages;
-	bool hopeless;              /* by far too many registers: another order of the same interval will not do */
-	uint32_t *window_name;      /* by register: its name in the window that is being written */
-	uint32_t *first_copy;       /* by register: its copies are f->classes numbers from here on, 0: itself */
-};
+enum { MAX_OPS = 4096, BUDGET = 8, MAX_TRIES = 12, NOT_PLACED = -1, MAX_PASSES = 8, MAX_STAGGER = 2, MOST_STRETCH = 4 };
 
 /* ---- which loops -------------------------------------------------------------------------------------------------------------- */
 
@@ -84,16 +53,6 @@ static void find_local(struct pipe *p, const struct reg_facts *facts)
 }
 
 /* ---- bounds ----------------------------------------------------------------------------------------------------------------------- */
-
-static uint32_t slot_of(const struct mop *op)
-{
-	return tg_insn_info(op->op)->slot;
-}
-
-static uint32_t up(uint64_t a, uint64_t b)
-{
-	return (uint32_t)((a + b - 1) / b);
-}
 
 static uint32_t resource_bound(const struct pipe *p)
 {
@@ -151,34 +110,44 @@ static bool is_unit(uint32_t s)
 	return s == TG_SLOT_P || s == TG_SLOT_M || s == TG_SLOT_R;
 }
 
-static bool room(const struct pipe *p, const struct mop *op, int32_t t)
+/* Looked up once: the search asks for them again and again. */
+static void find_needs(struct pipe *p)
 {
-	uint32_t s = slot_of(op), at = (uint32_t)t % p->interval;
+	p->need = tg_alloc_n(p->a, p->b.n, sizeof *p->need);
+	for (uint32_t i = 0; i < p->b.n; i++) {
+		const struct mop *op = &p->b.items[i].node->op;
+		uint32_t s = slot_of(op), most = s == TG_SLOT_E ? p->chip->n_transcendental : s == TG_SLOT_V ? p->chip->n_alu : tg_slot_count(p->chip, (enum tg_slot)s);
+		p->need[i] = (struct need){ s, is_unit(s) ? (uint32_t)op_unit(op) : 0, is_unit(s) ? op_busy(p->chip, op) : 0, most };
+	}
+}
+
+static bool room(const struct pipe *p, uint32_t i, int32_t t)
+{
+	const struct need *n = &p->need[i];
+	uint32_t at = (uint32_t)t % p->interval;
 	const uint16_t *u = p->used[at];
-	if (is_unit(s)) {
-		uint32_t busy = op_busy(p->chip, op);
-		if (busy > p->interval)
+	if (n->busy) {
+		if (n->busy > p->interval)
 			return false;
-		for (uint32_t k = 0; k < busy; k++)
-			if (p->busy[(at + k) % p->interval][unit_kind(s)] >> op_unit(op) & 1)
+		for (uint32_t k = 0; k < n->busy; k++, at = at + 1 == p->interval ? 0 : at + 1)
+			if (p->busy[at][unit_kind(n->slot)] >> n->unit & 1)
 				return false;
 		return true;
 	}
-	if (s == TG_SLOT_E)
-		return u[TG_SLOT_E] < p->chip->n_transcendental && u[TG_SLOT_E] + u[TG_SLOT_V] < p->chip->n_alu;
-	if (s == TG_SLOT_V)
-		return u[TG_SLOT_E] + u[TG_SLOT_V] < p->chip->n_alu;
-	return u[s] < tg_slot_count(p->chip, (enum tg_slot)s);
+	bool alu = n->slot == TG_SLOT_V || n->slot == TG_SLOT_E;
+	if (alu && u[TG_SLOT_E] + u[TG_SLOT_V] >= (int)p->chip->n_alu)
+		return false;
+	return u[n->slot] < n->most;
 }
 
 static void mark(struct pipe *p, uint32_t i, bool on)
 {
-	const struct mop *op = &p->b.items[i].node->op;
-	uint32_t s = slot_of(op), at = (uint32_t)p->time[i] % p->interval;
-	p->used[at][s] = (uint16_t)(p->used[at][s] + (on ? 1 : -1));
-	for (uint32_t k = 0; is_unit(s) && k < op_busy(p->chip, op); k++) {
-		uint8_t *b = &p->busy[(at + k) % p->interval][unit_kind(s)];
-		*b = (uint8_t)(on ? *b | 1u << op_unit(op) : *b & ~(1u << op_unit(op)));
+	const struct need *n = &p->need[i];
+	uint32_t at = (uint32_t)p->time[i] % p->interval;
+	p->used[at][n->slot] = (uint16_t)(p->used[at][n->slot] + (on ? 1 : -1));
+	for (uint32_t k = 0; k < n->busy; k++) {
+		uint8_t *b = &p->busy[(at + k) % p->interval][unit_kind(n->slot)];
+		*b = (uint8_t)(on ? *b | 1u << n->unit : *b & ~(1u << n->unit));
 	}
 }
 
@@ -193,18 +162,17 @@ static void unplace(struct pipe *p, uint32_t i)
 /* Do two operations compete for what is left at `t`? Units: whatever overlaps; slots: same kind in the same bundle. */
 static bool competes(const struct pipe *p, uint32_t i, int32_t t, uint32_t j)
 {
-	const struct mop *a = &p->b.items[i].node->op, *b = &p->b.items[j].node->op;
-	uint32_t s = slot_of(a), r = slot_of(b);
-	bool alu = (s == TG_SLOT_V || s == TG_SLOT_E) && (r == TG_SLOT_V || r == TG_SLOT_E);
-	if (s != r && !alu)
+	const struct need *a = &p->need[i], *b = &p->need[j];
+	bool alu = (a->slot == TG_SLOT_V || a->slot == TG_SLOT_E) && (b->slot == TG_SLOT_V || b->slot == TG_SLOT_E);
+	if (a->slot != b->slot && !alu)
 		return false;
 	uint32_t x = (uint32_t)t % p->interval, y = (uint32_t)p->time[j] % p->interval;
-	if (!is_unit(s))
+	if (!is_unit(a->slot))
 		return x == y;
-	if (op_unit(a) != op_unit(b))
+	if (a->unit != b->unit)
 		return false;
 	uint32_t from_y = (y + p->interval - x) % p->interval, from_x = (x + p->interval - y) % p->interval;
-	return from_y < op_busy(p->chip, a) || from_x < op_busy(p->chip, b);
+	return from_y < a->busy || from_x < b->busy;
 }
 
 /* ---- placing ---------------------------------------------------------------------------------------------------------------------------- */
@@ -233,9 +201,12 @@ static int64_t latest(const struct pipe *p, uint32_t i)
 
 static void throw_out(struct pipe *p, uint32_t i, int32_t t)
 {
-	for (uint32_t j = 0; j < p->b.n && !room(p, &p->b.items[i].node->op, t); j++)
-		if (j != i && p->time[j] != NOT_PLACED && competes(p, i, t, j))
+	bool fits = room(p, i, t);
+	for (uint32_t j = 0; j < p->b.n && !fits; j++)
+		if (j != i && p->time[j] != NOT_PLACED && competes(p, i, t, j)) {
 			unplace(p, j);
+			fits = room(p, i, t);
+		}
 	p->time[i] = t;
 	mark(p, i, true);
 	for (const struct edge *e = p->b.items[i].out; e; e = e->next)
@@ -284,11 +255,11 @@ static bool place_all(struct pipe *p)
 		int64_t from = earliest(p, pick), t = from;
 		if (from > INT32_MAX / 2)
 			return false;
-		while (t < from + p->interval && !room(p, &p->b.items[pick].node->op, (int32_t)t))
+		while (t < from + p->interval && !room(p, pick, (int32_t)t))
 			t++;
 		if (t == from + p->interval)
 			t = p->last[pick] == NOT_PLACED || from > p->last[pick] ? from : p->last[pick] + 1;
-		if (op_busy(p->chip, &p->b.items[pick].node->op) > p->interval && is_unit(slot_of(&p->b.items[pick].node->op)))
+		if (p->need[pick].busy > p->interval)
 			return false;
 		throw_out(p, pick, (int32_t)t);
 	}
@@ -361,7 +332,7 @@ static bool improve(struct pipe *p, uint32_t i)
 	const int64_t starts[] = { from, to };
 	for (int e = 0; e < 2; e++) {
 		int64_t t = starts[e], step = e ? -1 : 1;
-		while (t >= from && t <= to && !room(p, &p->b.items[i].node->op, (int32_t)t))
+		while (t >= from && t <= to && !room(p, i, (int32_t)t))
 			t += step;
 		if (t < from || t > to)
 			continue;
@@ -376,25 +347,20 @@ static bool improve(struct pipe *p, uint32_t i)
 	return best != now;
 }
 
-/* Scalar work, loads and the waits before them were placed as early as possible: as late as possible frees their neighbours, chain by chain. */
-static void sink(struct pipe *p)
+/* Moves operations to as late as their neighbours allow, chain by chain. */
+static void sink(struct pipe *p, bool (*moves)(const struct mop *op))
 {
 	bool moved = true;
 	for (int pass = 0; pass < MAX_PASSES && moved; pass++) {
 		moved = false;
 		for (uint32_t i = p->b.n; i-- > 0;) {
 			const struct mop *op = &p->b.items[i].node->op;
-			uint32_t s = slot_of(op);
-			bool moves = s == TG_SLOT_L || s == TG_SLOT_S || s == TG_SLOT_R || op->op == TG_I_dma_wait || op->op == TG_I_vmovi;
-			bool copy = op->op == TG_I_saddi && op->f[2] == 0; /* early, so that the original can go on */
-			if (!moves || copy || op->op == TG_I_sst32 || op->op == TG_I_sst64)
-				continue;
 			int64_t to = latest(p, i), now = p->time[i], t = to;
-			if (to == INT64_MAX || to <= now)
+			if (!moves(op) || to == INT64_MAX || to <= now)
 				continue;
 			t = t > now + p->interval ? now + p->interval : t;
 			mark(p, i, false);
-			while (t > now && !room(p, op, (int32_t)t))
+			while (t > now && !room(p, i, (int32_t)t))
 				t--;
 			moved |= t > now;
 			p->time[i] = (int32_t)t;
@@ -403,10 +369,23 @@ static void sink(struct pipe *p)
 	}
 }
 
+static bool waits_or_loads(const struct mop *op)
+{
+	return op->op == TG_I_dma_wait || slot_of(op) == TG_SLOT_L;
+}
+
+/* What was placed as early as possible; as late as possible frees its neighbours. */
+static bool placed_early(const struct mop *op)
+{
+	uint32_t s = slot_of(op);
+	bool copy = op->op == TG_I_saddi && op->f[2] == 0; /* early, so that the original can go on */
+	return waits_or_loads(op) || ((s == TG_SLOT_S || s == TG_SLOT_R || op->op == TG_I_vmovi) && !copy && op->op != TG_I_sst32 && op->op != TG_I_sst64);
+}
+
 static void shorten_lives(struct pipe *p)
 {
 	bool moved = true;
-	sink(p);
+	sink(p, placed_early);
 	for (int pass = 0; pass < MAX_PASSES && moved; pass++) {
 		moved = false;
 		for (uint32_t k = 0; k < p->b.n; k++)
@@ -424,276 +403,6 @@ static void settle_start(struct pipe *p)
 		p->time[i] -= first;
 }
 
-static void count_stages(struct pipe *p)
-{
-	p->stages = 0;
-	for (uint32_t i = 0; i < p->b.n; i++)
-		if ((uint32_t)p->time[i] / p->interval + 1 > p->stages)
-			p->stages = (uint32_t)p->time[i] / p->interval + 1;
-}
-
-/* ---- registers ---------------------------------------------------------------------------------------------------------------------------- */
-
-static void touch(struct pipe *p, int64_t r, int32_t from, int32_t to)
-{
-	p->born[r] = from < p->born[r] ? from : p->born[r];
-	p->gone[r] = to > p->gone[r] ? to : p->gone[r];
-}
-
-static void find_lives(struct pipe *p)
-{
-	for (size_t r = 0; r < p->n_regs; r++) {
-		p->born[r] = INT32_MAX;
-		p->gone[r] = -1;
-	}
-	for (uint32_t i = 0; i < p->b.n; i++) {
-		const struct mop *op = &p->b.items[i].node->op;
-		const struct tg_insn_info *info = tg_insn_info(op->op);
-		enum vclass c;
-		int32_t t = p->time[i];
-		if (op->pred)
-			touch(p, op->pred, t, t);
-		for (uint32_t k = 0; k < info->n_fields; k++)
-			if (op_class_of(info->field[k].kind, &c) && op->f[k]) {
-				int32_t lag = info->field[k].is_def ? (int32_t)tg_insn_latency(p->chip, op->op) : info->field[k].is_both ? (int32_t)p->chip->latency.scalar : 0;
-				touch(p, op->f[k], t, t + lag);
-			}
-	}
-}
-
-/* Where the windows are cut is free: where the fewest local values cross a cut, as the allocator keeps those for the whole kernel. */
-static void rotate(struct pipe *p)
-{
-	int32_t ii = (int32_t)p->interval;
-	int32_t *crossing = tg_alloc_n(p->a, (size_t)ii + 1, sizeof *crossing), best = 0;
-	find_lives(p);
-	for (size_t r = 1; r < p->n_regs; r++) {
-		if (p->gone[r] < 0 || !p->local[r] || p->gone[r] - p->born[r] >= ii)
-			continue;
-		int32_t weight = p->b.f->classes.at[r] == CLASS_P ? 4 : p->b.f->classes.at[r] == CLASS_S ? 2 : 1;
-		/* a cut at c divides it when born < c <= gone, modulo the interval */
-		for (int32_t t = p->born[r] + 1; t <= p->gone[r]; t++)
-			crossing[t % ii] += weight;
-	}
-	for (int32_t c = 1; c < ii; c++)
-		if (crossing[c] < crossing[best])
-			best = c;
-	for (uint32_t i = 0; i < p->b.n; i++)
-		p->time[i] += best ? ii - best : 0;
-}
-
-static bool crosses(const struct pipe *p, int64_t r)
-{
-	return p->gone[r] / (int32_t)p->interval != p->born[r] / (int32_t)p->interval;
-}
-
-/* Names that take turns: a value that needs `least` of them gets a number that divides the copies of the body. */
-static uint32_t names_of(uint32_t copies, uint32_t least)
-{
-	while (copies % least)
-		least++;
-	return least;
-}
-
-/* More copies of the body than the longest life needs may let the others do with fewer names. */
-static uint32_t best_copies(const struct pipe *p)
-{
-	uint32_t best = p->copies, fewest = UINT32_MAX;
-	for (uint32_t copies = p->copies; copies <= MAX_COPIES && copies <= p->copies + 1; copies++) {
-		uint32_t names = 0;
-		for (size_t r = 1; r < p->n_regs; r++)
-			if (p->local[r] && p->gone[r] >= 0 && p->copies_of[r] > 1)
-				names += names_of(copies, p->copies_of[r]);
-		if (names < fewest) {
-			fewest = names;
-			best = copies;
-		}
-	}
-	return best;
-}
-
-/* Names that every local value needs, and whether the chip has the registers. */
-static bool expand_names(struct pipe *p, const uint32_t *outside)
-{
-	size_t n = p->n_regs;
-	int32_t ii = (int32_t)p->interval;
-	uint32_t need[N_CLASSES] = { 0 };
-	const uint32_t have[N_CLASSES] = { [CLASS_S] = p->chip->n_sregs - 2, [CLASS_V] = p->chip->n_vregs, [CLASS_M] = p->chip->n_mregs - 1, [CLASS_P] = p->chip->n_pregs - 1 };
-	uint16_t (*live)[N_CLASSES] = tg_alloc_n(p->a, p->interval, sizeof *live);
-	p->copies = 1;
-	p->hopeless = false;
-	find_lives(p);
-	for (size_t r = 1; r < n; r++) {
-		p->copies_of[r] = 1;
-		if (p->gone[r] < 0 || !p->local[r])
-			continue;
-		uint32_t q = up((uint64_t)(p->gone[r] - p->born[r]), p->interval);
-		p->copies_of[r] = q ? q : 1;
-		p->copies = q > p->copies ? q : p->copies;
-	}
-	if (p->copies > MAX_COPIES)
-		return false;
-	p->copies = best_copies(p);
-	for (size_t r = 1; r < n; r++) {
-		enum vclass c = (enum vclass)p->b.f->classes.at[r];
-		if (p->gone[r] < 0 || !p->local[r])
-			continue;
-		if (p->copies_of[r] > 1)
-			need[c] += names_of(p->copies, p->copies_of[r]);
-		else if (crosses(p, (int64_t)r))
-			need[c]++;
-		else
-			for (int32_t t = p->born[r]; t < p->gone[r] || t == p->born[r]; t++)
-				live[t % ii][c]++;
-	}
-	for (uint32_t c = 0; c < N_CLASSES; c++) {
-		uint32_t most = 0;
-		for (int32_t t = 0; t < ii; t++)
-			most = live[t][c] > most ? live[t][c] : most;
-		if (need[c] + most + outside[c] + p->spare > have[c]) {
-			p->b.f->scalars_short |= c == CLASS_S;
-			p->hopeless = (need[c] + most + outside[c] + p->spare) * 4 > have[c] * 5;
-			return false;
-		}
-	}
-	return true;
-}
-
-static void name_copies(struct pipe *p)
-{
-	struct mfn *f = p->b.f;
-	size_t n = p->n_regs;
-	p->first_copy = tg_alloc_n(p->a, n, sizeof *p->first_copy);
-	p->window_name = tg_alloc_n(p->a, n, sizeof *p->window_name);
-	for (size_t r = 1; r < n; r++) {
-		if (p->gone[r] < 0 || !p->local[r] || p->copies_of[r] == 1)
-			continue;
-		p->first_copy[r] = (uint32_t)f->classes.n;
-		for (uint32_t k = 0; k < names_of(p->copies, p->copies_of[r]); k++)
-			mreg(f, (enum vclass)f->classes.at[r]);
-	}
-}
-
-/* Copies by iteration where lives overlap; a name of its own in every window where a value stays within one; else its own name. */
-static int64_t renamed(struct pipe *p, int64_t r, uint64_t iteration)
-{
-	if (!r || r >= p->n_regs || !p->local[r])
-		return r;
-	if (p->first_copy[r])
-		return p->first_copy[r] + (int64_t)(iteration % names_of(p->copies, p->copies_of[r]));
-	if (crosses(p, r))
-		return r;
-	if (!p->window_name[r])
-		p->window_name[r] = mreg(p->b.f, (enum vclass)p->b.f->classes.at[r]).id;
-	return p->window_name[r];
-}
-
-static struct mop *copy_op(struct pipe *p, uint32_t item, uint64_t iteration)
-{
-	struct mop *op = tg_alloc(p->b.f->arena, sizeof *op);
-	*op = p->b.items[item].node->op;
-	const struct tg_insn_info *info = tg_insn_info(op->op);
-	op->pred = (uint32_t)renamed(p, op->pred, iteration);
-	for (uint32_t k = 0; k < info->n_fields; k++)
-		if (info->field[k].kind <= TG_FIELD_P)
-			op->f[k] = renamed(p, op->f[k], iteration);
-	return op;
-}
-
-/* ---- code ------------------------------------------------------------------------------------------------------------------------------------ */
-
-/* Bundles of windows [from, to): in window w, an operation of stage s belongs to iteration w - s, if there is one. */
-static void write_windows(struct pipe *p, struct sched *s, int64_t from, int64_t to)
-{
-	TG_VEC(struct sched_bundle) out = { 0 };
-	for (int64_t w = from; w < to; w++) {
-		size_t base = out.n;
-		memset(p->window_name, 0, p->n_regs * sizeof *p->window_name);
-		for (uint32_t t = 0; t < p->interval; t++)
-			*TG_PUSH(p->b.f->arena, &out) = (struct sched_bundle){ 0 };
-		for (uint32_t i = 0; i < p->b.n; i++) {
-			int64_t iteration = w - p->time[i] / (int32_t)p->interval;
-			if (iteration < 0 || iteration >= p->trips)
-				continue;
-			struct sched_bundle *b = &out.at[base + (uint32_t)p->time[i] % p->interval];
-			b->ops[b->n++] = copy_op(p, i, (uint64_t)iteration);
-		}
-	}
-	/* empty bundles ride on the one before */
-	size_t kept = 0;
-	for (size_t i = 0; i < out.n; i++) {
-		if (out.at[i].n == 0 && kept) {
-			out.at[kept - 1].idle++;
-			continue;
-		}
-		out.at[kept++] = out.at[i];
-	}
-	s->at = out.at;
-	s->n = (uint32_t)kept;
-}
-
-/* Until everything that is under way behind the last iteration has landed. */
-static void drain(const struct pipe *p, struct sched *s, int64_t windows)
-{
-	int64_t end = windows * p->interval, quiet = end;
-	for (uint32_t i = 0; i < p->b.n; i++) {
-		int64_t t = (p->trips - 1) * p->interval + p->time[i] + op_settles(p->chip, &p->b.items[i].node->op);
-		quiet = t > quiet ? t : quiet;
-	}
-	if (s->n)
-		s->at[s->n - 1].idle += (uint32_t)(quiet - end);
-}
-
-/* The timeline's end is the last operation's bundle, not the last window's end. */
-static void trim(const struct pipe *p, struct sched *s, int64_t windows)
-{
-	int64_t last = 0, end = windows * p->interval;
-	for (uint32_t i = 0; i < p->b.n; i++) {
-		int64_t t = (p->trips - 1) * p->interval + p->time[i] + op_settles(p->chip, &p->b.items[i].node->op);
-		last = t > last ? t : last;
-	}
-	int64_t spare = end - last;
-	if (s->n && spare > 0)
-		s->at[s->n - 1].idle -= (uint32_t)(spare < s->at[s->n - 1].idle ? spare : s->at[s->n - 1].idle);
-}
-
-static void write_code(struct pipe *p)
-{
-	struct pipeline *out = tg_alloc(p->b.f->arena, sizeof *out);
-	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies, .trips = (uint64_t)p->trips };
-	int64_t fill = (int64_t)p->stages - 1, windows = p->trips + fill, rounds = (p->trips - fill) / p->copies;
-	name_copies(p);
-	if (rounds >= 1 && p->trips > fill) {
-		out->rounds = mreg(p->b.f, CLASS_S);
-		struct sched_bundle *first = tg_alloc(p->b.f->arena, sizeof *first);
-		struct mop *op = tg_alloc(p->b.f->arena, sizeof *op);
-		*op = (struct mop){ .op = TG_I_smov, .f = { out->rounds.id, rounds } };
-		*first = (struct sched_bundle){ .n = 1, .ops = { op }, .idle = p->chip->latency.scalar - 1 };
-		write_windows(p, &out->before, 0, fill);
-		struct sched_bundle *at = tg_alloc_n(p->b.f->arena, out->before.n + 1, sizeof *at);
-		at[0] = *first;
-		if (out->before.n)
-			memcpy(at + 1, out->before.at, out->before.n * sizeof *at);
-		out->before.at = at;
-		out->before.n++;
-		write_windows(p, &out->kernel, fill, fill + p->copies);
-		write_windows(p, &out->after, fill + rounds * p->copies, windows);
-	} else {
-		write_windows(p, &out->after, 0, windows);
-	}
-	if (out->after.n == 0) { /* one stage and no rest: the kernel's last results are still under way */
-		out->after.at = tg_alloc(p->b.f->arena, sizeof *out->after.at);
-		out->after.at[0] = (struct sched_bundle){ 0 };
-		out->after.n = 1;
-		drain(p, &out->after, windows);
-	} else {
-		drain(p, &out->after, windows);
-		trim(p, &out->after, windows);
-	}
-	p->b.f->stretched |= p->interval > p->least;
-	p->loop->pipe = out;
-}
-
 /* ---- one loop ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static void incoming(struct pipe *p)
@@ -707,12 +416,27 @@ static void incoming(struct pipe *p)
 		}
 }
 
-/* Registers that hold something throughout the loop: known outside of it, or carried. */
+static bool mentions(const struct pipe *p, int64_t r)
+{
+	for (uint32_t i = 0; i < p->b.n; i++) {
+		const struct mop *op = &p->b.items[i].node->op;
+		const struct tg_insn_info *info = tg_insn_info(op->op);
+		if (op->pred == r)
+			return true;
+		for (uint32_t k = 0; k < info->n_fields; k++)
+			if (info->field[k].kind <= TG_FIELD_P && op->f[k] == r)
+				return true;
+	}
+	return false;
+}
+
+/* Registers that hold something throughout the loop: known outside of it, or carried. The trips are not asked for: the kernel has a count of its own. */
 static void count_outside(const struct pipe *p, const struct reg_facts *facts, uint32_t *outside)
 {
+	uint32_t trips = p->loop->control.id;
 	for (size_t r = 1; r < p->n_regs; r++)
 		if (facts[r].seen && !p->local[r] && facts[r].first <= p->loop->end && facts[r].last >= p->loop->start)
-			outside[p->b.f->classes.at[r]]++;
+			outside[p->b.f->classes.at[r]] += r != trips || facts[r].last > p->loop->end || mentions(p, (int64_t)r);
 }
 
 /* The kernel must stay in the instruction buffer, and filling and emptying must not cost more to fetch than they save. */
@@ -742,6 +466,21 @@ static uint32_t recurrence_bound(struct pipe *p)
 	return (uint32_t)hi;
 }
 
+/* What comes in chunks may come later where its wait, and whatever stands behind that, does: registers permitting. */
+static bool wait_late(struct pipe *p, const uint32_t *outside)
+{
+	if (!p->b.chunk_trips)
+		return false;
+	memcpy(p->last, p->time, p->b.n * sizeof *p->time);
+	sink(p, waits_or_loads);
+	settle_start(p);
+	if (pipe_cut_windows(p, outside))
+		return true;
+	memcpy(p->time, p->last, p->b.n * sizeof *p->time);
+	p->hopeless = false;
+	return false;
+}
+
 static bool try_interval(struct pipe *p, const uint32_t *outside)
 {
 	p->used = tg_alloc_n(p->a, p->interval, sizeof *p->used);
@@ -749,10 +488,10 @@ static bool try_interval(struct pipe *p, const uint32_t *outside)
 	if (!place_all(p))
 		return false;
 	shorten_lives(p);
+	if (wait_late(p, outside))
+		return true;
 	settle_start(p);
-	rotate(p);
-	count_stages(p);
-	return expand_names(p, outside);
+	return pipe_cut_windows(p, outside);
 }
 
 static bool search(struct pipe *p, const uint32_t *outside)
@@ -785,6 +524,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	deps_build(&p.b, loop->body.first, n, true);
 	incoming(&p);
 	find_users(&p);
+	find_needs(&p);
 	p.time = tg_alloc_n(scratch, n, sizeof *p.time);
 	p.last = tg_alloc_n(scratch, n, sizeof *p.last);
 	p.height = tg_alloc_n(scratch, n, sizeof *p.height);
@@ -797,7 +537,7 @@ bool mach_pipeline(struct mfn *f, struct mnode *loop, const struct reg_facts *fa
 	p.least = resource_bound(&p);
 	bool found = search(&p, outside);
 	if (found && (p.trips >= p.stages || p.trips <= 4) && code_fits(&p)) {
-		write_code(&p);
+		pipe_write_code(&p);
 		f->pipelined = done = true;
 	}
 	tg_arena_reset(scratch);

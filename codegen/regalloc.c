@@ -1,6 +1,6 @@
 /* regalloc.c: linear scan over the scheduled code (Poletto and Sarkar, "Linear Scan Register Allocation", TOPLAS 1999).
  *
- * A position is a bundle in emission order. An interval runs from the first definition to the last read, at least to where the last write has
+ * A position is a bundle in emission order, no more and no less: results land so many bundles later. An interval runs from the first definition to the last read, at least to where the last write has
  * landed; it covers every loop that it enters or leaves. There is no spilling: the caller asks for less unrolling or a smaller scheduling window. */
 #include "mach.h"
 
@@ -52,10 +52,11 @@ static void walk_pipe(struct walk *w, const struct pipeline *p)
 {
 	walk_sched(w, &p->before);
 	if (p->kernel.n) {
-		touch(w, p->rounds.id, w->at, w->at);
-		uint32_t start = ++w->at;
+		uint32_t loop = w->at - p->joined, start = loop + 1; /* the bundle that it stands in, and what it repeats */
+		touch(w, p->rounds.id, loop, loop);
+		w->at = start;
 		walk_sched(w, &p->kernel);
-		*TG_PUSH(w->f->arena, &w->loops) = (struct span){ start, ++w->at };
+		*TG_PUSH(w->f->arena, &w->loops) = (struct span){ start, w->at }; /* the end of a loop takes no bundle: what is in flight lands behind it */
 	}
 	walk_sched(w, &p->after);
 }
@@ -69,9 +70,10 @@ static void walk_tree(struct walk *w)
 	for (;;) {
 		while (!n && stack.n) { /* end of a body */
 			struct frame f = stack.at[--stack.n];
-			if (f.parent->kind == NODE_REPEAT)
+			if (f.parent->kind == NODE_REPEAT) {
 				touch(w, f.parent->control.id, w->at, w->at);
-			w->at++;
+				w->at++;
+			}
 			*TG_PUSH(w->f->arena, &w->loops) = (struct span){ f.start, w->at };
 			n = f.parent->next;
 		}

@@ -11,6 +11,8 @@
 #include "emit.h"
 #include "matrix.h"
 
+enum { MOST_ROW_PARTS = 3 }; /* of a block of weights; more save a cycle or two each */
+
 /* ---- which transfers ---------------------------------------------------------------------------------------------------------- */
 
 static bool comes(const struct plan *p, int operand)
@@ -69,6 +71,51 @@ static int64_t column_blocks(const struct plan *p)
 	return p->tile[p->lane] / block_columns(p);
 }
 
+/* Rows of the parts in which a block of weights comes: the pushes of each take as long as the next one takes to come, so that few are left behind the last. */
+static uint32_t row_parts(const struct plan *p, const struct operand *block, uint32_t most, int64_t *rows)
+{
+	int64_t all = p->tile[p->contract], group = p->chip->sublanes, weight[MOST_ROW_PARTS], sum = 0, done = 0, parts = 0;
+	int64_t come = block_columns(p) * elem_bytes(block->dtype) * p->chip->push_rows_per_cycle, push = p->chip->dram_bytes_per_cycle;
+	most = most < MOST_ROW_PARTS ? most : MOST_ROW_PARTS;
+	for (uint32_t i = 0; i < most; i++) {
+		weight[i] = 1;
+		for (uint32_t k = 1; k < most; k++)
+			weight[i] *= k <= i ? push : come;
+		sum += weight[i];
+	}
+	for (uint32_t i = 0; i < most; i++) {
+		int64_t share = all * weight[i] / sum, end = i + 1 == most ? all : done + (share + group / 2) / group * group;
+		end = end < all ? end : all;
+		if (end > done)
+			rows[parts++] = end - done;
+		done = end;
+	}
+	return (uint32_t)parts;
+}
+
+/* A block of weights in parts that are waited for one by one, each on a queue of its own. */
+static bool move_by_row(struct emit *e, const struct operand *block, uint32_t most, struct stream_move *m)
+{
+	const struct plan *p = e->p;
+	int64_t rows[MOST_ROW_PARTS], done = 0;
+	uint32_t n = row_parts(p, block, most, rows);
+	for (uint32_t i = 0; i < n; i++) {
+		struct operand part = *block;
+		struct stream_move one;
+		int64_t sram, dram;
+		if (!part_along(&part, p->contract, rows[i], &sram, &dram))
+			return false;
+		sram = done * (sram / rows[i]);
+		if (!stream_move_of(e, (uint32_t)p->rhs, &part, 1, (int64_t)block->sram + sram, done * (dram / rows[i]), &one))
+			return false;
+		m->operand = one.operand;
+		m->part[i] = (struct stream_part){ .desc = one.part[0].desc, .sram = sram };
+		done += rows[i];
+	}
+	m->n_parts = n;
+	return true;
+}
+
 /* A queue numbers the pieces of one factor one after the other; none has to wait for room in it. */
 static void describe_pieces(struct emit *e, struct stream *s, struct stream_factor *x, uint32_t *used)
 {
@@ -83,7 +130,8 @@ static void describe_pieces(struct emit *e, struct stream *s, struct stream_fact
 	if (!part_along(&piece, rows ? p->row : p->lane, rows ? s->rows.rows : block_columns(p), &x->piece_sram, &x->piece_dram))
 		return;
 	bool by_row = !rows && !p->transposed && p->tile[p->contract] == p->chip->array_rows && p->chip->n_arrays == 1;
-	if (!stream_move_of(e, operand, &piece, spare - later, &x->piece))
+	by_row = by_row && move_by_row(e, &piece, spare - later, &x->piece);
+	if (!by_row && !stream_move_of(e, operand, &piece, spare - later, (int64_t)piece.sram, 0, &x->piece))
 		return;
 	for (uint32_t k = 0; k < x->piece.n_parts; k++) {
 		x->piece.part[k].queue = own + (*used)++;
@@ -94,16 +142,20 @@ static void describe_pieces(struct emit *e, struct stream *s, struct stream_fact
 	x->piece_by_row = by_row;
 }
 
-/* Queues side by side for results: their own and the one behind it, when nobody else uses that. */
-static uint32_t result_queues(struct emit *e, const struct stream *s)
+/* Queues for results: their own, the one behind it when nobody else uses that, and those that have brought chunks, as none is to come in the only tile's last
+ * one. */
+static uint32_t result_queues(struct emit *e, const struct stream *s, uint32_t *queue)
 {
-	uint32_t next = first_queue(e, e->p->n_ops) + 1;
-	if (next >= e->n_queues || next == e->n_queues - e->n_queues / 2 || s->n == 0)
-		return 1;
-	for (uint32_t i = 0; i < e->p->n_ops; i++)
-		if (plan_fetches(e->p, i) && !stream_has(s, i) && (transfer_queues(e, i) >> next & 1))
-			return 1;
-	return transfer_queues(e, e->p->n_ops) >> next & 1 ? 1 : 2;
+	uint32_t n = 0, next = first_queue(e, e->p->n_ops) + 1;
+	bool alone = next < e->n_queues && next != e->n_queues - e->n_queues / 2 && s->n > 0 && !(transfer_queues(e, e->p->n_ops) >> next & 1);
+	for (uint32_t i = 0; i < e->p->n_ops && alone; i++)
+		alone = !plan_fetches(e->p, i) || stream_has(s, i) || !(transfer_queues(e, i) >> next & 1);
+	queue[n++] = next - 1;
+	if (alone)
+		queue[n++] = next;
+	for (uint32_t q = 0; q < s->n_queues && n < MAX_STREAM_QUEUES && !e->p->n_loops; q++)
+		queue[n++] = q;
+	return n;
 }
 
 /* Of a block's results on their way. */
@@ -112,15 +164,16 @@ static double block_cycles(const struct plan *p, const struct stream *s)
 	return plan_transfer_cycles(p, &p->operand[p->n_ops]) * (double)s->rows.rows / (double)p->tile[p->row] / (double)column_blocks(p);
 }
 
-/* In how many transfers an iteration's results leave, and on how many queues: the last transfer is what a stage ends with. None has to wait for room in its queue. */
-static uint32_t result_parts(struct emit *e, const struct stream *s, uint32_t *queues)
+/* In how many transfers an iteration's results leave, and on how many of `most` queues: the last transfer is what a stage ends with. None has to wait for room in
+ * its queue. */
+static uint32_t result_parts(const struct plan *p, const struct stream *s, uint32_t most, uint32_t *queues)
 {
-	const struct plan *p = e->p;
 	double each = block_cycles(p, s);
-	uint32_t parts = p->n_loops || p->eased ? 1 : MOST_RESULT_PARTS, most = result_queues(e, s); /* between tiles, chunks and results meet: fewer transfers then */
+	bool even = s->rows.rows == (int64_t)s->rows.groups * p->chip->sublanes; /* else parts of whole groups differ */
+	uint32_t parts = p->n_loops || p->eased || !even ? 1 : MAX_STREAM_PARTS; /* between tiles, chunks and results meet: fewer transfers then */
 	for (; parts > 1; parts /= 2)
-		for (*queues = 1; *queues <= most; ++*queues)
-			if (s->rows.groups % parts == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))
+		for (*queues = 1; *queues <= most && s->rows.groups % parts == 0; ++*queues)
+			if (parts % *queues == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))
 				return parts;
 	*queues = 1;
 	return 1;
@@ -130,7 +183,7 @@ static void describe_results(struct emit *e, struct stream *s)
 {
 	const struct plan *p = e->p;
 	struct operand piece = p->operand[p->n_ops];
-	int64_t columns;
+	int64_t columns, sram, dram;
 	if (piece.direct || piece.start || !s->rows.blocks || s->rows.apart || !plan_is_flat(p))
 		return;
 	if (block_cycles(p, s) * p->chip->rate_num[p->array] > (double)(s->rows.rows * p->chip->rate_den[p->array]))
@@ -138,16 +191,20 @@ static void describe_results(struct emit *e, struct stream *s)
 	for (uint32_t l = 0; l < p->n_loops; l++)
 		if (p->extent[p->loop_order[l]] % p->tile[p->loop_order[l]])
 			return; /* tiles overlap: the last one must not be on its way before the others have arrived */
-	uint32_t queues, parts = result_parts(e, s, &queues);
-	if (!part_along(&piece, p->row, s->rows.rows / parts, &s->part_sram, &s->part_dram) || !part_along(&piece, p->lane, block_columns(p), &columns, &s->result_cols) ||
-	    !stream_move_of(e, p->n_ops, &piece, 1, &s->result))
+	uint32_t queue[MAX_STREAM_QUEUES], queues, parts = result_parts(p, s, result_queues(e, s, queue), &queues);
+	if (!part_along(&piece, p->row, s->rows.rows / parts, &sram, &dram) || !part_along(&piece, p->lane, block_columns(p), &columns, &s->result_cols))
 		return;
-	s->results = parts;
-	s->result_rows = parts * (s->part_dram - s->part_sram);
+	for (uint32_t i = 0; i < parts; i++) {
+		struct stream_move one;
+		if (!stream_move_of(e, p->n_ops, &piece, 1, 0, i * dram, &one))
+			return;
+		s->result.part[i] = (struct stream_part){ .queue = queue[i % queues], .desc = one.part[0].desc, .sram = i * sram };
+	}
+	s->result.operand = p->n_ops;
+	s->result.n_parts = s->results = parts;
+	s->result_queues = queues;
+	s->result_rows = parts * (dram - sram);
 	s->result_cols -= columns;
-	s->result.n_parts = queues;
-	for (uint32_t i = 0; i < s->result.n_parts; i++)
-		s->result.part[i] = (struct stream_part){ .queue = first_queue(e, p->n_ops) + i, .desc = s->result.part[0].desc };
 }
 
 void stream_describe(struct emit *e, struct stream *s)
@@ -162,7 +219,8 @@ void stream_describe(struct emit *e, struct stream *s)
 			continue;
 		struct stream_factor *x = &s->factor[s->n++];
 		x->step = chunk_step(p, &p->operand[factor[i]]);
-		if (!stream_move_of(e, (uint32_t)factor[i], &p->operand[factor[i]], own, &x->chunk))
+		const struct operand *o = &p->operand[factor[i]];
+		if (!stream_move_of(e, (uint32_t)factor[i], o, own, (int64_t)o->sram + o->place_step, 0, &x->chunk))
 			e->failed = "its transfers change from tile to tile";
 		for (uint32_t k = 0; k < x->chunk.n_parts; k++) {
 			x->chunk.part[k].queue = next++ % s->n_queues;
@@ -207,19 +265,17 @@ static vreg plus(struct emit *e, vreg a, int64_t by)
 	return r;
 }
 
-static uint32_t result_slot(const struct plan *p, uint32_t part)
+/* Where the number of a queue's last results lies: the contracted dimension is in no loop over tiles, and where there are more than two queues none is. */
+static uint32_t result_slot(const struct plan *p, uint32_t queue)
 {
-	return (part ? SLOT_NOW : SLOT_NEXT) + (uint32_t)p->contract;
+	return (queue % 2 ? SLOT_NOW : SLOT_NEXT) + ((uint32_t)p->contract + queue / 2) % MAX_DIMS;
 }
 
-/* A move from `sram` and `dram` bytes behind the operand's first place and the first tile's image. Numbers by part. */
+/* A move `sram` and `dram` bytes behind where its descriptor has it. Numbers by part. */
 static void start_move(struct emit *e, const struct stream_move *m, vreg from, int64_t sram, int64_t dram, vreg when, vreg *number)
 {
-	const struct operand *o = &e->p->operand[m->operand];
 	for (uint32_t k = 0; k < m->n_parts; k++) {
-		vreg desc = m_const(&e->at, m->part[k].desc), to = m_const(&e->at, (int64_t)o->sram + sram + m->part[k].sram), at = from;
-		if (dram + m->part[k].dram)
-			at = plus(e, from, dram + m->part[k].dram);
+		vreg desc = m_const(&e->at, m->part[k].desc), to = sram ? m_const(&e->at, sram) : (vreg){ 0 }, at = dram ? plus(e, from, dram) : from;
 		number[k] = sreg(e);
 		e->at.pred = when;
 		EMIT(&e->at, dma_start, R(number[k]), m->part[k].queue, R(desc), R(at), R(to));
@@ -268,7 +324,7 @@ void stream_begin(struct emit *e)
 	start_pieces(e, from);
 	for (uint32_t i = 0; i < s->n; i++) {
 		const struct stream_factor *x = &s->factor[i];
-		start_move(e, &x->chunk, from[i], e->p->operand[x->chunk.operand].place_step, x->step, (vreg){ 0 }, number);
+		start_move(e, &x->chunk, from[i], 0, x->step, (vreg){ 0 }, number);
 		for (uint32_t k = 0; k < x->chunk.n_parts; k++) /* the queue's last one counts */
 			frame_store(e, SLOT_STREAM + STREAM_NUMBER + x->chunk.part[k].queue, plus(e, number[k], -s->starts[x->chunk.part[k].queue]));
 	}
@@ -308,14 +364,14 @@ void stream_tile(struct emit *e, vreg none)
 uint64_t stream_result_queues(const struct stream *s)
 {
 	uint64_t queues = 0;
-	for (uint32_t i = 0; s && s->results && i < s->result.n_parts; i++)
+	for (uint32_t i = 0; s && i < s->results; i++)
 		queues |= UINT64_C(1) << s->result.part[i].queue;
 	return queues;
 }
 
 void stream_left(struct emit *e, struct started *r)
 {
-	r->n = e->stream->result.n_parts;
+	r->n = e->stream->result_queues;
 	for (uint32_t i = 0; i < r->n; i++) {
 		r->queue[i] = e->stream->result.part[i].queue;
 		r->number[i] = frame_load(e, result_slot(e->p, i));
@@ -331,7 +387,7 @@ void stream_tile_end(struct emit *e)
 	EMIT(&e->at, peqi, R(follows), R(frame_load(e, SLOT_STREAM + STREAM_LIMIT)), s->chunks);
 	e->where = AT_NEXT;
 	for (uint32_t i = 0; i < s->n && e->p->n_loops; i++)
-		start_move(e, &s->factor[i].chunk, transfer_dram(e, s->factor[i].chunk.operand), e->p->operand[s->factor[i].chunk.operand].place_step, s->factor[i].step, follows, number);
+		start_move(e, &s->factor[i].chunk, transfer_dram(e, s->factor[i].chunk.operand), 0, s->factor[i].step, follows, number);
 	e->where = was;
 	for (uint32_t q = 0; q < s->n_queues; q++)
 		if (s->starts[q])
@@ -463,8 +519,8 @@ vreg stream_place(struct kernel *k, struct walker *w, struct flat *f, const int 
 		first = r ? r->reg : first;
 	}
 	if (x) {
-		wait_for_piece(k, w, x, level_of_role(f, level, cut ? ROLE_M : ROLE_N), 0, x->piece_by_row ? 1 : INT64_MAX);
 		wait_for(k, chunk, x);
+		wait_for_piece(k, w, x, level_of_role(f, level, cut ? ROLE_M : ROLE_N), 0, x->piece_by_row ? 1 : INT64_MAX);
 		odd = kreg(k);
 		EMIT(&k->at, sandi, R(odd), R(chunk), 1);
 		step = o->place_step;
@@ -497,15 +553,10 @@ static void start_factor(struct kernel *k, uint32_t i, vreg chunk, vreg odd, vre
 	EMIT(&k->at, sadd, R(dram), R(base), R(by));
 	EMIT(&k->at, smuli, R(place), R(odd), -o->place_step);
 	for (uint32_t part = 0; part < x->chunk.n_parts; part++) {
-		vreg desc = m_const(&k->at, x->chunk.part[part].desc), from = dram, to = kreg(k);
-		EMIT(&k->at, saddi, R(to), R(place), (int64_t)o->sram + o->place_step + x->chunk.part[part].sram);
-		if (x->chunk.part[part].dram) {
-			from = kreg(k);
-			EMIT(&k->at, saddi, R(from), R(dram), x->chunk.part[part].dram);
-		}
+		vreg desc = m_const(&k->at, x->chunk.part[part].desc);
 		k->at.pred = when;
 		k->at.mem = o->mem;
-		EMIT(&k->at, dma_start, 0, x->chunk.part[part].queue, R(desc), R(from), R(to));
+		EMIT(&k->at, dma_start, 0, x->chunk.part[part].queue, R(desc), R(dram), R(place));
 		k->at.mem = MEM_NONE;
 		k->at.pred = (vreg){ 0 };
 	}
@@ -557,23 +608,22 @@ vreg stream_results(struct kernel *k, struct flat *f, struct walker *w, const in
 	return to;
 }
 
-void stream_result(struct kernel *k, vreg when, vreg first, uint32_t part)
+/* The last part has a register of its own: the pointer goes on when the last stores have their addresses, and that part starts behind them. */
+void stream_result(struct kernel *k, vreg when, vreg to, uint32_t part)
 {
 	const struct stream *s = k->stream;
-	const struct stream_part *x = &s->result.part[part % s->result.n_parts];
-	vreg desc = m_const(&k->at, x->desc), number = kreg(k), from = k->ptr[k->p->n_ops], to = first;
-	if (part) {
+	const struct stream_part *x = &s->result.part[part];
+	vreg desc = m_const(&k->at, x->desc), number = kreg(k), from = k->ptr[k->p->n_ops];
+	if (part || (s->results == 1 && !k->p->eased)) {
 		from = kreg(k);
-		to = kreg(k);
-		EMIT(&k->at, saddi, R(from), R(k->ptr[k->p->n_ops]), part * s->part_sram);
-		EMIT(&k->at, saddi, R(to), R(first), part * s->part_dram);
+		EMIT(&k->at, saddi, R(from), R(k->ptr[k->p->n_ops]), x->sram);
 	}
 	k->at.pred = when;
 	k->at.mem = k->p->operand[k->p->n_ops].mem;
 	EMIT(&k->at, dma_start, R(number), x->queue, R(desc), R(from), R(to))->fresh = true;
 	k->at.mem = RESULT_MEM;
-	if (part + s->result.n_parts >= s->results)
-		EMIT(&k->at, sst64, R(number), 0, 8 * (int64_t)(result_slot(k->p, part % s->result.n_parts)));
+	if (part + s->result_queues >= s->results)
+		EMIT(&k->at, sst64, R(number), 0, 8 * (int64_t)result_slot(k->p, part % s->result_queues));
 	k->at.mem = MEM_NONE;
 	k->at.pred = (vreg){ 0 };
 }

@@ -4,13 +4,13 @@
 
 #include "walker.h"
 
-#define RESULT_MEM (UINT32_MAX - 1) /* a slot that the loop only writes: SLOT_NEXT and SLOT_NOW of the contracted dimension, the numbers of the last results that left */
-enum { MAX_FACTORS = 2, MOST_RESULT_PARTS = 4, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
+#define RESULT_MEM (UINT32_MAX - 1) /* slots that the loop only writes: the numbers of the last results that left */
+enum { MAX_FACTORS = 2, MAX_STREAM_PARTS = 8, MAX_STREAM_QUEUES = 4 };
 /* Slots of the frame behind SLOT_STREAM: by queue, the number of the tile's chunk 0; chunks that may be started. SLOT_PLACE and SLOT_NEXT_PLACE of a factor
  * say where chunk 1 lies, so that what is started in chunk c lies c chunks behind it: in this tile; in the next one, when c is the last. */
 enum { STREAM_NUMBER = 0, STREAM_LIMIT = STREAM_NUMBER + MAX_STREAM_QUEUES, STREAM_SLOTS };
 
-struct stream_part { uint32_t queue; int64_t desc, sram, dram; }; /* address of the descriptor; bytes from part 0 to this one */
+struct stream_part { uint32_t queue; int64_t desc, sram; }; /* address of the descriptor, which knows where the part lies; bytes from part 0 to this one in SRAM */
 struct stream_move { uint32_t operand, n_parts; struct stream_part part[MAX_STREAM_PARTS]; };
 /* A factor's chunks, and the first of all, which may come in pieces as the loop wants them: blocks of rows, blocks of columns. */
 struct stream_factor {
@@ -29,10 +29,9 @@ struct stream {
 	int64_t starts[MAX_STREAM_QUEUES];      /* transfers of a chunk on each queue */
 	struct row_blocks rows;
 	/* Results leave block by block. SLOT_NEXT_PLACE of the result tells how far it is from where a tile lies to where it goes. */
-	uint32_t results;                       /* transfers of a block; 0: they leave when their tile is done */
+	uint32_t results, result_queues;        /* transfers of a block, on so many queues in turn; 0: they leave when their tile is done */
 	struct stream_move result;
 	int64_t result_rows, result_cols;       /* bytes by which a block of rows, or columns, lies further from the one before there than here */
-	int64_t part_sram, part_dram;           /* bytes from one transfer of a block to the next */
 };
 
 /* Of the `own` queues, how many a plan's stream has for itself; 0: there is none. */

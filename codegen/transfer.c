@@ -78,6 +78,20 @@ static int64_t origin(const struct plan *p, const struct comp *c, int64_t *move)
 	return at;
 }
 
+/* On to the part at hand, where stages run part by part. */
+static vreg to_part(struct emit *e, const struct operand *o, vreg base)
+{
+	for (uint32_t l = 0; l < MAX_SHARED; l++) {
+		if (!o->part[l])
+			continue;
+		vreg at = frame_load(e, (e->next_part ? SLOT_NEXT_PART : SLOT_PART) + l), bytes = sreg(e), sum = sreg(e);
+		EMIT(&e->at, smuli, R(bytes), R(at), o->part[l]);
+		EMIT(&e->at, sadd, R(sum), R(base), R(bytes));
+		base = sum;
+	}
+	return base;
+}
+
 /* Address, in DRAM or where the tensor lives, of the image's first entry. */
 static vreg dram_base(struct emit *e, const struct operand *o)
 {
@@ -90,7 +104,7 @@ static vreg dram_base(struct emit *e, const struct operand *o)
 		for (uint32_t d = 0; d < e->p->n_dims; d++)
 			coef[d] += move[d] * o->comp[i].stride * bytes;
 	}
-	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
+	return to_part(e, o, affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef));
 }
 
 vreg transfer_dram(struct emit *e, uint32_t operand)
@@ -108,7 +122,7 @@ vreg tile_offset(struct emit *e, const struct operand *o)
 			coef[o->comp[i].term[k].dim] += o->comp[i].term[k].coef * o->comp[i].stride * bytes;
 			moves |= e->tiled[o->comp[i].term[k].dim];
 		}
-	return moves ? affine(e, 0, coef) : (vreg){ 0 };
+	return to_part(e, o, moves ? affine(e, 0, coef) : (vreg){ 0 });
 }
 
 /* ---- the dimensions of a transfer ------------------------------------------------------------------------------------------- */
@@ -517,22 +531,23 @@ void start_transfer(struct emit *e, uint32_t operand, vreg place, vreg when, str
 	start_at(e, operand, sram, dram, when, s);
 }
 
-bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, struct stream_move *m)
+bool stream_move_of(struct emit *e, uint32_t operand, const struct operand *o, uint32_t most_parts, int64_t sram, int64_t dram, struct stream_move *m)
 {
 	struct transfer *t = tg_alloc(e->f->arena, sizeof *t);
+	bool out = operand == e->p->n_ops;
 	t->n_queues = most_parts;
-	describe_as(e, o, operand == e->p->n_ops, t);
+	describe_as(e, o, out, t);
 	const struct side *cut = &t->side[t->cut];
 	*m = (struct stream_move){ .operand = operand, .n_parts = t->n_parts };
 	if (t->dynamic || t->extra)
 		return false;
-	make_descs(e, t);
 	for (uint32_t i = 0; i < t->n_parts; i++) {
-		int64_t from = i * t->cut_size;
-		uint32_t desc = t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0;
-		m->part[i] = (struct stream_part){ .desc = desc_dram(e, t->number[desc]) };
-		m->part[i].sram = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0;
-		m->part[i].dram = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+		struct tg_dma_desc d = t->desc[t->n_descs == t->n_parts ? i : i + 1 == t->n_parts ? t->n_descs - 1 : 0];
+		int64_t from = i * t->cut_size, here = i ? from * cut->sram * elem_bytes(o->sram_dtype) : 0, there = i ? from * cut->dram * elem_bytes(o->dtype) : 0;
+		d.src_offset = out ? sram + here : dram + there;
+		d.dst_offset = out ? dram + there : sram + here;
+		m->part[i] = (struct stream_part){ .desc = desc_dram(e, (uint32_t)e->descs->list.n), .sram = here };
+		*TG_PUSH(e->f->arena, &e->descs->list) = d;
 	}
 	return true;
 }
