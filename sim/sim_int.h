@@ -3,6 +3,7 @@
 #define TG_SIM_INT_H
 
 #include "core.h"
+#include "grid.h"
 #include "sim.h"
 
 /* Registers of all kinds in one numbering, for the latency checks. */
@@ -35,6 +36,7 @@ struct decoded {
 struct transfer {
 	struct transfer *next;
 	struct tg_dma_plan plan;
+	struct grid src, dst, list; /* bytes in SRAM */
 	uint32_t queue;
 	uint64_t number; /* in its queue, from 1 */
 	uint64_t done;   /* cycle */
