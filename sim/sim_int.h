@@ -113,8 +113,16 @@ struct jit {
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 
+/* Memory of the host's, outside the arena. */
+struct mapping {
+	struct mapping *next;
+	void *at;
+	uint64_t bytes;
+};
+
 struct tg_sim {
 	struct tg_arena *arena;
+	struct mapping *mappings;
 	const struct tg_exe *x;
 	struct tg_sim_options options;
 	struct tg_core core;
