@@ -138,10 +138,23 @@ static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t
 	w->groups |= UINT64_C(1) << (group & 63);
 }
 
+/* Weights mostly come group by group from SRAM, rows far from each other: the host is told which ones will be next. */
+static void fetch_ahead(const struct tg_operand *v, uint32_t rows, uint32_t cols)
+{
+	uintptr_t at = (uintptr_t)v->at + (uintptr_t)(v->step * 4) * rows;
+	if (v->step <= (int64_t)cols || v->n < rows)
+		return;
+	for (uint32_t r = 0; r < rows; r++, at += (uintptr_t)v->step * 4) {
+		for (uint32_t c = 0; c < cols * 4; c += 64)
+			__builtin_prefetch((const void *)(at + c));
+	}
+}
+
 static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
 	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
+	fetch_ahead(v, x.rows, cols);
 	for (uint32_t r = 0; r < x.rows; r++) {
 		const uint32_t *a = operand_row(v, r);
 		for (uint32_t c = 0; c < cols; c += PANEL) {
