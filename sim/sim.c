@@ -86,8 +86,9 @@ void sim_new_weights(struct tg_sim *s, struct tg_weights *w)
 	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
 	w->k = tg_alloc_n(s->arena, rows, sizeof *w->k);
 	w->pairs = new_words(s, (size_t)(rows + 1) / 2 * s->core.stride);
-	w->n_list = tg_alloc_n(s->arena, s->core.stride / 8, sizeof *w->n_list);
-	w->list = tg_alloc_n(s->arena, (size_t)rows * (s->core.stride / 8), sizeof *w->list);
+	/* the smallest vector has four lanes */
+	w->lists = tg_alloc_n(s->arena, s->core.stride / 4, sizeof *w->lists);
+	w->list = tg_alloc_n(s->arena, (size_t)rows * (s->core.stride / 4), sizeof *w->list);
 	w->uniform = true;
 }
 
