@@ -228,7 +228,10 @@ static inline void note_clean(struct tg_memory *m, uint64_t at, uint64_t n)
 
 static inline void forget_clean(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
 {
-	for (uint64_t k = at / CLEAN_BYTES; n && k <= (at + n - 1) / CLEAN_BYTES; k++)
+	uint64_t first = at / CLEAN_BYTES, end = n ? (at + n - 1) / CLEAN_BYTES + 1 : first;
+	if (!keep)
+		memset(m->clean + first, 0, end - first);
+	for (uint64_t k = first; keep && k < end; k++)
 		m->clean[k] &= keep;
 }
 

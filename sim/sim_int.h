@@ -85,6 +85,9 @@ struct blocks;
 struct translator;
 #define JIT_MAX_READS 8
 #define JIT_MAX_PENDING 32
+struct jit_predicated {
+	uint32_t uop, prov;
+};
 struct jit {
 	const struct jit_calls *calls;
 	struct blocks *blocks; /* NULL: the interpreter runs all */
@@ -92,6 +95,9 @@ struct jit {
 	uint64_t *runs;        /* by block: whole runs not yet counted */
 	uint64_t *parts;       /* by bundle: runs of blocks that were left early */
 	uint64_t *hits;        /* by instruction: predicated ones that ran */
+	bool parted;           /* there are some */
+	TG_VEC(struct jit_sum) sums; /* what a run of each block counts; made when first asked for */
+	TG_VEC(struct jit_predicated) predicated; /* instructions with a predicate */
 	uint8_t *tired;        /* by block: how often it was left early */
 	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each; NULL until translated code has run */
 	struct translator *translator;
