@@ -13,7 +13,7 @@
 #include "llvm_api.h"
 
 #define MAX_STRIP 16
-#define MAX_LANE_OPS 96
+#define MAX_LANE_OPS 144
 #define MAX_CALLED 40
 #define MAX_RANGES 6
 #define MAX_HITS 256
