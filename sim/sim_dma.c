@@ -169,14 +169,15 @@ static void count_transfer(struct tg_sim *s, const struct transfer *x, uint32_t 
 	count_grid(m, &x->src, false, by);
 	count_grid(m, &x->dst, true, by);
 	count_grid(m, &x->list, false, by);
-	s->n_unretired += by;
+	s->n_readers += by * x->depth;
 }
 
-/* Whether a side surely has no byte twice: from the smallest stride up, each steps over all that lies below it. */
-static bool steps_over(const struct tg_dma_plan *p, bool src)
+/* At most so many rows of a side have a byte in common; 1: none do. From the smallest stride up, each either steps over all that lies below it, or
+ * as many of it meet as it takes to do so. */
+static uint32_t depth_of(const struct tg_dma_plan *p, bool src)
 {
 	const int64_t *stride = src ? p->src_stride : p->dst_stride;
-	int64_t span = src ? p->src_bytes : p->dst_bytes;
+	int64_t span = src ? p->src_bytes : p->dst_bytes, depth = 1;
 	bool used[4] = {false};
 	for (int step = 0; step < 4; step++) {
 		int best = -1;
@@ -185,19 +186,22 @@ static bool steps_over(const struct tg_dma_plan *p, bool src)
 				best = k;
 		}
 		used[best] = true;
-		if (p->size[best] <= 1)
+		int64_t by = llabs(stride[best]), n = p->size[best];
+		if (n <= 1)
 			continue;
-		if (llabs(stride[best]) < span)
-			return false;
-		span += (p->size[best] - 1) * llabs(stride[best]);
+		if (by < span)
+			depth *= by && (span - 1) / by + 1 < n ? (span - 1) / by + 1 : n;
+		if (depth > MARK_READERS)
+			return MARK_READERS;
+		span += (n - 1) * by;
 	}
-	return true;
+	return (uint32_t)depth;
 }
 
-/* More transfers are under way than a mark can count: those that only read have to be counted too. */
-static bool many(const struct tg_sim *s)
+/* A byte may be read more often than a mark can count: those that only read have to be counted too. */
+static bool many(const struct tg_sim *s, const struct transfer *x)
 {
-	return s->n_unretired >= MARK_READERS - 1;
+	return s->n_readers + x->depth > MARK_READERS - 1;
 }
 
 static bool may_meet(const struct transfer *x, const struct transfer *y)
@@ -210,11 +214,9 @@ static bool may_meet(const struct transfer *x, const struct transfer *y)
 static bool needs_marks(const struct tg_sim *s, const struct transfer *x)
 {
 	const struct tg_dma_plan *p = &x->plan;
-	if (many(s) || grids_may_meet(&x->dst, &x->src) || grids_may_meet(&x->dst, &x->list))
+	if (many(s, x) || grids_may_meet(&x->dst, &x->src) || grids_may_meet(&x->dst, &x->list))
 		return true;
-	if (x->dst.n && (p->kind == TG_DMA_SCATTER || !steps_over(p, false)))
-		return true;
-	if (x->src.n && (p->kind == TG_DMA_GATHER || !steps_over(p, true)))
+	if ((x->dst.n && (p->kind == TG_DMA_SCATTER || depth_of(p, false) > 1)) || (x->src.n && p->kind == TG_DMA_GATHER))
 		return true;
 	for (const struct transfer *y = s->unretired; y; y = y->next) {
 		if (may_meet(x, y))
@@ -265,7 +267,7 @@ static const char *enter_sram(struct tg_sim *s, struct transfer *x)
 {
 	const char *why;
 	if (needs_marks(s, x)) {
-		bool all = many(s);
+		bool all = many(s, x);
 		for (struct transfer *y = s->unretired; y; y = y->next) {
 			if (all || may_meet(x, y))
 				mark_late(s, y);
@@ -664,6 +666,7 @@ bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in
 	if (!why) {
 		x->src = grid_of_side(&x->plan, true);
 		x->dst = grid_of_side(&x->plan, false);
+		x->depth = x->src.n && x->plan.kind != TG_DMA_GATHER ? depth_of(&x->plan, true) : 1;
 		why = check_list(s, x);
 	}
 	if (why)

@@ -41,6 +41,7 @@ struct transfer {
 	uint64_t number; /* in its queue, from 1 */
 	uint64_t done;   /* cycle */
 	uint32_t list_bytes;
+	uint32_t depth; /* so many of its rows read a byte, at most */
 	bool moved;
 	bool marked; /* its bytes are marked in SRAM */
 };
@@ -158,7 +159,7 @@ struct tg_sim {
 	uint64_t dram_free;     /* cycle from which the DRAM takes the next transfer */
 	struct queue *queues;
 	struct transfer *unretired, *spare_transfers;
-	uint32_t n_unretired;
+	uint32_t n_readers; /* the sum of their depths */
 	struct cost_memo *costs;
 	uint64_t last_touched; /* DRAM page of the row before */
 	TG_VEC(struct span) spans_a, spans_b; /* scratch of the hazard check */
