@@ -19,7 +19,7 @@ static bool rows_apart(const struct place *p)
 
 static bool same_shape(const struct place *a, const struct place *b)
 {
-	return a->fixed && b->fixed && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
+	return a->fixed && b->fixed && !a->extent && !b->extent && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
 	       a->bytes == b->bytes && rows_apart(a);
 }
 
@@ -33,11 +33,13 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-/* Rows of both begin at multiples of this from their bases; 0: a row each. */
+/* Rows of both begin at multiples of this from their bases; 0: a row each, or rows that only the run knows. */
 static uint64_t common_step(const struct place *a, const struct place *b)
 {
 	const struct place *of[2] = {a, b};
 	uint64_t m = 0;
+	if (a->extent || b->extent)
+		return 0;
 	for (int i = 0; i < 2; i++) {
 		const struct place *p = of[i];
 		if (p->rows > 1 && p->n > 1)
@@ -277,7 +279,7 @@ val gen_touch(struct gen *g, const struct lane_op *o, bool written)
 {
 	const struct place *p = &o->at;
 	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
-	val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
+	val shape = gen_shape(g, p, p->bytes);
 	shape = o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape;
 	val args[5] = {g->sim, p->base, p->step, p->block_step, shape};
 	val masked[6] = {g->sim, p->base, p->step, p->block_step, shape, gen_int(g, (int64_t)(p->mask | p->bytes << 8))};
@@ -301,7 +303,9 @@ val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
 	val fast = NULL;
 	check_pairs(g, leave);
 	for (unsigned i = 0; i < e->n_op; i++) {
-		if (accesses(&e->op[i]))
+		if (accesses(&e->op[i]) && e->op[i].at.extent)
+			exact(g, &e->op[i], leave);
+		else if (accesses(&e->op[i]))
 			fast = and_also(g, fast, unless(g, e->op[i].pred, clean_place(g, &e->op[i].at, e->op[i].kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
 	}
 	if (!fast)
@@ -310,7 +314,7 @@ val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
 	g->L->BuildCondBr(g->b, fast, ready, slow);
 	g->L->PositionBuilderAtEnd(g->b, slow);
 	for (unsigned i = 0; i < e->n_op; i++) {
-		if (accesses(&e->op[i]))
+		if (accesses(&e->op[i]) && !e->op[i].at.extent)
 			exact(g, &e->op[i], leave);
 	}
 	LLVMBasicBlockRef after = g->L->GetInsertBlock(g->b);
