@@ -120,6 +120,9 @@ static const char *describe_operand(struct plan *p, struct operand *o, tg_val v,
 	}
 	const struct margin *m = o->home ? at->margin[o->storage] : NULL;
 	margin_strides(val, m, stride);
+	for (uint32_t l = 0; at && at->walk && !at->partial[v.id] && l < at->walk->n; l++)
+		for (uint32_t i = 0; i < map->rank; i++)
+			o->part[l] += map->index[i].coef[at->walk->dim[l]] * stride[i] * elem_bytes(o->dtype);
 	for (uint32_t i = 0; i < map->rank; i++) {
 		struct comp one;
 		bool edge = guarded && !(m && m->fill == in->fill && !asked && in_margin(p, &map->index[i], val->shape.dim[i], m->lo[i], m->hi[i]));

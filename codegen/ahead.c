@@ -11,6 +11,7 @@
  * Images live for their stage; a first image that is fetched ahead lives from the stage that fetches it. Images that live at the same time do not overlap:
  * a stage's own lie from the lower end of SRAM upwards (first fit), those that are fetched ahead from the upper end downwards, below the residents. */
 #include "ahead.h"
+#include "runs.h"
 
 #include <assert.h>
 #include <string.h>
@@ -31,6 +32,7 @@ void ahead_begin(struct driver *dr)
 {
 	struct ahead *h = dr->ahead ? dr->ahead : tg_alloc(dr->a, sizeof *h);
 	bool open = false;
+	const struct run *run = NULL;
 	if (!dr->ahead) {
 		h->stage = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *h->stage);
 		h->spare = tg_alloc(dr->a, sizeof *h->spare);
@@ -44,8 +46,9 @@ void ahead_begin(struct driver *dr)
 			continue;
 		bool ours = !dr->host[i] && !is_given(dr, dr->ops[i]);
 		if (!dr->host[i])
-			h->stage[h->n_stages++] = (struct stage_ref){ i, open && ours };
+			h->stage[h->n_stages++] = (struct stage_ref){ i, open && ours && run_of(dr, i) == run };
 		open = ours;
+		run = run_of(dr, i); /* what lies before a loop is fetched once, what lies in it each time */
 	}
 }
 
@@ -191,13 +194,25 @@ static double idle_before(const struct driver *dr, uint32_t s, uint32_t open)
 	return idle > 0 ? idle : 0;
 }
 
+/* Is stage s the first of a run whose last one, another, is planned before the code of this one is made? */
+static bool carries(const struct driver *dr, uint32_t s)
+{
+	uint32_t op = dr->ahead->stage[s].op;
+	return run_begins(dr, op) && run_of(dr, op)->last - op < LOOKAHEAD && run_of(dr, op)->last > op;
+}
+
 static void mark_early(struct driver *dr, struct plan *p, uint32_t s, uint32_t open)
 {
 	p->idle_before = idle_before(dr, s, open);
 	p->early_room = open < s ? room_beside(dr, s - 1, s) : 0;
+	uint32_t op = dr->ahead->stage[s].op, result = carries(dr, s) ? dr->storage[run_result(dr, op).id] : 0;
+	if (result) { /* while the run's last stage is at work, of which nothing is known yet */
+		p->idle_before = 1e300;
+		p->early_room = (limit_of(dr, s, s) - SRAM_RESERVED) / 2;
+	}
 	for (uint32_t i = 0; i < p->n_ops; i++) {
 		struct operand *o = &p->operand[i];
-		o->early = !is_gathered(o) && !o->is_list && unwritten_from(dr, o, open, s) < s;
+		o->early = !is_gathered(o) && !o->is_list && (result ? o->storage != result : unwritten_from(dr, o, open, s) < s);
 	}
 }
 
@@ -250,7 +265,7 @@ static struct operand *smallest_early(struct plan *p)
 static void forget_places(struct plan *p)
 {
 	for (uint32_t i = 0; i <= p->n_ops; i++)
-		p->operand[i].handed = p->operand[i].pending = p->operand[i].apart = false;
+		p->operand[i].handed = p->operand[i].carried = p->operand[i].pending = p->operand[i].apart = false;
 }
 
 /* First images of early operands at the upper end, where they may be moved from, everything else in the gaps; false: the gaps do not suffice. */
@@ -322,7 +337,7 @@ static void plan_stage(struct driver *dr, uint32_t s, uint32_t now)
 	struct plan *p = &sp->plan;
 	sp->n_ahead = 0;
 	sp->idle = 0;
-	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage, dr->margin });
+	sp->why = is_given(dr, op) ? NULL : plan_describe(p, dr->m, op, dr->chip, &(struct places_of){ dr->dram, dr->home, dr->storage, dr->margin, run_of(dr, dr->ahead->stage[s].op) ? &dr->part[dr->ahead->stage[s].op]->walk : NULL, dr->partial });
 	if (is_given(dr, op) || sp->why)
 		return;
 	uint32_t open = open_from(dr->ahead, s, now);
@@ -422,7 +437,7 @@ static void fetch_for_others(struct driver *dr, uint32_t now)
 			break; /* nothing overtakes it */
 		o->pending = false;
 		o->handed = true;
-		sp->ahead[sp->n_ahead++] = (struct fetch_ahead){ w[i].plan, w[i].operand };
+		sp->ahead[sp->n_ahead++] = (struct fetch_ahead){ w[i].plan, w[i].operand, false };
 		spend(dr, now, w[i].stage, w[i].cycles);
 	}
 }
@@ -456,6 +471,29 @@ static void flush_output(struct driver *dr, uint32_t s)
 		}
 }
 
+/* What the first stage of a run reads from outside is fetched during its last one, for the next part: so DRAM does not rest between parts, and what is the same for
+ * several parts is fetched once. Its image lives through the whole run. */
+static void carry(struct driver *dr, uint32_t s)
+{
+	struct ahead *h = dr->ahead;
+	struct plan *p = &plan_at(h, s)->plan;
+	uint32_t op = h->stage[s].op, last = carries(dr, s) ? s + run_of(dr, op)->last - op : s;
+	if (last == s || last >= h->n_planned || p->chunks || is_given(dr, dr->ops[op]))
+		return;
+	for (uint32_t k = s; k <= last; k++)
+		if (plan_at(h, k)->why || is_given(dr, dr->ops[h->stage[k].op]))
+			return;
+	struct stage_plan *end = plan_at(h, last);
+	for (uint32_t i = 0; i < p->n_ops && end->n_ahead < MAX_AHEAD; i++) {
+		struct operand *o = &p->operand[i];
+		if (!o->pending || !extend(dr, o, s, last))
+			continue;
+		o->pending = false;
+		o->handed = o->carried = true;
+		end->ahead[end->n_ahead++] = (struct fetch_ahead){ p, i, true };
+	}
+}
+
 struct stage_plan *ahead_plan(struct driver *dr, uint32_t s)
 {
 	struct ahead *h = dr->ahead;
@@ -468,6 +506,7 @@ struct stage_plan *ahead_plan(struct driver *dr, uint32_t s)
 		h->n_planned++;
 	}
 	if (!plan_at(h, s)->why) {
+		carry(dr, s);
 		fetch_for_others(dr, s);
 		flush_output(dr, s);
 	}

@@ -81,6 +81,29 @@ static bool put_sched(struct emitter *e, const struct sched *s, uint32_t prov)
 	return true;
 }
 
+bool mach_open_loop(struct tg_diag *d, struct mfn *f, vreg count, uint32_t prov, struct mcode *code, struct mloop_mark *m)
+{
+	struct emitter e = { .d = d, .f = f, .code = code };
+	struct tg_insn in = { .op = TG_I_loop };
+	*m = (struct mloop_mark){ code->words.n, f->physical.at[count.id] };
+	tg_insn_set(&in, 'a', m->count);
+	return put_control(&e, prov, in);
+}
+
+bool mach_close_loop(struct tg_diag *d, const struct tg_chip *chip, const struct mloop_mark *m, struct mcode *code)
+{
+	struct tg_insn in = { .op = TG_I_loop };
+	tg_insn_set(&in, 'a', m->count);
+	tg_insn_set(&in, 't', (int64_t)code->words.n);
+	struct tg_bundle b = { .n = 1, .insn = { in } };
+	uint64_t words[1 + TG_MAX_BUNDLE];
+	uint32_t n;
+	if (!tg_bundle_encode(d, TG_NOWHERE, chip, &b, words, &n))
+		return false;
+	memcpy(code->words.at + m->word, words, n * sizeof *words);
+	return true;
+}
+
 static bool open_body(struct emitter *e, const struct mnode *n, struct open_loop *out)
 {
 	*out = (struct open_loop){ n, n->pipe ? n->pipe->rounds : n->control, e->code->words.n };
@@ -99,15 +122,7 @@ static bool close_body(struct emitter *e, const struct open_loop *o)
 		tg_insn_set(&in, 't', (int64_t)o->at);
 		return put_control(e, o->node->prov, in);
 	}
-	tg_insn_set(&in, 'a', e->f->physical.at[o->control.id]);
-	tg_insn_set(&in, 't', (int64_t)e->code->words.n);
-	struct tg_bundle b = { .n = 1, .insn = { in } };
-	uint64_t words[1 + TG_MAX_BUNDLE];
-	uint32_t n;
-	if (!tg_bundle_encode(e->d, TG_NOWHERE, e->f->chip, &b, words, &n))
-		return false;
-	memcpy(e->code->words.at + o->at, words, n * sizeof *words);
-	return true;
+	return mach_close_loop(e->d, e->f->chip, &(struct mloop_mark){ o->at, e->f->physical.at[o->control.id] }, e->code);
 }
 
 static bool put_pipe(struct emitter *e, const struct mnode *n)

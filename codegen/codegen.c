@@ -3,6 +3,7 @@
  * A stage that turns out not to be expressible (an index that does not split, registers that do not suffice) is marked for the host with its reason
  * and the run starts over, because layouts depend on who runs what. A round marks every such stage; each marks at least one, so it ends. */
 #include "ahead.h"
+#include "runs.h"
 
 #include <string.h>
 
@@ -56,7 +57,8 @@ static void list_memory(struct driver *dr, const struct stage_plan *sp, struct s
 	for (uint32_t i = 0; i < sp->n_ahead; i++) {
 		const struct operand *o = &sp->ahead[i].plan->operand[sp->ahead[i].operand];
 		add_buffer(c, tg_asprintf(dr->work, "ahead%u", i), o->sram, o->place_bytes);
-		add_birth(c, o->sram, o->place_bytes);
+		if (!sp->ahead[i].next_part) /* else what is there may still serve */
+			add_birth(c, o->sram, o->place_bytes);
 	}
 }
 
@@ -193,7 +195,7 @@ static const char *chip_stage(struct driver *dr, uint32_t i_op, uint32_t s)
 		return why;
 	try_form(dr, sp, &c, &sp->plan.join_epilogue, sp->plan.long_epilogue);
 	try_form(dr, sp, &c, &sp->plan.push_first, sp->plan.pixels && c.f->scalars_short);
-	c.predicted = (uint64_t)sp->plan.cost;
+	c.predicted = (uint64_t)(sp->plan.cost * (run_of(dr, i_op) ? (double)run_parts(run_of(dr, i_op)) : 1));
 	return emit_code(dr, i_op, &c);
 }
 
@@ -290,7 +292,11 @@ static bool generate(struct driver *dr)
 			*TG_PUSH(dr->a, &dr->x->steps) = (struct tg_step){ .entry_word = (uint32_t)dr->code.words.n };
 		open = true;
 		bool plain = dr->plain[i];
+		if (run_begins(dr, i) && !run_open(dr, run_of(dr, i)))
+			return true;
 		const char *why = chip_stage(dr, i, s++);
+		if (run_ends(dr, i) && !run_close(dr, run_of(dr, i)))
+			return true;
 		if (dr->work != dr->a)
 			tg_arena_reset(dr->work);
 		if (why && dr->d->n_errors)
@@ -343,22 +349,50 @@ static void provenance(struct driver *dr)
 	}
 }
 
-/* The module's ops; the code of its stages apart from them. Code that is to be written anew goes. */
+/* The module's ops in order, a group's as they are for one part. */
 static void collect_ops(struct driver *dr)
 {
-	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
-		dr->n_ops++;
+	for (const struct tg_op *op = dr->m->body.first; op; op = op->next)
+		for (const struct tg_op *in = op->code == TG_TILE_group ? op->regions[0]->first : op; in; in = op->code == TG_TILE_group ? in->next : NULL)
+			dr->n_ops++;
 	dr->ops = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->ops);
+	dr->part = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *dr->part);
 	dr->n_ops = 0;
-	for (struct tg_op *op = dr->m->body.first, *next; op; op = next) {
-		next = op->next;
-		if (op->code != TG_MACH_code)
+	for (struct tg_op *op = dr->m->body.first; op; op = op->next)
+		if (op->code == TG_TILE_group)
+			runs_collect(dr, op);
+		else if (op->code != TG_MACH_code)
 			dr->ops[dr->n_ops++] = op;
-		else if (dr->options->write_code)
+}
+
+/* The op of the module that op i is, or stands for. */
+static struct tg_op *op_in_module(const struct driver *dr, uint32_t i)
+{
+	return dr->part[i] ? dr->part[i]->whole : dr->ops[i];
+}
+
+static void take_code(struct driver *dr, struct tg_block *block, const uint32_t *maker)
+{
+	for (struct tg_op *op = block->first, *next; op; op = next) {
+		next = op->next;
+		if (op->code == TG_MACH_code && dr->options->write_code)
 			tg_op_remove(op);
-		else
-			dr->given[op->in[0].id] = op;
+		else if (op->code == TG_MACH_code)
+			dr->given[dr->ops[maker[op->in[0].id]]->out[0].id] = op;
 	}
+}
+
+/* The code of stages, beside them. What is to be written anew goes. */
+static void collect_code(struct driver *dr)
+{
+	uint32_t *maker = tg_alloc_n(dr->a, dr->m->values.n, sizeof *maker); /* by value of the module: op */
+	for (uint32_t i = 0; i < dr->n_ops; i++)
+		if (dr->ops[i]->n_out)
+			maker[op_in_module(dr, i)->out[0].id] = i;
+	take_code(dr, &dr->m->body, maker);
+	for (const struct tg_op *op = dr->m->body.first; op; op = op->next)
+		if (op->code == TG_TILE_group)
+			take_code(dr, op->regions[0], maker);
 }
 
 static void write_code(struct driver *dr)
@@ -367,7 +401,7 @@ static void write_code(struct driver *dr)
 		dr->m->insns = tg_mach_table(dr->m->arena);
 	for (uint32_t i = 0; i < dr->n_ops; i++)
 		if (dr->selected[i])
-			mach_write(dr->m, dr->a, dr->ops[i], dr->selected[i]);
+			mach_write(dr->m, dr->a, op_in_module(dr, i), dr->selected[i]);
 }
 
 static bool one_round(struct driver *dr, bool *complete)
@@ -418,14 +452,28 @@ static void read_plans(struct driver *dr)
 	}
 }
 
-bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o, struct tg_exe *out)
+static void ungroup_others(struct tg_module *m)
+{
+	for (struct tg_op *op = m->body.first, *next; op; op = next) {
+		next = op->next;
+		if (op->code == TG_TILE_group && !runs_suit(m, op))
+			tg_group_inline(m, op);
+	}
+}
+
+/* *failed: a group that the chip does not run as one; then nothing is made. */
+static bool attempt(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o, struct tg_exe *out, struct tg_op **failed)
 {
 	struct driver dr = { .d = d, .a = a, .m = m, .chip = chip, .options = o, .x = out };
-	size_t n = m->values.n;
-	tg_ungroup(m); /* every stage has loops of its own */
+	collect_ops(&dr);
+	size_t n = m->values.n; /* those of parts are new */
 	dr.given = tg_alloc_n(a, n, sizeof *dr.given);
 	dr.reg = tg_alloc_n(a, n, sizeof *dr.reg);
-	collect_ops(&dr);
+	dr.partial = tg_alloc_n(a, n, sizeof *dr.partial);
+	for (uint32_t i = 0; i < dr.n_ops; i++)
+		if (dr.part[i] && !run_ends(&dr, i))
+			dr.partial[dr.ops[i]->out[0].id] = true;
+	collect_code(&dr);
 	dr.selected = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.selected);
 	dr.host = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.host);
 	dr.plain = tg_alloc_n(a, dr.n_ops + 1, sizeof *dr.plain);
@@ -442,11 +490,14 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	mark_at_once(&dr);
 	dr.work = o->write_code ? a : tg_arena_new(tg_arena_heap(a));
 	bool complete = false, ok = true;
-	while (ok && !complete)
+	*failed = runs_failed(&dr);
+	while (ok && !complete && !*failed) {
 		ok = one_round(&dr, &complete);
+		*failed = runs_failed(&dr);
+	}
 	if (dr.work != a)
 		tg_arena_free(dr.work);
-	if (!ok || !driver_segments(&dr))
+	if (!ok || *failed || !driver_segments(&dr))
 		return false;
 	if (o->write_code && !d->n_errors)
 		write_code(&dr);
@@ -461,4 +512,16 @@ bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, cons
 	out->loops.n = out->loops.cap = dr.code.loops.n;
 	out->macs = m->macs;
 	return d->n_errors == 0;
+}
+
+bool tg_codegen(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, const struct tg_chip *chip, const struct tg_codegen_options *o, struct tg_exe *out)
+{
+	struct tg_op *failed = NULL;
+	ungroup_others(m);
+	for (;;) {
+		bool ok = attempt(d, a, m, chip, o, out, &failed);
+		if (!failed || d->n_errors)
+			return ok;
+		tg_group_inline(m, failed); /* its stages have loops of their own then, and may be for the host one by one */
+	}
 }

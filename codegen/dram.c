@@ -1,5 +1,5 @@
 /* dram.c: a place in DRAM for every tensor, and the executable's initial data. */
-#include "driver.h"
+#include "runs.h"
 
 #include <string.h>
 
@@ -70,9 +70,9 @@ static void last_uses(const struct driver *dr, uint32_t *last)
 {
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		for (uint32_t k = 0; k < dr->ops[i]->n_in; k++)
-			last[dr->storage[dr->ops[i]->in[k].id]] = i;
+			last[dr->storage[dr->ops[i]->in[k].id]] = run_last(dr, i, dr->ops[i]->in[k]);
 		for (uint32_t k = 0; k < dr->ops[i]->n_out; k++)
-			last[dr->storage[dr->ops[i]->out[k].id]] = i;
+			last[dr->storage[dr->ops[i]->out[k].id]] = run_last(dr, i, dr->ops[i]->out[k]);
 	}
 	for (size_t i = 0; i < dr->m->outputs.n; i++)
 		last[dr->storage[dr->m->outputs.at[i].value.id]] = dr->n_ops;
@@ -106,13 +106,16 @@ bool driver_place(struct driver *dr)
 	uint64_t high = 0;
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		const struct tg_op *op = dr->ops[i];
-		uint32_t s = op->n_out ? dr->storage[op->out[0].id] : 0;
-		if (!s || placed[s] || op->code == TG_TILE_data)
-			continue;
-		uint64_t bytes = bytes_of(dr, s), at = first_fit(dr->a, &list, &n, &cap, i, bytes, last[s]);
-		dr->dram[s] = top + at;
-		placed[s] = true;
-		high = at + bytes > high ? at + bytes : high;
+		uint32_t made[2] = { run_begins(dr, i) ? run_result(dr, i).id : 0, op->n_out ? op->out[0].id : 0 }; /* a run's result is there from its beginning */
+		for (uint32_t k = 0; k < 2; k++) {
+			uint32_t s = dr->storage[made[k]];
+			if (!s || placed[s] || op->code == TG_TILE_data)
+				continue;
+			uint64_t bytes = bytes_of(dr, s), at = first_fit(dr->a, &list, &n, &cap, i, bytes, last[s]);
+			dr->dram[s] = top + at;
+			placed[s] = true;
+			high = at + bytes > high ? at + bytes : high;
+		}
 	}
 	for (uint32_t v = 1; v < dr->m->values.n; v++)
 		dr->dram[v] = dr->dram[dr->storage[v]];

@@ -6,6 +6,7 @@
 
 enum { MAX_DIMS_IN_STAGE = 64 };
 
+struct run_part;
 struct driver {
 	struct tg_diag *d;
 	struct tg_arena *a;
@@ -18,6 +19,8 @@ struct driver {
 	struct tg_op **ops;      /* of the module's body, in order */
 	bool *host;              /* by op: evaluated by the host part */
 	const char **reason;     /* by op: why */
+	struct run_part **part;  /* by op: what it does in its run (runs.h), or NULL */
+	bool *partial;           /* by value: made in a run for others in it, so a part of it exists at a time */
 	bool *plain;             /* by op: what takes many registers has failed */
 	uint32_t *storage;       /* by value: the value whose DRAM place it has */
 	bool *shared;            /* by storage: more than one value */

@@ -1,7 +1,8 @@
 /* emit.h: what the loop over tiles (emit_stage.c) and its transfers (transfer.c) share: the stage at hand and its frame in SRAM.
  *
- * The frame holds what must survive the kernel, which has the registers: the tile's start, the places in use, the numbers of the transfers. Its first rows,
- * SLOT_HANDED, survive the stage as well: the numbers of transfers that a stage starts for later ones, a row for each of those in turn. */
+ * The frame holds what must survive the kernel, which has the registers: the tile's start, the places in use, the numbers of the transfers. Its first rows
+ * survive the stage as well: SLOT_HANDED, the numbers of transfers that a stage starts for later ones, a row for each of those in turn; SLOT_PART, where the part
+ * at hand of a run of stages begins in each of their shared loops, SLOT_NEXT_PART, the same of the next part, SLOT_LAST_PART, 1 when there is none. */
 #ifndef TG_EMIT_H
 #define TG_EMIT_H
 
@@ -14,11 +15,11 @@ enum { HANDED_ROWS = 15 }; /* a stage may fetch for so many stages behind it, le
 enum { FRAME_MEM = 1 };
 _Static_assert(FRAME_MEM < 2, "operands' buffers are numbered from 2");
 /* Rows of the frame, each of so many slots of 8 bytes. */
-enum { SLOT_HANDED = 0, SLOT_FLUSHED = SLOT_HANDED + HANDED_ROWS * MAX_QUEUES, SLOT_NOW = SLOT_FLUSHED + MAX_FLUSHES, SLOT_NEXT = SLOT_NOW + MAX_DIMS, SLOT_PLACE = SLOT_NEXT + MAX_DIMS,
+enum { SLOT_HANDED = 0, SLOT_FLUSHED = SLOT_HANDED + HANDED_ROWS * MAX_QUEUES, SLOT_PART = SLOT_FLUSHED + MAX_FLUSHES, SLOT_NEXT_PART = SLOT_PART + MAX_SHARED, SLOT_LAST_PART = SLOT_NEXT_PART + MAX_SHARED, SLOT_NOW, SLOT_NEXT = SLOT_NOW + MAX_DIMS, SLOT_PLACE = SLOT_NEXT + MAX_DIMS,
        SLOT_NEXT_PLACE = SLOT_PLACE + MAX_OPERANDS + 1, SLOT_FETCHED = SLOT_NEXT_PLACE + MAX_OPERANDS + 1, SLOT_STORED = SLOT_FETCHED + MAX_QUEUES,
        SLOT_LEFT = SLOT_STORED + 2 * MAX_QUEUES, SLOT_FILLED, SLOT_STREAM, N_SLOTS = SLOT_STREAM + STREAM_SLOTS };
 enum { LASTING_BYTES = 8 * SLOT_NOW }; /* of the frame's beginning: they outlive the stage */
-enum { SRAM_RESERVED = 8192 }; /* the frame, and behind it the descriptors that are changed at run time */
+enum { SRAM_RESERVED = 8256 }; /* the frame, and behind it the descriptors that are changed at run time */
 enum { MOST_COPIES = 2 }; /* descriptors of an operand that are changed at run time */
 _Static_assert(8 * N_SLOTS + MOST_COPIES * MAX_OPERANDS * TG_DMA_DESC_BYTES <= SRAM_RESERVED, "the frame is too large");
 
@@ -55,6 +56,7 @@ struct emit {
 	uint32_t n_copies;
 	bool tiled[MAX_DIMS];
 	enum tile_at where;
+	bool next_part; /* of the run: transfers are for that one */
 	struct transfer *transfer; /* by operand */
 	uint32_t unroll, n_queues;
 	struct stream *stream; /* of a stage whose factors come in chunks */

@@ -86,6 +86,27 @@ static int64_t chunks_of(struct emit *e, uint32_t operand, int64_t tiles)
 	return n;
 }
 
+/* 1 where a next part follows whose image of the operand is another one, else 0. An image that the tiles of its stage write over is fetched for every part. */
+static vreg next_part_differs(struct emit *e, const struct operand *o)
+{
+	vreg last = frame_load(e, SLOT_LAST_PART), follows = sreg(e), sum = { 0 }, one = m_const(&e->at, 1);
+	EMIT(&e->at, sxor, R(follows), R(last), R(one));
+	if (o->places > 1)
+		return follows;
+	for (uint32_t l = 0; l < MAX_SHARED; l++) {
+		if (!o->part[l])
+			continue;
+		vreg now = frame_load(e, SLOT_PART + l), next = frame_load(e, SLOT_NEXT_PART + l), differs = sreg(e), any = sreg(e);
+		EMIT(&e->at, sxor, R(differs), R(now), R(next));
+		EMIT(&e->at, sor, R(any), R(sum), R(differs));
+		sum = any;
+	}
+	vreg some = sreg(e), both = sreg(e);
+	EMIT(&e->at, smini, R(some), R(sum), 1);
+	EMIT(&e->at, smul, R(both), R(follows), R(some));
+	return both;
+}
+
 /* Starts what stages behind this one need first, spread over this one's tiles: a piece in each of the last ones. left: tiles that follow. */
 static void fetch_for_others(struct emit *e, const struct emit_options *o, int64_t tiles, vreg left)
 {
@@ -97,8 +118,15 @@ static void fetch_for_others(struct emit *e, const struct emit_options *o, int64
 		EMIT(&e->at, idle, 1); /* a block of its own: what it fetches counts for those who read it */
 		emit_begin(&other, e->f, p, e->descs, e->at);
 		other.at.prov = p->op->prov.id;
+		other.next_part = o->ahead[i].next_part;
 		int64_t chunks = chunks_of(&other, operand, tiles);
-		vreg which = { 0 }, when = { 0 };
+		vreg which = { 0 }, when = { 0 }, wanted = { 0 };
+		if (other.next_part)
+			wanted = next_part_differs(&other, &p->operand[operand]);
+		if (other.next_part && tiles <= 1) {
+			when = mreg(e->f, CLASS_P);
+			EMIT(&other.at, pnei, R(when), R(wanted), 0);
+		}
 		if (tiles > 1) {
 			vreg minus = sreg(e), w = sreg(e), least = sreg(e);
 			which = w;
@@ -106,6 +134,12 @@ static void fetch_for_others(struct emit *e, const struct emit_options *o, int64
 			EMIT(&other.at, saddi, R(which), R(minus), chunks - 1); /* negative: not yet */
 			when = mreg(e->f, CLASS_P);
 			EMIT(&other.at, smini, R(least), R(which), 0);
+			if (other.next_part) {
+				vreg both = sreg(e);
+				EMIT(&other.at, saddi, R(both), R(least), -1);
+				least = sreg(e);
+				EMIT(&other.at, sadd, R(least), R(both), R(wanted));
+			}
 			EMIT(&other.at, peqi, R(when), R(least), 0);
 		}
 		start_chunk(&other, operand, which, when, &s);
@@ -147,6 +181,34 @@ static void fetch_all(struct emit *e, const struct emit_options *o)
 				wait_started(e, &s[i]);
 		wait_numbers(e, handed, number);
 	}
+}
+
+/* For the first part of a run, what its last stage fetches for all others. */
+static void start_carried(struct emit *e)
+{
+	vreg first = { 0 }, sum = { 0 };
+	e->where = AT_FIRST;
+	for (uint32_t i = 0; i < e->p->n_ops; i++) {
+		struct started s;
+		if (!e->p->operand[i].carried)
+			continue;
+		for (uint32_t l = 0; !first.id && l < MAX_SHARED; l++) {
+			vreg any = sreg(e);
+			EMIT(&e->at, sor, R(any), R(sum), R(frame_load(e, SLOT_PART + l)));
+			sum = any;
+		}
+		if (!first.id) {
+			first = mreg(e->f, CLASS_P);
+			EMIT(&e->at, peqi, R(first), R(sum), 0);
+		}
+		start_transfer(e, i, (vreg){ 0 }, first, &s);
+		e->at.pred = first;
+		for (uint32_t k = 0; k < s.n; k++)
+			frame_store(e, handed_row(e->p) + s.queue[k], s.number[k]);
+		e->at.pred = (vreg){ 0 };
+	}
+	if (first.id)
+		EMIT(&e->at, idle, 1);
 }
 
 static void one_tile(struct emit *e, const struct emit_options *o)
@@ -483,6 +545,7 @@ const char *emit_stage(struct mfn *f, struct plan *p, struct descriptors *descs,
 		stream_describe(&e, &s);
 		e.stream = &s;
 	}
+	start_carried(&e);
 	if (p->n_loops)
 		many_tiles(&e, plan_prefetches(p), o);
 	else

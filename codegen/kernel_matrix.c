@@ -608,6 +608,27 @@ static void pixel_columns(struct kernel *k, struct matrix *x)
 	}
 }
 
+/* Runs of blocks of columns that a loop each takes: as many arrays as there are, those left over, and what is less than an array. */
+struct column_run { int64_t arrays, blocks, cols; };
+enum { N_RUNS = 3 };
+static void list_runs(const struct kernel *k, struct column_run *r)
+{
+	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
+	r[0] = (struct column_run){ most, full / most, cols };
+	r[1] = (struct column_run){ full % most, full % most > 0, cols };
+	r[2] = (struct column_run){ 1, tail > 0, tail };
+}
+
+/* Accumulator rows that a block of columns may have: where sums go on in a later tile or chunk, every block keeps its own. */
+static int64_t rows_of_block(const struct kernel *k, enum kernel_mode mode)
+{
+	struct column_run r[N_RUNS];
+	if (mode == KERNEL_WHOLE && !k->p->chunks)
+		return k->f->chip->acc_rows;
+	list_runs(k, r);
+	return k->f->chip->acc_rows / ((r[0].blocks + r[1].blocks + r[2].blocks) * blocks_around(k));
+}
+
 void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct row_blocks *r)
 {
 	struct kernel k;
@@ -618,7 +639,7 @@ void kernel_matrix_rows(struct mfn *f, struct plan *p, uint32_t unroll, struct r
 	k.live[p->lhs] |= !p->operand[p->lhs].constant;
 	fold(&k, &x);
 	*r = (struct row_blocks){ 0 };
-	if (!matrix_cut_rows(&k, &x, k.f->chip->acc_rows))
+	if (!matrix_cut_rows(&k, &x, rows_of_block(&k, KERNEL_WHOLE)))
 		return;
 	bool slow = long_epilogue(&k);
 	x.cut = slow && p->join_epilogue ? matrix_finer_cut(&k, &x, JOINED_GROUPS) : x.cut;
@@ -636,10 +657,10 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 	k->live[k->p->lhs] |= !k->p->operand[k->p->lhs].constant;
 	join_pixels(k, &x);
 	fold(k, &x);
-	int64_t n = k->dim[k->lane].n, cols = k->f->chip->array_cols, full = n / cols, tail = n % cols, most = k->f->chip->n_arrays;
-	const struct { int64_t arrays, blocks, cols; } runs[] = { { most, full / most, cols }, { full % most, full % most > 0, cols }, { 1, tail > 0, tail } };
-	int64_t apart = mode == KERNEL_WHOLE ? 1 : (runs[0].blocks + runs[1].blocks + runs[2].blocks) * blocks_around(k);
-	if (!matrix_cut_rows(k, &x, k->f->chip->acc_rows / apart)) {
+	int64_t n = k->dim[k->lane].n, most = k->f->chip->n_arrays;
+	struct column_run runs[N_RUNS];
+	list_runs(k, runs);
+	if (!matrix_cut_rows(k, &x, rows_of_block(k, mode))) {
 		k->failed = "its rows do not fit the accumulators";
 		return;
 	}
@@ -655,7 +676,7 @@ void kernel_matrix_path(struct kernel *k, enum kernel_mode mode)
 		return;
 	}
 	int64_t done = 0;
-	for (size_t i = 0; i < TG_ARRAY_LEN(runs); i++) {
+	for (uint32_t i = 0; i < N_RUNS; i++) {
 		int64_t wide = runs[i].arrays * runs[i].blocks * runs[i].cols;
 		if (!wide)
 			continue;

@@ -100,5 +100,9 @@ struct mcode {
 	TG_VEC(struct tg_loop_note) loops;
 };
 bool mach_emit(struct tg_diag *d, struct mfn *f, struct mcode *code, bool halt);
+/* A loop around code of several functions: its instruction behind the code of f, which holds the number of trips in `count`; its end behind what has come since. */
+struct mloop_mark { size_t word; int64_t count; };
+bool mach_open_loop(struct tg_diag *d, struct mfn *f, vreg count, uint32_t prov, struct mcode *code, struct mloop_mark *m);
+bool mach_close_loop(struct tg_diag *d, const struct tg_chip *chip, const struct mloop_mark *m, struct mcode *code);
 
 #endif

@@ -9,7 +9,7 @@
  *
  * A margin is as wide as the readers' indices reach, and holds the fill value on which they agree. The innermost dimension has none: lanes lie side by
  * side. Rows of a padded tensor do not follow each other, so whoever writes it must fill the sublanes along one of its dimensions. */
-#include "driver.h"
+#include "runs.h"
 
 #include <string.h>
 
@@ -143,7 +143,7 @@ void driver_margins(struct driver *dr, const bool *outside)
 		const struct tg_op *op = dr->ops[i];
 		if (op->code != TG_TILE_stage)
 			continue;
-		if (!fills_rows(dr, op) || dr->given[op->out[0].id])
+		if (!fills_rows(dr, op) || dr->given[op->out[0].id] || run_of(dr, i))
 			refuse(dr, dr->storage[op->out[0].id]);
 		for (uint32_t k = 0; k < stage_of(op)->n_ins; k++)
 			if (stage_of(op)->ins[k].guarded)

@@ -8,7 +8,7 @@
 
 #include "mach.h"
 
-enum { MAX_DIMS = 16, MAX_OPERANDS = 16, MAX_COMPS = TG_MAX_RANK + 4 };
+enum { MAX_DIMS = 16, MAX_OPERANDS = 16, MAX_COMPS = TG_MAX_RANK + 4, MAX_SHARED = 2 };
 
 struct term { uint32_t dim; int64_t coef; };
 struct comp {
@@ -32,6 +32,7 @@ struct operand {
 	uint32_t storage;
 	bool direct;               /* the tile is worked on where the tensor lives: no image, no transfer */
 	int64_t base;              /* constant part of the address, elements */
+	int64_t part[MAX_SHARED];  /* bytes of the address for each entry of a shared loop around the stage (runs.c) */
 	uint32_t n_comps;
 	struct comp comp[MAX_COMPS];
 	uint64_t fill_bits;        /* of sram_dtype: what a guarded element outside reads */
@@ -45,6 +46,7 @@ struct operand {
 	bool early;                /* complete before a stage in front of this one begins: its first image may be fetched during that stage */
 	bool apart;                /* so its first image lies apart from its other one */
 	bool pending, handed;      /* not decided yet; it is fetched ahead */
+	bool carried;              /* so it is, but for the first part of a run: by the run's last stage for the next part */
 	uint32_t mem;              /* buffer number */
 };
 enum role { ROLE_PARALLEL, ROLE_REDUCE, ROLE_M, ROLE_N, ROLE_K, ROLE_BATCH };
@@ -113,8 +115,10 @@ uint64_t margin_before(const struct tg_value *v, const struct margin *m);
 bool plan_asks_inside(const struct tg_stage *s, uint32_t in); /* whether an element lies in the tensor matters to the stage beyond its value */
 uint64_t tg_fill_bits(enum tg_dtype t, uint64_t bits); /* const bits as an element of memory type t */
 
-/* By value: byte offset in DRAM, address in SRAM or 0, storage; by storage: margins or NULL. */
-struct places_of { const uint64_t *dram, *home; const uint32_t *storage; struct margin *const *margin; };
+/* Of a stage in a run: the dimension that each shared loop walks. */
+struct part_walk { uint32_t n; const int64_t *dim; };
+/* By value: byte offset in DRAM, address in SRAM or 0, storage; by storage: margins or NULL. walk: NULL: the stage stands by itself; by value: a part of it exists at a time. */
+struct places_of { const uint64_t *dram, *home; const uint32_t *storage; struct margin *const *margin; const struct part_walk *walk; const bool *partial; };
 /* Fills everything but the tiling from the op; NULL or the reason why the chip does not run it. at: NULL when only the reason is asked for. */
 const char *plan_describe(struct plan *p, const struct tg_module *m, const struct tg_op *op, const struct tg_chip *c, const struct places_of *at);
 /* Chooses path, lanes, rows and tiles, and lays SRAM out from sram_base up to sram_limit. */
@@ -158,7 +162,7 @@ double plan_instructions(uint8_t expr_op);
 
 /* emit_stage.c: machine code of a planned stage; ahead: operands of later stages whose first images it starts to fetch. */
 struct descriptors { TG_VEC(struct tg_dma_desc) list; uint64_t dram; }; /* they lie in DRAM from `dram` on */
-struct fetch_ahead { struct plan *plan; uint32_t operand; };
+struct fetch_ahead { struct plan *plan; uint32_t operand; bool next_part; }; /* next_part: of the run, if there is one and it needs another image */
 struct flush { uint64_t sram, dram, bytes; uint32_t slot; }; /* a whole tensor from SRAM to DRAM; its number in the frame */
 struct emit_options {
 	uint32_t unroll, n_ahead, n_waits;

@@ -1,6 +1,6 @@
 /* regalloc.c: linear scan over the scheduled code (Poletto and Sarkar, "Linear Scan Register Allocation", TOPLAS 1999).
  *
- * A position is a bundle in emission order. An interval runs from the first definition to the last read, at least to where the last write has
+ * A position is a bundle in emission order, no more and no less: results land so many bundles later. An interval runs from the first definition to the last read, at least to where the last write has
  * landed; it covers every loop that it enters or leaves. There is no spilling: the caller asks for less unrolling or a smaller scheduling window. */
 #include "mach.h"
 
@@ -55,7 +55,7 @@ static void walk_pipe(struct walk *w, const struct pipeline *p)
 		touch(w, p->rounds.id, w->at, w->at);
 		uint32_t start = ++w->at;
 		walk_sched(w, &p->kernel);
-		*TG_PUSH(w->f->arena, &w->loops) = (struct span){ start, ++w->at };
+		*TG_PUSH(w->f->arena, &w->loops) = (struct span){ start, w->at }; /* the end of a loop takes no bundle: what is in flight lands behind it */
 	}
 	walk_sched(w, &p->after);
 }
@@ -69,9 +69,10 @@ static void walk_tree(struct walk *w)
 	for (;;) {
 		while (!n && stack.n) { /* end of a body */
 			struct frame f = stack.at[--stack.n];
-			if (f.parent->kind == NODE_REPEAT)
+			if (f.parent->kind == NODE_REPEAT) {
 				touch(w, f.parent->control.id, w->at, w->at);
-			w->at++;
+				w->at++;
+			}
 			*TG_PUSH(w->f->arena, &w->loops) = (struct span){ f.start, w->at };
 			n = f.parent->next;
 		}

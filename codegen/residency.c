@@ -2,7 +2,7 @@
  *
  * They lie at the top of SRAM, in their DRAM layout; tiles' images lie below. Whoever, in program order, finds enough bytes free throughout its life within a
  * share of SRAM is placed (sram_alloc.h); what finds none stays in DRAM, so that tiles keep room. */
-#include "driver.h"
+#include "runs.h"
 #include "sram_alloc.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@ enum { ALIGN = 64, SHARE = 9, SHARE_OF = 16 }; /* residents have at most SHARE /
 enum { SEARCH_NODES = 20000, TRIES = 4, TRIES_OF = 16 }; /* each try takes a sixteenth less */
 
 /* padded: bytes with a margin, 0: it has none. bytes: what it gets, 0: it stays in DRAM; at: where; item: its number among those placed. */
-struct resident { uint32_t storage, first, last, item; uint64_t plain, padded, bytes, at; };
+struct resident { uint32_t storage, first, last, item; uint64_t plain, padded, bytes, at; bool partial; };
 
 static bool is_gathered(const struct tg_stage *s, uint32_t in)
 {
@@ -58,7 +58,7 @@ static void mark_outputs(struct driver *dr, bool *outside)
 	}
 	for (size_t i = 0; i < dr->m->outputs.n; i++) {
 		uint32_t s = dr->storage[dr->m->outputs.at[i].value.id];
-		if (reader[s] <= writer[s])
+		if (reader[s] <= writer[s] || run_of(dr, writer[s])) /* a copy would follow each part */
 			outside[s] = true;
 		else if (!outside[s])
 			dr->flushed[writer[s]] = s;
@@ -84,7 +84,7 @@ static uint32_t list_candidates(struct driver *dr, const bool *outside, const ui
 		if (!s || op->code != TG_TILE_stage) /* `empty` only names what stages will write */
 			continue;
 		if (!outside[s] && !tried[s] && bytes_of(dr, s)) {
-			r[n++] = (struct resident){ .storage = s, .first = i, .last = last[s] > i ? last[s] : i, .plain = bytes_of(dr, s) };
+			r[n++] = (struct resident){ .storage = s, .first = run_first(dr, i, op->out[0]), .last = last[s] > i ? last[s] : i, .plain = bytes_of(dr, s), .partial = dr->partial[op->out[0].id] };
 			if (dr->margin[s]) {
 				dr->margin[s]->writer = i;
 				r[n - 1].padded = dr->margin[s]->bytes;
@@ -103,15 +103,25 @@ static bool has_room(const uint64_t *load, const struct resident *r, uint64_t by
 	return true;
 }
 
-/* In program order, whoever finds enough bytes free throughout its life, with its margin if possible. Returns how many. */
+/* Whoever finds enough bytes free throughout its life, with its margin if possible. */
+static void take(struct resident *r, uint64_t *load, uint64_t capacity)
+{
+	r->bytes = r->padded && has_room(load, r, r->padded, capacity) ? r->padded : has_room(load, r, r->plain, capacity) ? r->plain : 0;
+	for (uint32_t i = r->first; i <= r->last && r->bytes; i++)
+		load[i] += r->bytes;
+}
+
+/* First what lies between the stages of a run, which were put together for its sake, then the others, in program order. Returns how many. */
 static uint32_t accept(struct driver *dr, struct resident *r, uint32_t n, uint64_t capacity, struct tg_sram_item *items)
 {
 	uint64_t *load = tg_alloc_n(dr->a, dr->n_ops + 1, sizeof *load);
 	uint32_t taken = 0;
+	for (uint32_t k = 0; k < n; k++)
+		if (r[k].partial)
+			take(&r[k], load, capacity);
 	for (uint32_t k = 0; k < n; k++) {
-		r[k].bytes = r[k].padded && has_room(load, &r[k], r[k].padded, capacity) ? r[k].padded : has_room(load, &r[k], r[k].plain, capacity) ? r[k].plain : 0;
-		for (uint32_t i = r[k].first; i <= r[k].last && r[k].bytes; i++)
-			load[i] += r[k].bytes;
+		if (!r[k].partial)
+			take(&r[k], load, capacity);
 		r[k].item = taken;
 		if (r[k].bytes)
 			items[taken++] = (struct tg_sram_item){ .lower = r[k].first, .upper = (int64_t)r[k].last + 1, .size = (int64_t)r[k].bytes, .alignment = ALIGN };
@@ -198,7 +208,7 @@ void driver_reside(struct driver *dr)
 	for (uint32_t i = 0; i < dr->n_ops; i++) {
 		dr->limit[i] = dr->chip->sram_bytes;
 		for (uint32_t k = 0; k < dr->ops[i]->n_in; k++)
-			last[dr->storage[dr->ops[i]->in[k].id]] = i;
+			last[dr->storage[dr->ops[i]->in[k].id]] = run_last(dr, i, dr->ops[i]->in[k]);
 	}
 	mark_outputs(dr, outside);
 	driver_margins(dr, outside);

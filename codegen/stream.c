@@ -117,7 +117,8 @@ static uint32_t result_parts(struct emit *e, const struct stream *s, uint32_t *q
 {
 	const struct plan *p = e->p;
 	double each = block_cycles(p, s);
-	uint32_t parts = p->n_loops || p->eased ? 1 : MOST_RESULT_PARTS, most = result_queues(e, s); /* between tiles, chunks and results meet: fewer transfers then */
+	bool even = s->rows.rows == (int64_t)s->rows.groups * p->chip->sublanes; /* else parts of whole groups differ */
+	uint32_t parts = p->n_loops || p->eased || !even ? 1 : MOST_RESULT_PARTS, most = result_queues(e, s); /* between tiles, chunks and results meet: fewer transfers then */
 	for (; parts > 1; parts /= 2)
 		for (*queues = 1; *queues <= most; ++*queues)
 			if (s->rows.groups % parts == 0 && p->chip->dram_latency / (each / parts) + 2 <= (double)(p->chip->dma_depth * *queues))

@@ -78,6 +78,20 @@ static int64_t origin(const struct plan *p, const struct comp *c, int64_t *move)
 	return at;
 }
 
+/* On to the part at hand, where stages run part by part. */
+static vreg to_part(struct emit *e, const struct operand *o, vreg base)
+{
+	for (uint32_t l = 0; l < MAX_SHARED; l++) {
+		if (!o->part[l])
+			continue;
+		vreg at = frame_load(e, (e->next_part ? SLOT_NEXT_PART : SLOT_PART) + l), bytes = sreg(e), sum = sreg(e);
+		EMIT(&e->at, smuli, R(bytes), R(at), o->part[l]);
+		EMIT(&e->at, sadd, R(sum), R(base), R(bytes));
+		base = sum;
+	}
+	return base;
+}
+
 /* Address, in DRAM or where the tensor lives, of the image's first entry. */
 static vreg dram_base(struct emit *e, const struct operand *o)
 {
@@ -90,7 +104,7 @@ static vreg dram_base(struct emit *e, const struct operand *o)
 		for (uint32_t d = 0; d < e->p->n_dims; d++)
 			coef[d] += move[d] * o->comp[i].stride * bytes;
 	}
-	return affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef);
+	return to_part(e, o, affine(e, (o->home ? (int64_t)o->home : TG_DRAM_BASE + (int64_t)o->dram) + base * bytes, coef));
 }
 
 vreg transfer_dram(struct emit *e, uint32_t operand)
@@ -108,7 +122,7 @@ vreg tile_offset(struct emit *e, const struct operand *o)
 			coef[o->comp[i].term[k].dim] += o->comp[i].term[k].coef * o->comp[i].stride * bytes;
 			moves |= e->tiled[o->comp[i].term[k].dim];
 		}
-	return moves ? affine(e, 0, coef) : (vreg){ 0 };
+	return to_part(e, o, moves ? affine(e, 0, coef) : (vreg){ 0 });
 }
 
 /* ---- the dimensions of a transfer ------------------------------------------------------------------------------------------- */

@@ -29,12 +29,20 @@ static const struct tg_op *producer(const struct group *g, tg_val v)
 	return def && def->block == g->op->regions[0] ? def : NULL;
 }
 
+/* The next stage of the group; the code of one may stand behind it. */
+static const struct tg_op *next_stage(const struct tg_op *op)
+{
+	for (op = op->next; op && op->code == TG_MACH_code;)
+		op = op->next;
+	return op;
+}
+
 /* The stage's number in the group. */
 static uint32_t number(const struct tg_op *stage)
 {
 	uint32_t n = 0;
 	for (; stage->prev; stage = stage->prev)
-		n++;
+		n += stage->prev->code == TG_TILE_stage;
 	return n;
 }
 
@@ -130,7 +138,7 @@ static bool listed(const tg_val *list, uint32_t n, tg_val v)
 
 static bool read_within(const struct tg_block *region, tg_val v)
 {
-	for (const struct tg_op *op = region->first; op; op = op->next)
+	for (const struct tg_op *op = region->first; op; op = next_stage(op))
 		if (listed(op->in, op->n_in, v))
 			return true;
 	return false;
@@ -143,7 +151,7 @@ static bool check_ports(const struct group *g)
 	for (uint32_t i = 0; i < g->op->n_in; i++)
 		if (producer(g, g->op->in[i]) || !read_within(region, g->op->in[i]) || listed(g->op->in, i, g->op->in[i]))
 			return BAD(g, "operand %u is read by none of its stages, or listed twice", i);
-	for (const struct tg_op *op = region->first; op; op = op->next, n++) {
+	for (const struct tg_op *op = region->first; op; op = next_stage(op), n++) {
 		for (uint32_t k = 0; k < op->n_in; k++)
 			if (!producer(g, op->in[k]) && !listed(g->op->in, g->op->n_in, op->in[k]))
 				return BAD(g, "stage %u reads what is no operand of the group", n);
@@ -157,7 +165,7 @@ bool tg_group_check(struct tg_diag *d, const struct tg_module *m, const struct t
 {
 	const union tg_attr *dims = &op->attrs[TG_AT(tile_group, dims)], *tile = &op->attrs[TG_AT(tile_group, tile)];
 	struct group g = { .d = d, .m = m, .op = op, .dims = dims->ints.at, .tile = tile->ints.at, .n_shared = tile->ints.n };
-	for (const struct tg_op *s = op->regions[0]->first; s; s = s->next, g.n_stages++)
+	for (const struct tg_op *s = op->regions[0]->first; s; s = next_stage(s), g.n_stages++)
 		if (s->code != TG_TILE_stage)
 			return BAD(&g, "holds a %s, expected stages", tg_op_info_in(m, s->code)->name);
 	if (g.n_stages > MAX_STAGES || op->n_in > MAX_OPERANDS || op->n_out > MAX_STAGES)
@@ -166,12 +174,12 @@ bool tg_group_check(struct tg_diag *d, const struct tg_module *m, const struct t
 	if (g.n_stages == 0 || g.n_shared == 0 || dims->ints.n != (uint64_t)g.n_stages * g.n_shared)
 		return BAD(&g, "names %u dimensions for %u stages and %u loops, expected one for each stage and loop", dims->ints.n, g.n_stages, g.n_shared);
 	uint32_t n = 0;
-	for (const struct tg_op *s = op->regions[0]->first; s; s = s->next, n++)
+	for (const struct tg_op *s = op->regions[0]->first; s; s = next_stage(s), n++)
 		if (!check_loops(&g, n, body(s)))
 			return false;
 	if (!check_ports(&g))
 		return false;
-	for (const struct tg_op *s = op->regions[0]->first; s; s = s->next)
+	for (const struct tg_op *s = op->regions[0]->first; s; s = next_stage(s))
 		for (uint32_t k = 0; k < s->n_in; k++)
 			if (!check_operand(&g, s, k))
 				return false;

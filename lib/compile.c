@@ -47,7 +47,7 @@ static void all_passes(struct tg_arena *a, const struct tg_module *m, struct tg_
 {
 	struct tg_pass_info *list = tg_alloc_n(a, tg_n_passes + 1, sizeof *list);
 	memcpy(list, tg_passes, tg_n_passes * sizeof *list);
-	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select, false, false };
+	list[tg_n_passes] = (struct tg_pass_info){ "mach", "select", "machine code for every stage", pass_select, false, true };
 	bool asked = names_pass(run->print_after, "select") || names_pass(run->print_after, "all") || names_pass(run->stop_after, "select") ||
 		     names_pass(run->only, "select") || run->dump_dir || (m->level && strcmp(m->level, "select") == 0);
 	run->passes = list;

@@ -37,6 +37,11 @@ static bool in_place(const struct tg_op *op)
 	return op->code == TG_TILE_view || op->code == TG_TILE_words || (op->code == TG_TILE_stage && op->attrs[TG_AT(tile_stage, into)].i);
 }
 
+static bool computes(const struct tg_op *op)
+{
+	return op->code == TG_TILE_stage || op->code == TG_TILE_group;
+}
+
 /* By differences: what begins and ends at each op. */
 static void measure(struct sinker *x, struct tg_arena *a, uint32_t n_ops)
 {
@@ -46,7 +51,7 @@ static void measure(struct sinker *x, struct tg_arena *a, uint32_t n_ops)
 		for (uint32_t i = 0; i < op->n_in; i++)
 			last[x->class_of[op->in[i].id]] = at;
 		uint32_t c = x->class_of[op->out[0].id];
-		if (op->code == TG_TILE_stage && !first[c])
+		if (computes(op) && !first[c])
 			first[c] = at;
 	}
 	x->load = tg_alloc_n(a, (size_t)n_ops + 2, sizeof *x->load);
@@ -80,7 +85,7 @@ static uint32_t classify(struct sinker *x)
 		if (in_place(op) && op->n_in)
 			x->class_of[op->out[0].id] = x->class_of[op->in[op->n_in - 1].id];
 		for (uint32_t i = 0; i < op->n_out; i++)
-			x->computed[x->class_of[op->out[i].id]] |= op->code == TG_TILE_stage;
+			x->computed[x->class_of[op->out[i].id]] |= computes(op);
 		x->place[op->out[0].id] = (struct place){ op, op, at, 0 };
 	}
 	return n_ops;

@@ -113,7 +113,7 @@ const struct verb tg_verbs[] = {
 };
 
 static const struct option_row pass_rows[] = {
-#define PASS(level, name, optional, doc) { optional ? "no-" #name : "", NULL, "leave out the pass: " doc },
+#define PASS(level, name, optional, groups, doc) { optional ? "no-" #name : "", NULL, "leave out the pass: " doc },
 #include "passes.def"
 };
 

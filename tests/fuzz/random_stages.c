@@ -23,6 +23,7 @@ struct config {
 	int chip;
 	uint64_t chip_seed;
 	bool no_fusion, verify, no_pipelines, no_residency, no_margins;
+	bool groups; /* the program's groups reach code generation: passes that know none are left out */
 	enum tg_chunks chunks;
 	uint32_t unroll, window;
 	enum tg_dtype precision; /* narrow: the reference is the module behind the passes */
@@ -40,7 +41,7 @@ static const char *config_text(struct tg_arena *a, const struct config *c)
 	static const char *const chips[] = { "t1", "t1-edge", "tight", "random" };
 	static const char *const dma[] = { "early", "late", "random" };
 	return tg_asprintf(a, "chip %s:%llu unroll %u window %u%s%s%s chunks %s precision %s dma %s:%llu", chips[c->chip], (unsigned long long)c->chip_seed, c->unroll, c->window,
-			   c->no_fusion ? " no fusion" : "", c->no_pipelines ? " no pipelines" : "", c->no_residency ? " no residency" : c->no_margins ? " no margins" : "", chunks[c->chunks], tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
+			   c->groups ? " groups" : c->no_fusion ? " no fusion" : "", c->no_pipelines ? " no pipelines" : "", c->no_residency ? " no residency" : c->no_margins ? " no margins" : "", chunks[c->chunks], tg_dtypes[c->precision].name, dma[c->sim.dma], (unsigned long long)c->sim.seed);
 }
 
 static bool load_chip(struct tg_diag *d, struct tg_arena *a, const struct config *c, struct tg_chip *out)
@@ -108,6 +109,8 @@ static bool compile(struct tg_diag *d, struct tg_arena *a, struct tg_module *m, 
 	struct tg_options options = { .precision = c->precision, .codegen = &o };
 	struct tg_pass cx = { d, tg_arena_new(tg_arena_heap(a)), chip, &options };
 	struct tg_pass_run run = { .passes = tg_passes, .n_passes = tg_n_passes, .verify_each = true, .skip = passes_left_out(c) };
+	if (c->groups)
+		m->level = "groups";
 	bool ok = load_chip(d, a, c, chip) && tg_run_passes(&cx, m, &run) && tg_codegen(d, a, m, chip, &o, x);
 	x->version = "fuzz";
 	x->flags = "";
@@ -282,7 +285,9 @@ static struct config some_config(struct rng *r, int chip)
 	c.sim.dma = (enum tg_dma_mode)rng_range(r, 0, 2);
 	c.sim.seed = rng_next(r) % 1000;
 	c.chunks = rng_chance(r, 50) ? TG_CHUNKS_ALWAYS : (enum tg_chunks)rng_range(r, 0, 1);
-	if (rng_chance(r, 40))
+	if (rng_chance(r, 25))
+		c.groups = true;
+	else if (rng_chance(r, 40))
 		c.precision = rng_chance(r, 50) ? TG_bf16 : TG_f16;
 	return c;
 }
@@ -375,6 +380,16 @@ static int run_all(const struct options *o)
 
 /* ---- replay ---- */
 
+/* The chip on which a program was found, where its first line names it as "chip random:N"; 0: none. */
+static uint64_t chip_named(const char *text, size_t n)
+{
+	static const char name[] = "chip random:";
+	for (size_t i = 0; i + sizeof name < n && text[i] != '\n'; i++)
+		if (memcmp(text + i, name, sizeof name - 1) == 0)
+			return strtoull(text + i + sizeof name - 1, NULL, 10);
+	return 0;
+}
+
 static int replay(char **files, int n)
 {
 	struct tg_heap h;
@@ -393,6 +408,7 @@ static int replay(char **files, int n)
 			continue;
 		}
 		struct rng r = { 1 };
+		uint64_t named = chip_named((const char *)f.at, f.n);
 		for (int k = 0; k < 24; k++) {
 			struct config c = some_config(&r, k % N_CHIP_KINDS);
 			struct tg_buf why;
@@ -400,6 +416,8 @@ static int replay(char **files, int n)
 			c.verify = true;
 			if (k < N_CHIP_KINDS)
 				c = (struct config){ .chip = k, .verify = true };
+			if (c.chip == CHIP_RANDOM && named)
+				c.chip_seed = named;
 			enum verdict v = check_text(&h, (const char *)f.at, f.n, &c, &why);
 			if (v == AGREES || v == ON_HOST)
 				continue;
