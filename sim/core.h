@@ -56,6 +56,14 @@ struct tg_memory {
 
 #define TG_PANEL 32 /* columns of weights that lie together */
 
+/* Rows of weights that a vector of columns has. */
+struct tg_row_list {
+	uint16_t n;
+	bool run;    /* they follow one another */
+	bool partly; /* some have only a part of the columns */
+	bool twin;   /* the next vector has the same, and all of them whole */
+};
+
 /* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
 struct tg_weights {
 	uint32_t *w; /* rows x stride, in panels: all rows of TG_PANEL columns, then those of the next; f32 bits, or i32 for i8 and u8 */
@@ -74,8 +82,8 @@ struct tg_weights {
 	uint32_t n_k;
 	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
 	bool paired;
-	uint16_t *list;    /* of weights that are not uniform: for each block of columns, the rows that have some in it (matrix.c); made when first used */
-	uint16_t *n_list;
+	uint16_t *list;    /* of weights that are not uniform: for each vector of the host's of columns, the rows that have some in it (matrix.c); made when first used */
+	struct tg_row_list *lists;
 	bool listed;
 };
 struct tg_array {
@@ -260,7 +268,10 @@ static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, u
 static inline void forget_clean(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
 {
 	forget_proofs(m, at, n, keep);
-	for (uint64_t k = at / CLEAN_BYTES; n && k <= (at + n - 1) / CLEAN_BYTES; k++)
+	uint64_t first = at / CLEAN_BYTES, end = n ? (at + n - 1) / CLEAN_BYTES + 1 : first;
+	if (!keep)
+		memset(m->clean + first, 0, end - first);
+	for (uint64_t k = first; keep && k < end; k++)
 		m->clean[k] &= keep;
 }
 

@@ -18,7 +18,7 @@ static bool rows_apart(const struct place *p)
 
 static bool same_shape(const struct place *a, const struct place *b)
 {
-	return a->fixed && b->fixed && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
+	return a->fixed && b->fixed && !a->extent && !b->extent && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
 	       a->bytes == b->bytes && rows_apart(a);
 }
 
@@ -32,11 +32,13 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-/* Rows of both begin at multiples of this from their bases; 0: a row each. */
+/* Rows of both begin at multiples of this from their bases; 0: a row each, or rows that only the run knows. */
 static uint64_t common_step(const struct place *a, const struct place *b)
 {
 	const struct place *of[2] = {a, b};
 	uint64_t m = 0;
+	if (a->extent || b->extent)
+		return 0;
 	for (int i = 0; i < 2; i++) {
 		const struct place *p = of[i];
 		if (p->rows > 1 && p->n > 1)
@@ -275,7 +277,7 @@ static val touch(struct gen *g, const struct lane_op *o, bool written)
 {
 	const struct place *p = &o->at;
 	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
-	val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
+	val shape = gen_shape(g, p, p->bytes);
 	shape = o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape;
 	val args[5] = {g->sim, p->base, p->step, p->block_step, shape};
 	val masked[6] = {g->sim, p->base, p->step, p->block_step, shape, gen_int(g, (int64_t)(p->mask | p->bytes << 8))};
@@ -294,6 +296,12 @@ static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leav
 }
 
 /* ---- stretches ---- */
+
+/* Of an access whose extent only the run knows every row is looked at. */
+static bool looked_at(const struct lane_op *o)
+{
+	return accesses(o) && !o->at.extent;
+}
 
 #define NEAR 2048         /* bytes between accesses that are asked about together */
 #define MAX_STRETCH 65536
@@ -317,7 +325,7 @@ static void find_stretches(struct gen *g)
 		const struct place *p = &o->at;
 		unsigned k = 0;
 		g->stretch_of[i] = NO_STRETCH;
-		if (!accesses(o) || !p->fixed)
+		if (!looked_at(o) || !p->fixed)
 			continue;
 		while (k < g->n_stretch && !near_to(&t[k], o))
 			k++;
@@ -358,7 +366,7 @@ static void look_at(struct gen *g, unsigned number, val ok, LLVMBasicBlockRef le
 	g->L->BuildCondBr(g->b, ok, past, closer);
 	g->L->PositionBuilderAtEnd(g->b, closer);
 	for (unsigned i = 0; i < e->n_op; i++) {
-		if (accesses(&e->op[i]) && g->stretch_of[i] == number)
+		if (looked_at(&e->op[i]) && g->stretch_of[i] == number)
 			exact(g, &e->op[i], leave);
 	}
 	gen_go_to(g, past);
@@ -370,7 +378,7 @@ static val other_clean(struct gen *g)
 	val all = NULL;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (accesses(o) && g->stretch_of[i] == NO_STRETCH)
+		if (looked_at(o) && g->stretch_of[i] == NO_STRETCH)
 			all = and_also(g, all, unless(g, o->pred, clean_place(g, &o->at, o->kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
 	}
 	return all;
@@ -390,6 +398,10 @@ static val nothing_to_note(struct gen *g, val others)
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
 {
 	check_pairs(g, leave);
+	for (unsigned i = 0; i < g->seg.n_op; i++) {
+		if (accesses(&g->seg.op[i]) && g->seg.op[i].at.extent)
+			exact(g, &g->seg.op[i], leave);
+	}
 	find_stretches(g);
 	val others = other_clean(g), fast = others;
 	for (unsigned k = 0; k < g->n_stretch; k++)

@@ -13,7 +13,7 @@
 #include "llvm_api.h"
 
 #define MAX_STRIP 16
-#define MAX_LANE_OPS 96
+#define MAX_LANE_OPS 144
 #define QUICK_LANE_OPS 32 /* in quick code, since LLVM takes more than twice the time for twice the loop */
 #define MAX_CALLED 40
 #define MAX_RANGES 6
@@ -30,6 +30,7 @@ struct place {
 	int64_t s, t;    /* then these are the steps */
 	int64_t lo, hi;  /* and the bytes lie in base + [lo, hi) */
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
+	val extent;      /* of a load that leaves a view and whose extent only the run knows: rows, lanes and n above are the most; else NULL */
 	bool spread;     /* a load of element 0 for all lanes */
 	unsigned mask;   /* the mask register that selects lanes; 0: all */
 };
@@ -200,6 +201,7 @@ uint32_t gen_last_line(const struct gen *g, uint32_t bundle);
 /* jit_plan.c */
 bool gen_fill_segment(struct gen *g, uint32_t from); /* as many bundles as go together; false: not even the first */
 bool gen_has_views(const struct gen *g);
+val gen_shape(struct gen *g, const struct place *p, uint32_t unit); /* jit_shape, a row as so many `unit`s a lane */
 bool gen_has_late_store(const struct segment *e);
 void gen_choose_lazy(struct gen *g);
 /* jit_segment.c */

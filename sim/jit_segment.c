@@ -118,6 +118,13 @@ static void run_time(struct gen *g)
 	gen_add_field(g, FIELD(cycle), cycles);
 }
 
+/* Bytes of a load whose extent only the run knows. */
+static val moved_by(struct gen *g, const struct place *p)
+{
+	val shape = gen_shape(g, p, p->bytes);
+	return g->L->BuildMul(g->b, g->L->BuildAnd(g->b, shape, gen_int(g, 0xffff), ""), g->L->BuildLShr(g->b, shape, gen_int(g, 32), ""), "");
+}
+
 /* What the accesses of a provenance set move, those of one kind: bytes of SRAM or of accumulators. */
 static void count_moved(struct gen *g, uint32_t prov, bool rows, size_t counter)
 {
@@ -129,7 +136,7 @@ static void count_moved(struct gen *g, uint32_t prov, bool rows, size_t counter)
 		if (g->s->bundles[o->bundle].prov != prov || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
 			continue;
 		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
-		val maybe = o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
+		val maybe = o->at.extent ? moved_by(g, &o->at) : o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
 		if (o->pred)
 			maybe = g->L->BuildSelect(g->b, o->pred, maybe, gen_int(g, 0), "");
 		bytes += maybe ? 0 : n;
@@ -227,9 +234,9 @@ static void make_views(struct gen *g)
 		const struct lane_op *o = &e->op[i];
 		if (o->kind != LANE_VIEW && !o->lazy)
 			continue;
-		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		val shape = o->at.extent ? gen_shape(g, &o->at, 1) : gen_int(g, (int64_t)jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread));
 		LLVMBasicBlockRef no = gen_around(g, o->pred);
-		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
+		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, shape};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
 		gen_meet(g, no);
 	}

@@ -388,17 +388,16 @@ bool jit_is_pure(const struct uop *u)
 
 /* ---- counters ---- */
 
-static void count_uop(struct tg_sim *s, struct tg_counters *c, const struct uop *u, uint64_t times)
+static void count_uop(const struct tg_sim *s, struct tg_counters *c, const struct uop *u, uint64_t times)
 {
 	c->busy[u->slot] += times * u->occupancy;
 	if ((u->result == 'v' || u->result == 'm') && (u->slot == TG_SLOT_V || u->slot == TG_SLOT_E || u->slot == TG_SLOT_X))
 		c->vector_lane_ops += times * s->core.n;
 }
 
-static void count_bundle(struct tg_sim *s, uint32_t bundle, uint64_t times)
+static void count_bundle(const struct tg_sim *s, uint32_t bundle, uint64_t times, struct tg_counters *c, uint64_t *fetched)
 {
 	const struct decoded *b = &s->bundles[bundle];
-	struct tg_counters *c = &s->by_prov[b->prov];
 	uint64_t cycles = times;
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
 		const struct uop *u = &s->uops[i];
@@ -407,29 +406,79 @@ static void count_bundle(struct tg_sim *s, uint32_t bundle, uint64_t times)
 		if (u->in.op == TG_I_idle)
 			cycles += times * (uint64_t)u->in.f[0];
 	}
-	s->fetched[b->prov] += times;
+	*fetched += times;
 	c->bundles += cycles;
 	c->cycles += cycles;
 }
 
-void jit_count(struct tg_sim *s)
+/* What one run of a block adds to one set of counters. */
+struct jit_sum {
+	uint32_t block, prov;
+	uint64_t fetched;
+	struct tg_counters c;
+};
+
+static struct jit_sum *sum_of(struct tg_sim *s, size_t from, uint32_t block, uint32_t prov)
 {
-	struct blocks *k = s->jit.blocks;
-	for (uint32_t i = 0; k && i < k->n; i++) {
+	for (size_t i = from; i < s->jit.sums.n; i++) {
+		if (s->jit.sums.at[i].prov == prov)
+			return &s->jit.sums.at[i];
+	}
+	struct jit_sum *sum = TG_PUSH(s->arena, &s->jit.sums);
+	*sum = (struct jit_sum){.block = block, .prov = prov};
+	return sum;
+}
+
+static void sum_blocks(struct tg_sim *s)
+{
+	const struct blocks *k = s->jit.blocks;
+	for (uint32_t i = 0; i < k->n; i++) {
+		size_t from = s->jit.sums.n;
 		for (uint32_t b = k->at[i].first; b < k->at[i].end; b++) {
-			uint64_t times = s->jit.runs[i] + s->jit.parts[b];
-			s->jit.parts[b] = 0;
-			if (times)
-				count_bundle(s, b, times);
 			const struct decoded *d = &s->bundles[b];
+			struct jit_sum *sum = sum_of(s, from, i, d->prov);
+			count_bundle(s, b, 1, &sum->c, &sum->fetched);
 			for (uint32_t j = d->first_uop; j < d->first_uop + d->n_uops; j++) {
-				if (s->jit.hits[j])
-					count_uop(s, &s->by_prov[d->prov], &s->uops[j], s->jit.hits[j]);
-				s->jit.hits[j] = 0;
+				if (s->uops[j].in.pred)
+					*TG_PUSH(s->arena, &s->jit.predicated) = (struct jit_predicated){j, d->prov};
 			}
 		}
-		s->jit.runs[i] = 0;
 	}
+}
+
+static void count_parts(struct tg_sim *s)
+{
+	for (uint32_t b = 0; b < s->n_bundles; b++) {
+		if (s->jit.parts[b])
+			count_bundle(s, b, s->jit.parts[b], &s->by_prov[s->bundles[b].prov], &s->fetched[s->bundles[b].prov]);
+		s->jit.parts[b] = 0;
+	}
+}
+
+void jit_count(struct tg_sim *s)
+{
+	if (!s->jit.blocks)
+		return;
+	if (!s->jit.sums.n)
+		sum_blocks(s);
+	for (size_t i = 0; i < s->jit.sums.n; i++) {
+		const struct jit_sum *sum = &s->jit.sums.at[i];
+		const uint64_t *from = (const uint64_t *)(const void *)&sum->c, times = s->jit.runs[sum->block];
+		uint64_t *to = (uint64_t *)(void *)&s->by_prov[sum->prov];
+		for (size_t k = 0; times && k < offsetof(struct tg_counters, energy_pj) / sizeof *to; k++)
+			to[k] += times * from[k];
+		s->fetched[sum->prov] += times * sum->fetched;
+	}
+	for (size_t i = 0; i < s->jit.predicated.n; i++) {
+		const struct jit_predicated *p = &s->jit.predicated.at[i];
+		if (s->jit.hits[p->uop])
+			count_uop(s, &s->by_prov[p->prov], &s->uops[p->uop], s->jit.hits[p->uop]);
+		s->jit.hits[p->uop] = 0;
+	}
+	if (s->jit.parted)
+		count_parts(s);
+	s->jit.parted = false;
+	memset(s->jit.runs, 0, s->jit.blocks->n * sizeof *s->jit.runs);
 }
 
 /* ---- runs ---- */
@@ -451,6 +500,7 @@ static void leave_early(struct tg_sim *s, uint32_t block, uint32_t bundle, bool 
 	struct block *b = &s->jit.blocks->at[block];
 	for (uint32_t i = b->first; i < bundle; i++)
 		s->jit.parts[i]++;
+	s->jit.parted |= bundle > b->first;
 	if (!tiring)
 		return;
 	for (uint32_t i = 0; i < s->jit.n_pending; i++) {
