@@ -16,12 +16,27 @@
 #endif
 
 #define CHUNK_SHIFT 8    /* boxes are counted per chunk of 256 bytes, so that most accesses need not look at them */
+#define CHUNK_BYTES (1 << CHUNK_SHIFT)
 #define MARK_WRITER 0x80 /* an unretired transfer writes the byte; the low bits count those that read it */
 #define MARK_READERS 0x7f
 
 #define CLEAN_BYTES 64   /* what an entry of `clean` stands for */
 #define CLEAN_READ 1     /* all bytes are written, no unretired transfer writes near: a load need not look closer */
 #define CLEAN_WRITE 2    /* all bytes are written, no unretired transfer reads or writes near: nor need a store */
+#define CLEAN_ROOM 4     /* of proofs only: no unretired transfer reads or writes near */
+
+/* What translated code found out about accesses of a kind: they may begin in [at, at + room). */
+struct tg_proof {
+	uint64_t at, room;
+};
+#define MAX_KNOWN 128
+/* Why: of the bytes [first, end) holds what CLEAN_READ, CLEAN_WRITE or CLEAN_ROOM says. */
+struct tg_known {
+	struct tg_proof *of;
+	uint64_t first, end;
+	uint64_t at, bytes; /* of the access for which that was found out */
+	uint8_t how;
+};
 
 /* The scratchpad. An unretired transfer counts in the chunks of the box around its bytes. Its exact bytes get marks only when
  * somebody asks about a byte inside the box: `settle` does that. `clean` remembers what was found out; what makes it wrong clears it. */
@@ -33,13 +48,25 @@ struct tg_memory {
 	uint32_t *chunk_any;  /* boxes that touch a chunk */
 	uint32_t *chunk_write;
 	uint8_t *clean;       /* a byte per CLEAN_BYTES, and 16 more */
+	struct tg_known *known; /* MAX_KNOWN of them, n_known in use; NULL: nobody proves anything */
+	uint32_t n_known, next_known; /* next: to be given up when all are in use */
 	void (*settle)(void *user, uint64_t at, uint64_t n);
 	void *user;
 };
 
+#define TG_PANEL 32 /* columns of weights that lie together */
+
+/* Rows of weights that a vector of columns has. */
+struct tg_row_list {
+	uint16_t n;
+	bool run;    /* they follow one another */
+	bool partly; /* some have only a part of the columns */
+	bool twin;   /* the next vector has the same, and all of them whole */
+};
+
 /* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
 struct tg_weights {
-	uint32_t *w; /* rows x stride, in panels (matrix.c); f32 bits, or i32 for i8 and u8 */
+	uint32_t *w; /* rows x stride, in panels: all rows of TG_PANEL columns, then those of the next; f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
@@ -55,8 +82,8 @@ struct tg_weights {
 	uint32_t n_k;
 	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
 	bool paired;
-	uint16_t *list;    /* of weights that are not uniform: for each block of columns, the rows that have some in it (matrix.c); made when first used */
-	uint16_t *n_list;
+	uint16_t *list;    /* of weights that are not uniform: for each vector of the host's of columns, the rows that have some in it (matrix.c); made when first used */
+	struct tg_row_list *lists;
 	bool listed;
 };
 struct tg_array {
@@ -218,9 +245,33 @@ static inline void note_clean(struct tg_memory *m, uint64_t at, uint64_t n)
 	}
 }
 
+/* What is doubtful from now on is cut off; what is left is the side of the access that asked. */
+static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
+{
+	for (uint32_t i = 0; i < m->n_known;) {
+		struct tg_known *k = &m->known[i];
+		bool below = k->at + k->bytes <= at, above = k->at >= at + n;
+		if (k->first >= at + n || at >= k->end || (keep & k->how)) {
+			i++;
+		} else if (below || above) {
+			k->first = above ? at + n : k->first;
+			k->end = below ? at : k->end;
+			*k->of = (struct tg_proof){k->first, k->end - k->first - k->bytes + 1};
+			i++;
+		} else {
+			k->of->room = 0;
+			*k = m->known[--m->n_known];
+		}
+	}
+}
+
 static inline void forget_clean(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t keep)
 {
-	for (uint64_t k = at / CLEAN_BYTES; n && k <= (at + n - 1) / CLEAN_BYTES; k++)
+	forget_proofs(m, at, n, keep);
+	uint64_t first = at / CLEAN_BYTES, end = n ? (at + n - 1) / CLEAN_BYTES + 1 : first;
+	if (!keep)
+		memset(m->clean + first, 0, end - first);
+	for (uint64_t k = first; keep && k < end; k++)
 		m->clean[k] &= keep;
 }
 

@@ -36,6 +36,8 @@ static inline size_t jit_register_bytes(const struct tg_core *c, uint64_t r)
 struct jit_calls {
 	/* the instruction fetch of a bundle */
 	void (*fetch)(struct tg_sim *s, uint64_t bundle);
+	/* Whether what `how` says (CLEAN_READ ...) holds of all these bytes. If so, the proof is widened to them and what lies around. */
+	uint64_t (*prove)(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how);
 	/* whether rows may be read; written; and they were written */
 	uint64_t (*may_read)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	uint64_t (*may_write)(struct tg_sim *s, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
@@ -54,6 +56,8 @@ struct jit_calls {
 	 * after: whether the arrays will have been swapped by then: 0 no, 1 perhaps, 2 yes */
 	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with, uint64_t after);
 	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
+	/* A multiply of f32; which: uop, and from bit 32 on the register, 8 bits for it. */
+	void (*multiply)(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
 	/* Register r is from now on what a load of 32-bit lanes would give. */
 	void (*view)(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	/* The registers of this set hold their lanes again; the same for those that have bytes in [at, end). */
@@ -72,6 +76,9 @@ void jit_count(struct tg_sim *s);
 /* Whether the instruction reads nothing but registers, SRAM, accumulators, transposer and changes nothing but its results. */
 bool jit_is_pure(const struct uop *u);
 uint32_t jit_store_bytes(unsigned op); /* of an element; 0: not a store with whole-byte elements */
+
+/* jit_prove.c */
+uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how);
 
 /* jit_llvm.c or jit_none.c */
 bool jit_available(void);

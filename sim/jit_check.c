@@ -1,12 +1,11 @@
 /* jit_check.c: what is asked before a segment's accesses: that their bytes may be touched, and that doing them strip by strip is the same as
  * one instruction after the other, that is, that stores and other accesses of the segment do not meet (or lie lane upon lane).
  *
- * The fast answer comes from the map of clean pieces of SRAM (core.h); where that says no, every access is looked at exactly. */
+ * Accesses that lie near each other are asked about as one stretch of bytes. What is found out about a stretch and the bytes around is kept
+ * (struct tg_proof of core.h) until a transfer or a birth makes it doubtful, so a loop asks once, and then compares. Accesses of which the steps
+ * are not known beforehand are looked up in the map of clean pieces of SRAM. Where the answer is no, every access is looked at exactly. */
 #ifdef TG_HAS_LLVM
 #include "jit_gen.h"
-
-#define MAX_BOX 4608   /* bytes that are looked up as one piece */
-#define SMALL_BOX 128  /* the same, gaps between rows and all */
 
 static bool rows_apart(const struct place *p)
 {
@@ -19,7 +18,7 @@ static bool rows_apart(const struct place *p)
 
 static bool same_shape(const struct place *a, const struct place *b)
 {
-	return a->fixed && b->fixed && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
+	return a->fixed && b->fixed && !a->extent && !b->extent && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
 	       a->bytes == b->bytes && rows_apart(a);
 }
 
@@ -33,11 +32,13 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-/* Rows of both begin at multiples of this from their bases; 0: a row each. */
+/* Rows of both begin at multiples of this from their bases; 0: a row each, or rows that only the run knows. */
 static uint64_t common_step(const struct place *a, const struct place *b)
 {
 	const struct place *of[2] = {a, b};
 	uint64_t m = 0;
+	if (a->extent || b->extent)
+		return 0;
 	for (int i = 0; i < 2; i++) {
 		const struct place *p = of[i];
 		if (p->rows > 1 && p->n > 1)
@@ -102,10 +103,10 @@ static val clean_at(struct gen *g, val clean, val at, uint32_t n, uint8_t how)
 }
 
 /* The look-up of a shape is a function of its own: there are few shapes. clean, base, step, block step -> i1. */
-static val lookup_for(struct gen *g, const struct place *p, bool box, uint8_t how)
+static val lookup_for(struct gen *g, const struct place *p, uint8_t how)
 {
 	char name[64];
-	uint32_t n = box ? (uint32_t)(p->hi - p->lo) : p->row_bytes, rows = box ? 1 : p->rows, in_block = p->n < rows ? p->n : rows;
+	uint32_t n = p->row_bytes, rows = p->rows, in_block = p->n < rows ? p->n : rows;
 	snprintf(name, sizeof name, "clean_%u_%u_%u_%u", rows, in_block, n, how);
 	val fn = g->L->GetNamedFunction(g->m, name), all = NULL;
 	if (fn)
@@ -127,10 +128,8 @@ static val lookup_for(struct gen *g, const struct place *p, bool box, uint8_t ho
 
 static val clean_place(struct gen *g, const struct place *p, uint8_t how)
 {
-	int64_t n = p->hi - p->lo;
-	bool box = p->fixed && (n <= SMALL_BOX || (n <= MAX_BOX && n <= (int64_t)(p->rows * p->row_bytes)));
-	val args[4] = {g->clean, box ? g->L->BuildAdd(g->b, p->base, gen_int(g, p->lo), "") : p->base, p->step, p->block_step};
-	return g->L->BuildCall2(g->b, g->lookup_type, lookup_for(g, p, box, how), args, 4, "");
+	val args[4] = {g->clean, p->base, p->step, p->block_step};
+	return g->L->BuildCall2(g->b, g->lookup_type, lookup_for(g, p, how), args, 4, "");
 }
 
 static bool accesses(const struct lane_op *o)
@@ -273,11 +272,12 @@ static void check_pairs(struct gen *g, LLVMBasicBlockRef leave)
 	g->L->PositionBuilderAtEnd(g->b, go_on);
 }
 
-val gen_touch(struct gen *g, const struct lane_op *o, bool written)
+/* Asks whether the access may be, or notes that it was. */
+static val touch(struct gen *g, const struct lane_op *o, bool written)
 {
 	const struct place *p = &o->at;
 	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
-	val shape = gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->row_bytes));
+	val shape = gen_shape(g, p, p->bytes);
 	shape = o->pred ? g->L->BuildSelect(g->b, o->pred, shape, gen_int(g, 0), "") : shape;
 	val args[5] = {g->sim, p->base, p->step, p->block_step, shape};
 	val masked[6] = {g->sim, p->base, p->step, p->block_step, shape, gen_int(g, (int64_t)(p->mask | p->bytes << 8))};
@@ -291,35 +291,158 @@ val gen_touch(struct gen *g, const struct lane_op *o, bool written)
 static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leave)
 {
 	LLVMBasicBlockRef go_on = gen_label(g);
-	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, gen_touch(g, o, false), gen_int(g, 0), ""), go_on, leave);
+	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntNE, touch(g, o, false), gen_int(g, 0), ""), go_on, leave);
 	g->L->PositionBuilderAtEnd(g->b, go_on);
+}
+
+/* ---- stretches ---- */
+
+/* Of an access whose extent only the run knows every row is looked at. */
+static bool looked_at(const struct lane_op *o)
+{
+	return accesses(o) && !o->at.extent;
+}
+
+#define NEAR 2048         /* bytes between accesses that are asked about together */
+#define MAX_STRETCH 65536
+
+static bool near_to(const struct stretch *t, const struct lane_op *o)
+{
+	const struct place *p = &o->at;
+	int64_t lo = p->off + p->lo, hi = p->off + p->hi;
+	if (t->root != p->root || t->store != (o->kind == LANE_STORE) || t->pred != o->pred || lo > t->hi + NEAR || hi < t->lo - NEAR)
+		return false;
+	return (hi > t->hi ? hi : t->hi) - (lo < t->lo ? lo : t->lo) <= MAX_STRETCH;
+}
+
+static void find_stretches(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	struct stretch *t = g->stretch;
+	g->n_stretch = 0;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		const struct place *p = &o->at;
+		unsigned k = 0;
+		g->stretch_of[i] = NO_STRETCH;
+		if (!looked_at(o) || !p->fixed)
+			continue;
+		while (k < g->n_stretch && !near_to(&t[k], o))
+			k++;
+		if (k == g->n_stretch) {
+			t[k] = (struct stretch){.root = p->root, .store = o->kind == LANE_STORE, .pred = o->pred, .lo = p->off + p->lo, .hi = p->off + p->hi};
+			t[k].root_at = g->L->BuildSub(g->b, p->base, gen_int(g, p->off), "");
+			t[k].proof = 2 * (uint64_t)(o->u - g->s->uops);
+			g->n_stretch++;
+		}
+		t[k].lo = t[k].lo < p->off + p->lo ? t[k].lo : p->off + p->lo;
+		t[k].hi = t[k].hi > p->off + p->hi ? t[k].hi : p->off + p->hi;
+		g->stretch_of[i] = (uint8_t)k;
+	}
+	for (unsigned k = 0; k < g->n_stretch; k++)
+		t[k].at = g->L->BuildAdd(g->b, t[k].root_at, gen_int(g, t[k].lo), "");
+}
+
+/* Whether the proof covers the stretch now. */
+static val proven(struct gen *g, const struct stretch *t, uint64_t proof)
+{
+	val p = gen_at(g, gen_field(g, g->ptr, FIELD(jit.proofs)), gen_int(g, (int64_t)(proof * sizeof(struct tg_proof))));
+	val from = g->L->BuildLoad2(g->b, g->i64, gen_at(g, p, gen_int(g, offsetof(struct tg_proof, at))), "");
+	val room = g->L->BuildLoad2(g->b, g->i64, gen_at(g, p, gen_int(g, offsetof(struct tg_proof, room))), "");
+	return unless(g, t->pred, g->L->BuildICmp(g->b, LLVMIntULT, g->L->BuildSub(g->b, t->at, from, ""), room, ""));
+}
+
+static val prove(struct gen *g, const struct stretch *t, uint64_t proof, uint8_t how)
+{
+	val args[5] = {g->sim, gen_int(g, (int64_t)proof), t->at, gen_int(g, t->hi - t->lo), gen_int(g, how)};
+	return unless(g, t->pred, g->L->BuildICmp(g->b, LLVMIntNE, CALL(g, prove, g->i64, args), gen_int(g, 0), ""));
+}
+
+/* Where a stretch is not all right, its accesses are looked at one by one. */
+static void look_at(struct gen *g, unsigned number, val ok, LLVMBasicBlockRef leave)
+{
+	struct segment *e = &g->seg;
+	LLVMBasicBlockRef closer = gen_label(g), past = gen_label(g);
+	g->L->BuildCondBr(g->b, ok, past, closer);
+	g->L->PositionBuilderAtEnd(g->b, closer);
+	for (unsigned i = 0; i < e->n_op; i++) {
+		if (looked_at(&e->op[i]) && g->stretch_of[i] == number)
+			exact(g, &e->op[i], leave);
+	}
+	gen_go_to(g, past);
+}
+
+static val other_clean(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	val all = NULL;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (looked_at(o) && g->stretch_of[i] == NO_STRETCH)
+			all = and_also(g, all, unless(g, o->pred, clean_place(g, &o->at, o->kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
+	}
+	return all;
+}
+
+/* All stores go where everything is written already; NULL: there are none. */
+static val nothing_to_note(struct gen *g, val others)
+{
+	val all = g->seg.stores ? others : NULL;
+	for (unsigned k = 0; k < g->n_stretch; k++) {
+		if (g->stretch[k].store)
+			all = and_also(g, all, proven(g, &g->stretch[k], g->stretch[k].proof + 1));
+	}
+	return all;
 }
 
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
 {
-	struct segment *e = &g->seg;
-	val fast = NULL;
 	check_pairs(g, leave);
-	for (unsigned i = 0; i < e->n_op; i++) {
-		if (accesses(&e->op[i]))
-			fast = and_also(g, fast, unless(g, e->op[i].pred, clean_place(g, &e->op[i].at, e->op[i].kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
+	for (unsigned i = 0; i < g->seg.n_op; i++) {
+		if (accesses(&g->seg.op[i]) && g->seg.op[i].at.extent)
+			exact(g, &g->seg.op[i], leave);
 	}
+	find_stretches(g);
+	val others = other_clean(g), fast = others;
+	for (unsigned k = 0; k < g->n_stretch; k++)
+		fast = and_also(g, fast, proven(g, &g->stretch[k], g->stretch[k].proof));
 	if (!fast)
 		return NULL;
-	LLVMBasicBlockRef before = g->L->GetInsertBlock(g->b), slow = gen_label(g), ready = gen_label(g);
+	val noted = nothing_to_note(g, others);
+	LLVMBasicBlockRef slow = gen_label(g), ready = gen_label(g);
 	g->L->BuildCondBr(g->b, fast, ready, slow);
 	g->L->PositionBuilderAtEnd(g->b, slow);
-	for (unsigned i = 0; i < e->n_op; i++) {
-		if (accesses(&e->op[i]))
-			exact(g, &e->op[i], leave);
+	for (unsigned k = 0; k < g->n_stretch; k++)
+		look_at(g, k, prove(g, &g->stretch[k], g->stretch[k].proof, g->stretch[k].store ? CLEAN_ROOM : CLEAN_READ), leave);
+	if (others)
+		look_at(g, NO_STRETCH, others, leave);
+	gen_go_to(g, ready);
+	return noted ? g->L->BuildNot(g->b, noted, "") : NULL;
+}
+
+static void note_stretch(struct gen *g, unsigned number)
+{
+	LLVMBasicBlockRef past = NULL;
+	if (number != NO_STRETCH)
+		past = gen_around(g, g->L->BuildNot(g->b, prove(g, &g->stretch[number], g->stretch[number].proof + 1, CLEAN_WRITE), ""));
+	for (unsigned i = 0; i < g->seg.n_op; i++) {
+		if (g->seg.op[i].kind == LANE_STORE && g->stretch_of[i] == number)
+			touch(g, &g->seg.op[i], true);
 	}
-	LLVMBasicBlockRef after = g->L->GetInsertBlock(g->b);
-	g->L->BuildBr(g->b, ready);
-	g->L->PositionBuilderAtEnd(g->b, ready);
-	val was_slow = g->L->BuildPhi(g->b, g->i1, ""), values[2] = {g->L->ConstInt(g->i1, 0, 0), g->L->ConstInt(g->i1, 1, 0)};
-	LLVMBasicBlockRef from[2] = {before, after};
-	g->L->AddIncoming(was_slow, values, from, 2);
-	return was_slow;
+	gen_meet(g, past);
+}
+
+void gen_note_stores(struct gen *g, val unsure)
+{
+	if (!unsure)
+		return;
+	LLVMBasicBlockRef past = gen_around(g, unsure);
+	for (unsigned k = 0; k < g->n_stretch; k++) {
+		if (g->stretch[k].store)
+			note_stretch(g, k);
+	}
+	note_stretch(g, NO_STRETCH);
+	gen_meet(g, past);
 }
 #else
 typedef int jit_check_is_empty;

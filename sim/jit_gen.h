@@ -13,7 +13,8 @@
 #include "llvm_api.h"
 
 #define MAX_STRIP 16
-#define MAX_LANE_OPS 96
+#define MAX_LANE_OPS 144
+#define QUICK_LANE_OPS 32 /* in quick code, since LLVM takes more than twice the time for twice the loop */
 #define MAX_CALLED 40
 #define MAX_RANGES 6
 #define MAX_HITS 256
@@ -29,6 +30,7 @@ struct place {
 	int64_t s, t;    /* then these are the steps */
 	int64_t lo, hi;  /* and the bytes lie in base + [lo, hi) */
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
+	val extent;      /* of a load that leaves a view and whose extent only the run knows: rows, lanes and n above are the most; else NULL */
 	bool spread;     /* a load of element 0 for all lanes */
 	unsigned mask;   /* the mask register that selects lanes; 0: all */
 };
@@ -116,6 +118,16 @@ struct bundle_plan {
 	bool early;
 };
 
+/* Accesses with one root and predicate, stores or others, that lie near each other: the bytes from the first to the last. */
+struct stretch {
+	int root;
+	bool store;
+	val pred, root_at, at;
+	int64_t lo, hi;
+	uint64_t proof; /* its number; of a store that nothing has to be noted: the next */
+};
+#define NO_STRETCH 255u
+
 struct symbol {
 	int root;
 	int64_t off;
@@ -127,6 +139,7 @@ struct gen {
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	bool quick;      /* LLVM's quickest code, not its best */
 	unsigned strip;  /* lanes that the loop takes at a time: a host register of them, so that as many values as possible stay in registers */
 	/* the block at work */
 	const struct block *block;
@@ -140,6 +153,9 @@ struct gen {
 	val control_count, control_pred; /* operands of the block's last instruction */
 	struct segment seg;
 	struct bundle_plan plan;
+	struct stretch stretch[MAX_LANE_OPS];
+	unsigned n_stretch;
+	uint8_t stretch_of[MAX_LANE_OPS]; /* by access; NO_STRETCH: where its rows are is not known beforehand */
 };
 enum { ROOT_CONST = 32 };
 
@@ -159,6 +175,7 @@ val gen_field(struct gen *g, LLVMTypeRef type, size_t offset); /* loads a field 
 void gen_set_field(struct gen *g, size_t offset, val v);
 void gen_add_field(struct gen *g, size_t offset, uint64_t by);
 void gen_add_item(struct gen *g, size_t base, uint64_t byte, val by); /* base[byte] += by, base a pointer field */
+val gen_clock(struct gen *g, val clock, uint64_t since);
 val gen_at(struct gen *g, val base, val bytes); /* pointer arithmetic in bytes */
 bool gen_constant(struct gen *g, val v, int64_t *out);
 #define CALL(g, name, result, args) gen_call(g, offsetof(struct jit_calls, name), result, args, sizeof(args) / sizeof *(args))
@@ -184,13 +201,17 @@ uint32_t gen_last_line(const struct gen *g, uint32_t bundle);
 /* jit_plan.c */
 bool gen_fill_segment(struct gen *g, uint32_t from); /* as many bundles as go together; false: not even the first */
 bool gen_has_views(const struct gen *g);
+val gen_shape(struct gen *g, const struct place *p, uint32_t unit); /* jit_shape, a row as so many `unit`s a lane */
 bool gen_has_late_store(const struct segment *e);
 void gen_choose_lazy(struct gen *g);
 /* jit_segment.c */
 void gen_segment(struct gen *g);
-/* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether stores have to note what they wrote */
+/* jit_matrix.c: leaves unless a push, swap or multiply may be; does it */
+void gen_may_matrix(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave);
+void gen_matrix(struct gen *g, const struct called *c, val clock);
+/* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether what stores write has to be noted */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
-val gen_touch(struct gen *g, const struct lane_op *o, bool written); /* asks whether the access may be, or notes that it was */
+void gen_note_stores(struct gen *g, val unsure); /* which this does, after them */
 bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
 /* jit_compute.c */
 bool lanes_has(unsigned op);

@@ -17,7 +17,7 @@
 #define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
-#define HOT(s) ((s)->options.cache_dir ? 600 : 96) /* of these many, LLVM makes the best code it can; of more, where it is kept */
+#define HOT(s) ((s)->options.cache_dir ? 2400 : 400) /* of so many bundles LLVM makes the best code it can; of more, where it is kept */
 
 struct engine {
 	struct llvm_api L;
@@ -29,6 +29,7 @@ struct translator {
 	struct tg_sim *s;
 	const uint32_t *order; /* blocks */
 	uint32_t n;
+	uint64_t bundles; /* of the blocks before the unit at work */
 	struct engine engine;
 	struct tg_sha256 common; /* of the cache's keys */
 	struct tg_heap heap; /* its own: a heap is one thread's */
@@ -145,6 +146,7 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	g->m = n->L.ModuleCreateWithNameInContext("tegula", g->c);
 	g->b = n->L.CreateBuilderInContext(g->c);
 	g->strip = strstr(n->features, "+avx512f") ? MAX_STRIP : 8;
+	g->quick = machine == n->quick && !s->options.translate_all; /* tests want the long loops */
 	find_types(g);
 	n->L.SetTarget(g->m, n->triple);
 	LLVMTargetDataRef layout = n->L.CreateTargetDataLayout(machine);
@@ -180,7 +182,7 @@ static LLVMMemoryBufferRef object_of(struct translator *t, struct tg_arena *scra
 	const char *dir = t->s->options.cache_dir;
 	struct jit_key key;
 	struct jit_object kept;
-	bool best = blocks - t->order < HOT(t->s) && !t->s->options.translate_all;
+	bool best = t->bundles < HOT(t->s) && !t->s->options.translate_all;
 	if (dir) {
 		jit_cache_key(&t->common, blocks, n_blocks, best, &key);
 		if (jit_cache_get(scratch, dir, &key, &kept))
@@ -200,6 +202,8 @@ static bool unit(struct translator *t, uint32_t first)
 	struct tg_arena *scratch = tg_arena_new(&t->heap);
 	LLVMMemoryBufferRef object = object_of(t, scratch, blocks, n_blocks);
 	tg_arena_free(scratch);
+	for (uint32_t i = 0; i < n_blocks; i++)
+		t->bundles += t->s->jit.blocks->at[blocks[i]].end - t->s->jit.blocks->at[blocks[i]].first;
 	return object && worked(n, n->L.OrcLLJITAddObjectFile(n->lljit, n->L.OrcLLJITGetMainJITDylib(n->lljit), object)) && publish(n, t->s, blocks, n_blocks);
 }
 

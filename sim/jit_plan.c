@@ -9,30 +9,40 @@
 
 /* ---- what an instruction is to the translator ---- */
 
+/* Bytes around the base that the access touches. */
+static void bound_place(struct place *p)
+{
+	uint32_t in_block = p->n < p->rows ? p->n : p->rows, blocks = (p->rows - 1) / p->n;
+	if (p->extent) /* whatever n is */
+		blocks = p->rows - 1;
+	int64_t a = p->s * (in_block - 1), b = p->t * blocks;
+	p->lo = (a < 0 ? a : 0) + (b < 0 ? b : 0);
+	p->hi = (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)p->row_bytes;
+}
+
 static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 {
 	const struct tg_insn *in = &u->in;
 	bool store = u->slot == TG_SLOT_W;
 	unsigned bytes = store ? lanes_store_bytes(in->op) : lanes_load_bytes(in->op);
-	int64_t extent, k = store ? in->f[7] : in->f[8];
-	if (!bytes || !gen_constant(g, gen_s(g, in->f[5]), &extent) || ((store || in->f[6]) && !k))
+	int64_t extent = 0, k = store ? in->f[7] : in->f[8];
+	bool known = gen_constant(g, gen_s(g, in->f[5]), &extent);
+	if (!bytes || (!known && (store || !k || in->f[6] || in->f[7])) || ((store || in->f[6]) && !k))
 		return false;
-	struct tg_extent x = extent_of(&g->s->core, extent);
+	struct tg_extent x = extent_of(&g->s->core, known ? extent : 0);
 	struct symbol sym = gen_symbol(g, in->f[1]);
 	*p = (struct place){.root = sym.root, .off = (int64_t)((uint64_t)sym.off + (uint64_t)in->f[2]), .rows = x.rows, .lanes = x.lanes, .n = x.n, .bytes = bytes, .spread = !k, .mask = (unsigned)in->f[6]};
 	p->row_bytes = p->spread ? bytes : x.lanes * bytes;
+	p->extent = known ? NULL : gen_s(g, in->f[5]);
 	p->base = g->L->BuildAdd(g->b, gen_s(g, in->f[1]), gen_int(g, in->f[2]), "");
 	p->step = gen_s(g, in->f[3]);
 	p->block_step = gen_s(g, in->f[4]);
 	uint32_t in_block = p->n < p->rows ? p->n : p->rows, blocks = (p->rows - 1) / p->n;
 	const int64_t far = INT64_C(1) << 40;
-	p->fixed = (in_block == 1 || gen_constant(g, p->step, &p->s)) && (blocks == 0 || gen_constant(g, p->block_step, &p->t));
+	p->fixed = (in_block == 1 || gen_constant(g, p->step, &p->s)) && ((blocks == 0 && known) || gen_constant(g, p->block_step, &p->t));
 	p->fixed = p->fixed && p->s < far && p->s > -far && p->t < far && p->t > -far && p->off < far && p->off > -far;
-	if (p->fixed) {
-		int64_t a = p->s * (in_block - 1), b = p->t * blocks;
-		p->lo = (a < 0 ? a : 0) + (b < 0 ? b : 0);
-		p->hi = (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)p->row_bytes;
-	}
+	if (p->fixed)
+		bound_place(p);
 	return true;
 }
 
@@ -50,6 +60,24 @@ static void rows_place(struct gen *g, const struct uop *u, struct place *p)
 	*p = (struct place){.rows = (uint32_t)u->in.f[4], .n = c->rows, .lanes = c->chip->array_cols, .bytes = 4, .row_bytes = row_bytes, .block_step = gen_int(g, 0)};
 	p->step = gen_int(g, row_bytes);
 	p->base = g->L->BuildMul(g->b, array_number(g, &u->in), p->step, "");
+}
+
+/* A field of an extent that only the run knows: 0, or more than `most`, stands for `all`. */
+static val extent_field(struct gen *g, val extent, unsigned shift, uint32_t all, uint32_t most)
+{
+	val v = g->L->BuildAnd(g->b, g->L->BuildLShr(g->b, extent, gen_int(g, shift), ""), gen_int(g, 0xffff), "");
+	val no = g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntEQ, v, gen_int(g, 0), ""), g->L->BuildICmp(g->b, LLVMIntUGT, v, gen_int(g, most), ""), "");
+	return g->L->BuildSelect(g->b, no, gen_int(g, all), v, "");
+}
+
+val gen_shape(struct gen *g, const struct place *p, uint32_t unit)
+{
+	const struct tg_core *c = &g->s->core;
+	if (!p->extent)
+		return gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->spread ? unit : p->lanes * unit));
+	val n = g->L->BuildShl(g->b, extent_field(g, p->extent, 32, c->rows, 0xffff), gen_int(g, 16), "");
+	val lanes = g->L->BuildMul(g->b, extent_field(g, p->extent, 16, c->lanes, c->lanes), gen_int(g, (int64_t)((uint64_t)unit << 32)), "");
+	return g->L->BuildOr(g->b, extent_field(g, p->extent, 0, c->rows, c->rows), g->L->BuildOr(g->b, n, lanes, ""), "");
 }
 
 #define VIEW_BYTES 1024 /* smaller registers are copied in less time than it takes to remember where their lanes are */
@@ -127,7 +155,7 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 			return R_PURE_SCALAR;
 		return lanes_has(u->in.op) ? R_LANE : R_PURE;
 	case TG_SLOT_L:
-		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : R_LOAD;
+		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : p->extent ? R_PURE : R_LOAD;
 	case TG_SLOT_W:
 		if (vector_place(g, u, p))
 			return R_STORE;
@@ -145,6 +173,11 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 	default:
 		return R_NO;
 	}
+}
+
+static enum role without_view(const struct place *p)
+{
+	return p->extent ? R_PURE : R_LOAD;
 }
 
 static bool reads_dirty(const struct segment *e, const struct uop *u)
@@ -228,7 +261,7 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 	b->impossible |= late && stores > 1;
 	for (unsigned i = 0; i < d->n_uops; i++) {
 		if (b->of[i].role == R_VIEW && late)
-			b->of[i].role = R_LOAD;
+			b->of[i].role = without_view(&b->of[i].at);
 	}
 }
 
@@ -323,7 +356,7 @@ static bool goes_early(struct gen *g, const struct decoded *d, struct bundle_pla
 			conflict = conflict || !late_works(g, d, &g->s->uops[d->first_uop + i]);
 	}
 	for (unsigned i = 0; conflict && i < d->n_uops; i++)
-		b->of[i].role = b->of[i].role == R_VIEW ? R_LOAD : b->of[i].role;
+		b->of[i].role = b->of[i].role == R_VIEW ? without_view(&b->of[i].at) : b->of[i].role;
 	return conflict;
 }
 
@@ -354,7 +387,7 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 		if (e->viewed && (*role == R_LATE_STORE || (*role != R_MATRIX && touches_view(e, u))))
 			return false;
 		if (*role == R_VIEW && !fits_accesses(g, b, d->n_uops, i))
-			*role = R_LOAD;
+			*role = without_view(&b->of[i].at);
 		if (*role == R_LOAD && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
 			*role = R_PURE;
 		if (*role == R_ROWS && !split_for(g, b, &b->of[i].at))
@@ -376,7 +409,7 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 		n_op += *role == R_LANE || *role == R_LOAD || *role == R_VIEW || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
 		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE;
 		n_temp += *role == R_PURE;
-		if (n_op > MAX_LANE_OPS || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
+		if (n_op > (g->quick ? QUICK_LANE_OPS : MAX_LANE_OPS) || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
 			return false;
 	}
 	return true;

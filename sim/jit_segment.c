@@ -2,8 +2,6 @@
 #ifdef TG_HAS_LLVM
 #include "jit_gen.h"
 
-#include "matrix_rules.h"
-
 static void put_reads(struct gen *g, const struct called *c)
 {
 	for (unsigned i = 0; i < c->n_reads; i++)
@@ -34,82 +32,28 @@ static void call_pure(struct gen *g, struct called *c, val clock, LLVMBasicBlock
 		out->v = g->L->BuildSelect(g->b, c->pred, out->v, old, "");
 }
 
-static val clock_of(struct gen *g, val clock, uint64_t since)
-{
-	return g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)since), "");
-}
-
-/* What the struct tg_array of an instruction says. */
-static val array_field(struct gen *g, LLVMTypeRef type, const struct tg_insn *in, size_t member)
-{
-	return gen_field(g, type, FIELD(core.array) + (size_t)in->f[0] * sizeof(struct tg_array) + member);
-}
-
-/* A push into a group that is known: left is whether the shadow array takes the type. */
-static bool may_push(struct gen *g, const struct called *c, LLVMBasicBlockRef leave)
-{
-	const struct tg_insn *in = &c->u->in;
-	int64_t group;
-	uint32_t side = in->f[6] != 0 ? g->s->core.chip->array_cols : g->s->core.chip->array_rows;
-	if (in->op > TG_I_push_u8 || !gen_constant(g, c->place, &group) || group < 0 || group >= side / g->s->core.rows)
-		return false;
-	if (c->array.pushed || c->array.swap_sure) /* the push before it asked, or the array is empty */
-		return true;
-	val shadow = g->L->BuildXor(g->b, array_field(g, g->i32, in, offsetof(struct tg_array, active)), g->L->ConstInt(g->i32, 1, 0), "");
-	val set = g->L->BuildMul(g->b, g->L->BuildZExt(g->b, shadow, g->i64, ""), gen_int(g, sizeof(struct tg_weights)), "");
-	val at = gen_at(g, g->sim, g->L->BuildAdd(g->b, set, gen_int(g, (int64_t)(FIELD(core.array) + (size_t)in->f[0] * sizeof(struct tg_array) + offsetof(struct tg_array, set))), ""));
-	val any = g->L->BuildLoad2(g->b, g->i8, gen_at(g, at, gen_int(g, offsetof(struct tg_weights, any))), "");
-	val type = g->L->BuildLoad2(g->b, g->i8, gen_at(g, at, gen_int(g, offsetof(struct tg_weights, type))), "");
-	val ok = g->L->BuildICmp(g->b, LLVMIntEQ, any, g->L->ConstInt(g->i8, 0, 0), "");
-	for (unsigned t = 0; t < TG_N_ARRAY_TYPES; t++) {
-		if (array_same_class(t, array_type_of(in)))
-			ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, type, g->L->ConstInt(g->i8, t, 0), ""), "");
-	}
-	gen_leave_unless(g, g->L->BuildZExt(g->b, ok, g->i64, ""), leave);
-	return true;
-}
-
-static bool may_swap(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
-{
-	const struct tg_insn *in = &c->u->in;
-	if (in->op != TG_I_swap)
-		return false;
-	val ready = array_field(g, g->i64, in, offsetof(struct tg_array, swap_ready));
-	val ok = g->L->BuildICmp(g->b, LLVMIntULE, ready, clock_of(g, clock, c->clock), "");
-	gen_leave_unless(g, g->L->BuildZExt(g->b, ok, g->i64, ""), leave);
-	return true;
-}
-
 static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave)
 {
-	if (c->kind == CALL_MATRIX && may_push(g, c, leave)) /* asked whatever the predicate: those behind it count on the answer */
+	if (c->kind == CALL_MATRIX) {
+		gen_may_matrix(g, c, clock, leave);
 		return;
-	LLVMBasicBlockRef no = gen_around(g, c->pred);
-	put_reads(g, c);
-	if (c->kind == CALL_MATRIX && may_swap(g, c, clock, leave)) {
-		/* that was all */
-	} else if (c->kind == CALL_MATRIX) {
-		unsigned swap = c->array.swap_sure ? 2 : c->array.swapped;
-		val args[6] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock), c->place, c->with, gen_int(g, swap)};
-		gen_leave_unless(g, CALL(g, may_matrix, g->i64, args), leave);
-	} else {
-		val args[3] = {g->sim, uop_number(g, c->u), clock_of(g, clock, c->clock)};
-		gen_leave_unless(g, CALL(g, may_act, g->i64, args), leave);
 	}
+	LLVMBasicBlockRef no = gen_around(g, c->pred);
+	val args[3] = {g->sim, uop_number(g, c->u), gen_clock(g, clock, c->clock)};
+	put_reads(g, c);
+	gen_leave_unless(g, CALL(g, may_act, g->i64, args), leave);
 	gen_meet(g, no);
 }
 
 static void act(struct gen *g, const struct called *c, val clock)
 {
 	LLVMBasicBlockRef no = gen_around(g, c->pred);
-	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
-	put_reads(g, c);
+	val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), gen_clock(g, clock, c->clock)};
 	if (c->kind == CALL_MATRIX) {
-		val args[6] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock), c->place, c->with};
-		CALL(g, matrix, none, args);
+		gen_matrix(g, c, clock);
 	} else {
-		val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), clock_of(g, clock, c->clock)};
-		CALL(g, act, none, args);
+		put_reads(g, c);
+		CALL(g, act, g->L->VoidTypeInContext(g->c), args);
 	}
 	gen_meet(g, no);
 }
@@ -128,7 +72,7 @@ static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLV
 	uint64_t since = 0;
 	for (uint32_t b = g->seg.first; b < o->bundle; b++)
 		since += gen_bundle_length(g->s, b);
-	val args[4] = {g->sim, uop_number(g, o->u), clock_of(g, clock, since), o->a};
+	val args[4] = {g->sim, uop_number(g, o->u), gen_clock(g, clock, since), o->a};
 	gen_leave_unless(g, CALL(g, may_read_rows, g->i64, args), leave);
 	for (unsigned i = 0; i < g->seg.n_call; i++) { /* products of bundles before it, which are made later, go to other rows */
 		const struct called *c = &g->seg.call[i];
@@ -174,24 +118,31 @@ static void run_time(struct gen *g)
 	gen_add_field(g, FIELD(cycle), cycles);
 }
 
-/* What the accesses of a bundle move, those of one kind: bytes of SRAM or of accumulators. */
-static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counter)
+/* Bytes of a load whose extent only the run knows. */
+static val moved_by(struct gen *g, const struct place *p)
+{
+	val shape = gen_shape(g, p, p->bytes);
+	return g->L->BuildMul(g->b, g->L->BuildAnd(g->b, shape, gen_int(g, 0xffff), ""), g->L->BuildLShr(g->b, shape, gen_int(g, 32), ""), "");
+}
+
+/* What the accesses of a provenance set move, those of one kind: bytes of SRAM or of accumulators. */
+static void count_moved(struct gen *g, uint32_t prov, bool rows, size_t counter)
 {
 	struct segment *e = &g->seg;
 	uint64_t bytes = 0;
 	val some = NULL;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (o->bundle != bundle || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
+		if (g->s->bundles[o->bundle].prov != prov || (rows ? o->kind != LANE_ROWS : o->kind != LANE_LOAD && o->kind != LANE_VIEW && o->kind != LANE_STORE))
 			continue;
 		uint64_t n = (uint64_t)o->at.rows * (rows ? o->at.lanes * 4 : o->at.row_bytes);
-		val maybe = o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
+		val maybe = o->at.extent ? moved_by(g, &o->at) : o->at.mask ? g->L->BuildMul(g->b, gen_selected(g, &o->at), gen_int(g, o->at.bytes), "") : o->pred ? gen_int(g, (int64_t)n) : NULL;
 		if (o->pred)
 			maybe = g->L->BuildSelect(g->b, o->pred, maybe, gen_int(g, 0), "");
 		bytes += maybe ? 0 : n;
 		some = !maybe ? some : some ? g->L->BuildAdd(g->b, some, maybe, "") : maybe;
 	}
-	size_t at = g->s->bundles[bundle].prov * sizeof(struct tg_counters) + counter;
+	size_t at = prov * sizeof(struct tg_counters) + counter;
 	if (some)
 		gen_add_item(g, FIELD(by_prov), at, g->L->BuildAdd(g->b, some, gen_int(g, (int64_t)bytes), ""));
 	else if (bytes)
@@ -202,8 +153,13 @@ static void count_moved(struct gen *g, uint32_t bundle, bool rows, size_t counte
 static void counters(struct gen *g)
 {
 	for (uint32_t b = g->seg.first; b < g->seg.end; b++) {
-		count_moved(g, b, false, offsetof(struct tg_counters, sram_bytes));
-		count_moved(g, b, true, offsetof(struct tg_counters, acc_bytes));
+		uint32_t prov = g->s->bundles[b].prov, before = g->seg.first;
+		while (g->s->bundles[before].prov != prov)
+			before++;
+		if (before < b) /* done */
+			continue;
+		count_moved(g, prov, false, offsetof(struct tg_counters, sram_bytes));
+		count_moved(g, prov, true, offsetof(struct tg_counters, acc_bytes));
 	}
 }
 
@@ -227,20 +183,6 @@ static void write_back(struct gen *g)
 			gen_set_field(g, FIELD(core.p) + r, g->L->BuildZExt(g->b, g->preg[r], g->i8, ""));
 		g->p_dirty[r] = false;
 	}
-}
-
-static void note_stores(struct gen *g, val slow)
-{
-	struct segment *e = &g->seg;
-	if (!slow || !e->stores)
-		return;
-	LLVMBasicBlockRef past = gen_around(g, slow);
-	for (unsigned i = 0; i < e->n_op; i++) {
-		const struct lane_op *o = &e->op[i];
-		if (o->kind == LANE_STORE)
-			gen_touch(g, o, true);
-	}
-	gen_meet(g, past);
 }
 
 static void count_hits(struct gen *g)
@@ -292,9 +234,9 @@ static void make_views(struct gen *g)
 		const struct lane_op *o = &e->op[i];
 		if (o->kind != LANE_VIEW && !o->lazy)
 			continue;
-		uint64_t shape = jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread);
+		val shape = o->at.extent ? gen_shape(g, &o->at, 1) : gen_int(g, (int64_t)jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread));
 		LLVMBasicBlockRef no = gen_around(g, o->pred);
-		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, gen_int(g, (int64_t)shape)};
+		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, shape};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
 		gen_meet(g, no);
 	}
@@ -310,7 +252,7 @@ void gen_segment(struct gen *g)
 	gen_choose_lazy(g);
 	gen_set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
 	settle_views(g);
-	val slow = gen_checks(g, leave);
+	val unsure = gen_checks(g, leave);
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind == CALL_PURE)
 			call_pure(g, &e->call[i], clock, leave, &result[n_result++]);
@@ -332,7 +274,7 @@ void gen_segment(struct gen *g)
 	make_views(g);
 	if (!e->early)
 		all_acts(g, clock);
-	note_stores(g, slow);
+	gen_note_stores(g, unsure);
 	for (unsigned i = 0; i < n_result; i++)
 		gen_land(g, &result[i]);
 	write_back(g);

@@ -38,6 +38,11 @@ void gen_add_field(struct gen *g, size_t offset, uint64_t by)
 		gen_set_field(g, offset, g->L->BuildAdd(g->b, gen_field(g, g->i64, offset), gen_int(g, (int64_t)by), ""));
 }
 
+val gen_clock(struct gen *g, val clock, uint64_t since)
+{
+	return g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)since), "");
+}
+
 /* base[index] += by, base a pointer field */
 void gen_add_item(struct gen *g, size_t base, uint64_t byte, val by)
 {

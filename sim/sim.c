@@ -7,20 +7,33 @@
 static void free_memory(void *user)
 {
 	struct tg_sim *s = user;
-	void *const at[] = { s->core.mem.at, s->core.mem.mark, s->dram };
-	const uint64_t bytes[] = { s->core.mem.bytes, s->core.mem.bytes, s->dram_bytes };
-	for (int i = 0; i < 3; i++)
-		if (at[i])
-			munmap(at[i], bytes[i]);
+	for (struct mapping *m = s->mappings; m; m = m->next)
+		munmap(m->at, m->bytes);
+	s->mappings = NULL;
 	s->core.mem.at = s->core.mem.mark = NULL;
 	s->dram = NULL;
 }
 
-static void *map(struct tg_arena *a, uint64_t bytes)
+static void *map(struct tg_sim *s, uint64_t bytes)
 {
+	struct mapping *m = tg_alloc(s->arena, sizeof *m);
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
-		tg_heap_exhausted(tg_arena_heap(a));
+		tg_heap_exhausted(tg_arena_heap(s->arena));
+	*m = (struct mapping){.at = p, .bytes = bytes, .next = s->mappings};
+	s->mappings = m;
+	return p;
+}
+
+/* Memory that is looked at all over the place: in large pages where the host gives them, since a page for each row of a matrix would be more than its TLB holds. */
+#define LARGE_PAGE (UINT64_C(2) << 20)
+static void *map_large(struct tg_sim *s, uint64_t bytes)
+{
+	uint8_t *p = map(s, bytes + LARGE_PAGE);
+	p += -(uintptr_t)p & (LARGE_PAGE - 1);
+#ifdef MADV_HUGEPAGE
+	madvise(p, bytes, MADV_HUGEPAGE); /* small pages do as well */
+#endif
 	return p;
 }
 
@@ -73,8 +86,9 @@ void sim_new_weights(struct tg_sim *s, struct tg_weights *w)
 	w->hi = tg_alloc_n(s->arena, rows, sizeof *w->hi);
 	w->k = tg_alloc_n(s->arena, rows, sizeof *w->k);
 	w->pairs = new_words(s, (size_t)(rows + 1) / 2 * s->core.stride);
-	w->n_list = tg_alloc_n(s->arena, s->core.stride / 8, sizeof *w->n_list);
-	w->list = tg_alloc_n(s->arena, (size_t)rows * (s->core.stride / 8), sizeof *w->list);
+	/* the smallest vector has four lanes */
+	w->lists = tg_alloc_n(s->arena, s->core.stride / 4, sizeof *w->lists);
+	w->list = tg_alloc_n(s->arena, (size_t)rows * (s->core.stride / 4), sizeof *w->list);
 	w->uniform = true;
 }
 
@@ -97,8 +111,8 @@ static void new_memory(struct tg_sim *s)
 	struct tg_memory *m = &s->core.mem;
 	uint64_t chunks = (s->core.chip->sram_bytes >> CHUNK_SHIFT) + 2;
 	m->bytes = s->core.chip->sram_bytes;
-	m->at = map(s->arena, m->bytes);
-	m->mark = map(s->arena, m->bytes);
+	m->at = m->bytes < LARGE_PAGE ? map(s, m->bytes) : map_large(s, m->bytes);
+	m->mark = map(s, m->bytes);
 	m->written = tg_alloc_n(s->arena, m->bytes / 64 + 2, sizeof *m->written);
 	m->clean = tg_alloc(s->arena, m->bytes / CLEAN_BYTES + 16);
 	m->settle = dma_settle;
@@ -106,7 +120,7 @@ static void new_memory(struct tg_sim *s)
 	m->chunk_any = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_any);
 	m->chunk_write = tg_alloc_n(s->arena, chunks, sizeof *m->chunk_write);
 	s->dram_bytes = s->core.chip->dram_bytes;
-	s->dram = map(s->arena, s->dram_bytes);
+	s->dram = map(s, s->dram_bytes);
 	s->dram_touched = tg_alloc_n(s->arena, (s->core.chip->dram_bytes >> DRAM_PAGE_SHIFT) / 64 + 1, sizeof *s->dram_touched);
 }
 

@@ -39,6 +39,13 @@ const struct uop *sim_control_of(const struct tg_sim *s, const struct decoded *b
 	return last && last->slot == TG_SLOT_C ? last : NULL;
 }
 
+/* An idle or a loop flag does not end a block. */
+static bool ends_block(const struct tg_sim *s, const struct decoded *b)
+{
+	const struct uop *u = sim_control_of(s, b);
+	return u && (u->in.op == TG_I_loop || u->in.op == TG_I_br || u->in.op == TG_I_halt);
+}
+
 int32_t sim_ctx_after_branch(const struct blocks *k, int32_t ctx, uint32_t to)
 {
 	while (ctx >= 0 && !(to >= k->ctx[ctx].start && to < k->ctx[ctx].end))
@@ -124,7 +131,7 @@ static void each_next(struct finder *f, uint32_t b, int32_t ctx, on_next *fn)
 		fall = true;
 	}
 	if (fall)
-		each_fall(f, b + 1, ctx, u != NULL, fn);
+		each_fall(f, b + 1, ctx, ends_block(f->s, &f->s->bundles[b]), fn);
 }
 
 /* Bundles that the translator leaves alone for what they do. */
@@ -176,13 +183,6 @@ static void walk(struct finder *f)
 		if (f->alone[v.bundle] && v.bundle + 1 < s->n_bundles)
 			f->leader[v.bundle + 1] = true;
 	}
-}
-
-/* An idle or a loop flag does not end a block. */
-static bool ends_block(const struct tg_sim *s, const struct decoded *b)
-{
-	const struct uop *u = sim_control_of(s, b);
-	return u && (u->in.op == TG_I_loop || u->in.op == TG_I_br || u->in.op == TG_I_halt);
 }
 
 static void make_blocks(struct finder *f)

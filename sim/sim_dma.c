@@ -1,7 +1,7 @@
 /* sim_dma.c: the DMA engine: hazards, data, time. docs/isa.md states the cost model.
  *
- * A transfer lives from its start to the wait that retires it. Transfers are compared pair by pair, boxes first. In SRAM, where boxes meet
- * or a load or store reaches into one, the exact bytes get marks (core.h) that decide; most transfers never need them. In DRAM, which only
+ * A transfer lives from its start to the wait that retires it. Transfers are compared pair by pair, by the grids of their rows (grid.h). In SRAM, where
+ * those may meet or a load or store reaches into one, the exact bytes get marks (core.h) that decide; most transfers never need them. In DRAM, which only
  * transfers reach, rows are compared. Because nothing may touch what an unretired transfer writes, or write what it reads, the moment at
  * which the bytes move cannot be seen: early moves them at the start, late at the wait, random somewhere between. Time is the same in all three. */
 #include "sim_int.h"
@@ -82,23 +82,6 @@ static bool meet(int64_t a, int64_t a_end, int64_t b, int64_t b_end)
 	return a < b_end && b < a_end;
 }
 
-/* The SRAM box of a side: empty when it is in DRAM or there is none. */
-static struct span sram_box(const struct tg_dma_plan *p, bool src)
-{
-	struct span none = {0, 0}, box = src ? (struct span){p->src_first, p->src_end} : (struct span){p->dst_first, p->dst_end};
-	return in_dram(box.first) || (src && p->kind == TG_DMA_FILL) ? none : box;
-}
-
-static struct span list_box(const struct tg_dma_plan *p, uint32_t bytes)
-{
-	return (struct span){p->list_addr, (int64_t)p->list_addr + bytes};
-}
-
-static bool boxes_meet(struct span a, struct span b)
-{
-	return meet(a.first, a.end, b.first, b.end);
-}
-
 /* Calls `row` for the stretches of a side in SRAM, until it says why not. */
 typedef const char *on_stretch(struct tg_memory *m, uint64_t at, uint64_t n);
 static const char *each_stretch(struct tg_sim *s, const struct tg_dma_plan *p, bool src, on_stretch *row)
@@ -141,15 +124,6 @@ static const char *give_mark_write(struct tg_memory *m, uint64_t at, uint64_t n)
 	memset(m->mark + at, MARK_WRITER, n);
 	return NULL;
 }
-static const char *check_written(struct tg_memory *m, uint64_t at, uint64_t n)
-{
-	return bits_all_set(m->written, at, n) ? NULL : "a DMA transfer reads SRAM bytes that were not written"; /* no case: mark_read says it too */
-}
-static const char *set_written(struct tg_memory *m, uint64_t at, uint64_t n)
-{
-	bits_set(m->written, at, n);
-	return NULL;
-}
 
 /* Marks the bytes of a transfer that was found legal without them. */
 static void mark_late(struct tg_sim *s, struct transfer *x)
@@ -166,40 +140,44 @@ static void mark_late(struct tg_sim *s, struct transfer *x)
 void dma_settle(void *user, uint64_t at, uint64_t n)
 {
 	struct tg_sim *s = user;
-	struct span box = {(int64_t)at, (int64_t)(at + n)};
+	const struct grid bytes = grid_of_bytes((int64_t)at, (int64_t)n);
 	for (struct transfer *x = s->unretired; x; x = x->next) {
-		if (!x->marked && (boxes_meet(box, sram_box(&x->plan, true)) || boxes_meet(box, sram_box(&x->plan, false)) ||
-				   boxes_meet(box, list_box(&x->plan, x->list_bytes))))
+		if (!x->marked && (grids_may_meet(&bytes, &x->src) || grids_may_meet(&bytes, &x->dst) || grids_may_meet(&bytes, &x->list)))
 			mark_late(s, x);
 	}
 }
 
-static void count_box(struct tg_memory *m, struct span b, bool write, uint32_t by)
+/* Rows with whole chunks between them count apart, so that what is done there is not held up. */
+#define FAR_APART (2 << CHUNK_SHIFT)
+
+static void count_grid(struct tg_memory *m, const struct grid *g, bool write, uint32_t by)
 {
-	if (b.first == b.end)
-		return;
-	uint64_t at = (uint64_t)b.first, n = (uint64_t)(b.end - b.first);
-	count_chunks(m->chunk_any, at, n, by);
-	if (write)
-		count_chunks(m->chunk_write, at, n, by);
-	if (by == 1)
-		forget_clean(m, at, n, write ? 0 : CLEAN_READ);
+	const struct grid c = grid_coarse(g, FAR_APART);
+	for (struct grid_walk w = grid_begin(&c); !w.done; grid_next(&c, &w)) {
+		uint64_t at = (uint64_t)w.at, n = (uint64_t)c.n;
+		count_chunks(m->chunk_any, at, n, by);
+		if (write)
+			count_chunks(m->chunk_write, at, n, by);
+		if (by == 1)
+			forget_clean(m, at, n, write ? 0 : CLEAN_READ);
+	}
 }
 
 static void count_transfer(struct tg_sim *s, const struct transfer *x, uint32_t by)
 {
 	struct tg_memory *m = &s->core.mem;
-	count_box(m, sram_box(&x->plan, true), false, by);
-	count_box(m, sram_box(&x->plan, false), true, by);
-	count_box(m, list_box(&x->plan, x->list_bytes), false, by);
-	s->n_unretired += by;
+	count_grid(m, &x->src, false, by);
+	count_grid(m, &x->dst, true, by);
+	count_grid(m, &x->list, false, by);
+	s->n_readers += by * x->depth;
 }
 
-/* Whether a side surely has no byte twice: from the smallest stride up, each steps over all that lies below it. */
-static bool steps_over(const struct tg_dma_plan *p, bool src)
+/* At most so many rows of a side have a byte in common; 1: none do. From the smallest stride up, each either steps over all that lies below it, or
+ * as many of it meet as it takes to do so. */
+static uint32_t depth_of(const struct tg_dma_plan *p, bool src)
 {
 	const int64_t *stride = src ? p->src_stride : p->dst_stride;
-	int64_t span = src ? p->src_bytes : p->dst_bytes;
+	int64_t span = src ? p->src_bytes : p->dst_bytes, depth = 1;
 	bool used[4] = {false};
 	for (int step = 0; step < 4; step++) {
 		int best = -1;
@@ -208,29 +186,40 @@ static bool steps_over(const struct tg_dma_plan *p, bool src)
 				best = k;
 		}
 		used[best] = true;
-		if (p->size[best] <= 1)
+		int64_t by = llabs(stride[best]), n = p->size[best];
+		if (n <= 1)
 			continue;
-		if (llabs(stride[best]) < span)
-			return false;
-		span += (p->size[best] - 1) * llabs(stride[best]);
+		if (by < span)
+			depth *= by && (span - 1) / by + 1 < n ? (span - 1) / by + 1 : n;
+		if (depth > MARK_READERS)
+			return MARK_READERS;
+		span += (n - 1) * by;
 	}
-	return true;
+	return (uint32_t)depth;
 }
 
-/* Whether marks must decide: something may meet, or more transfers are under way than a mark can count. */
+/* A byte may be read more often than a mark can count: those that only read have to be counted too. */
+static bool many(const struct tg_sim *s, const struct transfer *x)
+{
+	return s->n_readers + x->depth > MARK_READERS - 1;
+}
+
+static bool may_meet(const struct transfer *x, const struct transfer *y)
+{
+	return grids_may_meet(&x->dst, &y->src) || grids_may_meet(&x->dst, &y->dst) || grids_may_meet(&x->dst, &y->list) || grids_may_meet(&x->src, &y->dst) ||
+	       grids_may_meet(&x->list, &y->dst);
+}
+
+/* Whether marks must decide: something may meet, or many are under way. */
 static bool needs_marks(const struct tg_sim *s, const struct transfer *x)
 {
 	const struct tg_dma_plan *p = &x->plan;
-	struct span src = sram_box(p, true), dst = sram_box(p, false), list = list_box(p, x->list_bytes);
-	if (s->n_unretired >= MARK_READERS - 1 || boxes_meet(dst, src) || boxes_meet(dst, list))
+	if (many(s, x) || grids_may_meet(&x->dst, &x->src) || grids_may_meet(&x->dst, &x->list))
 		return true;
-	if (dst.first != dst.end && (p->kind == TG_DMA_SCATTER || !steps_over(p, false)))
-		return true;
-	if (src.first != src.end && (p->kind == TG_DMA_GATHER || !steps_over(p, true)))
+	if ((x->dst.n && (p->kind == TG_DMA_SCATTER || depth_of(p, false) > 1)) || (x->src.n && p->kind == TG_DMA_GATHER))
 		return true;
 	for (const struct transfer *y = s->unretired; y; y = y->next) {
-		struct span y_src = sram_box(&y->plan, true), y_dst = sram_box(&y->plan, false), y_list = list_box(&y->plan, y->list_bytes);
-		if (boxes_meet(dst, y_src) || boxes_meet(dst, y_dst) || boxes_meet(dst, y_list) || boxes_meet(src, y_dst) || boxes_meet(list, y_dst))
+		if (may_meet(x, y))
 			return true;
 	}
 	return false;
@@ -243,6 +232,7 @@ static const char *check_list(struct tg_sim *s, struct transfer *x)
 	if (!list || p->size[0] <= 0)
 		return NULL;
 	x->list_bytes = (uint32_t)p->size[0] * 4;
+	x->list = grid_of_bytes(p->list_addr, x->list_bytes);
 	dma_settle(s, p->list_addr, x->list_bytes);
 	const char *why = mark_read(&s->core.mem, p->list_addr, x->list_bytes);
 	for (int64_t i = 0; !why && i < p->size[0]; i++) {
@@ -254,12 +244,22 @@ static const char *check_list(struct tg_sim *s, struct transfer *x)
 	return why;
 }
 
-static const char *check_box_or_rows(struct tg_sim *s, const struct tg_dma_plan *p, bool src, on_stretch *rows)
+static bool grid_written(const struct tg_memory *m, const struct grid *g)
 {
-	struct span box = sram_box(p, src);
-	if (box.first == box.end || bits_all_set(s->core.mem.written, (uint64_t)box.first, (uint64_t)(box.end - box.first)))
-		return NULL;
-	return each_stretch(s, p, src, rows);
+	bool all = true;
+	for (struct grid_walk w = grid_begin(g); all && !w.done; grid_next(g, &w))
+		all = bits_all_set(m->written, (uint64_t)w.at, (uint64_t)g->n);
+	return all;
+}
+
+/* Of transfers without marks: the grid has the bytes and no others, since neither side goes by a list. */
+static const char *take_written(struct tg_memory *m, const struct transfer *x)
+{
+	if (!grid_written(m, &x->src))
+		return "a DMA transfer reads SRAM bytes that were not written"; /* no case: mark_read says it too */
+	for (struct grid_walk w = grid_begin(&x->dst); !w.done; grid_next(&x->dst, &w))
+		bits_set(m->written, (uint64_t)w.at, (uint64_t)x->dst.n);
+	return NULL;
 }
 
 /* The SRAM side of a start. The list, if any, is marked already. */
@@ -267,8 +267,11 @@ static const char *enter_sram(struct tg_sim *s, struct transfer *x)
 {
 	const char *why;
 	if (needs_marks(s, x)) {
-		for (struct transfer *y = s->unretired; y; y = y->next)
-			mark_late(s, y);
+		bool all = many(s, x);
+		for (struct transfer *y = s->unretired; y; y = y->next) {
+			if (all || may_meet(x, y))
+				mark_late(s, y);
+		}
 		x->marked = true;
 		why = each_stretch(s, &x->plan, true, mark_read);
 		if (!why)
@@ -276,12 +279,17 @@ static const char *enter_sram(struct tg_sim *s, struct transfer *x)
 	} else {
 		if (x->list_bytes)
 			unmark_read(&s->core.mem, x->plan.list_addr, x->list_bytes);
-		why = check_box_or_rows(s, &x->plan, true, check_written);
-		if (!why)
-			check_box_or_rows(s, &x->plan, false, set_written);
+		why = take_written(&s->core.mem, x);
 	}
 	count_transfer(s, x, 1);
 	return why;
+}
+
+static void note_grid(struct tg_memory *m, const struct grid *g)
+{
+	const struct grid c = grid_coarse(g, FAR_APART);
+	for (struct grid_walk w = grid_begin(&c); !w.done; grid_next(&c, &w))
+		note_clean(m, (uint64_t)w.at, (uint64_t)c.n);
 }
 
 static void leave_sram(struct tg_sim *s, const struct transfer *x)
@@ -294,11 +302,8 @@ static void leave_sram(struct tg_sim *s, const struct transfer *x)
 	}
 	count_transfer(s, x, UINT32_MAX);
 	/* what came in is about to be read: find out now, all at once */
-	struct span src = sram_box(&x->plan, true), dst = sram_box(&x->plan, false);
-	if (dst.first != dst.end)
-		note_clean(&s->core.mem, (uint64_t)dst.first, (uint64_t)(dst.end - dst.first));
-	if (src.first != src.end)
-		note_clean(&s->core.mem, (uint64_t)src.first, (uint64_t)(src.end - src.first));
+	note_grid(&s->core.mem, &x->dst);
+	note_grid(&s->core.mem, &x->src);
 }
 
 /* ---- hazards in DRAM ---- */
@@ -658,8 +663,12 @@ bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in
 	wait_for_room(s, c, q);
 	struct transfer *x = new_transfer(s);
 	const char *why = tg_dma_plan(&s->x->chip, &d, s->core.s[in->f[3]], s->core.s[in->f[4]], &x->plan);
-	if (!why)
+	if (!why) {
+		x->src = grid_of_side(&x->plan, true);
+		x->dst = grid_of_side(&x->plan, false);
+		x->depth = x->src.n && x->plan.kind != TG_DMA_GATHER ? depth_of(&x->plan, true) : 1;
 		why = check_list(s, x);
+	}
 	if (why)
 		return sim_trap(s, why, s->core.s[in->f[2]], NULL);
 	cost_of(s, &x->plan, &cost);

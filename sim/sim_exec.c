@@ -277,9 +277,9 @@ static bool births(struct tg_sim *s, const struct decoded *b)
 		forget_clean(m, at, t->bytes, 0);
 		for (; at < end && (at & 63); at++)
 			m->written[at >> 6] &= ~(UINT64_C(1) << (at & 63));
-		for (; at + 64 <= end; at += 64)
-			m->written[at >> 6] = 0;
-		for (; at < end; at++)
+		uint64_t words = (end - at) / 64;
+		memset(m->written + (at >> 6), 0, words * sizeof *m->written);
+		for (at += words * 64; at < end; at++)
 			m->written[at >> 6] &= ~(UINT64_C(1) << (at & 63));
 	}
 	return true;

@@ -3,6 +3,7 @@
 #define TG_SIM_INT_H
 
 #include "core.h"
+#include "grid.h"
 #include "sim.h"
 
 /* Registers of all kinds in one numbering, for the latency checks. */
@@ -35,10 +36,12 @@ struct decoded {
 struct transfer {
 	struct transfer *next;
 	struct tg_dma_plan plan;
+	struct grid src, dst, list; /* bytes in SRAM */
 	uint32_t queue;
 	uint64_t number; /* in its queue, from 1 */
 	uint64_t done;   /* cycle */
 	uint32_t list_bytes;
+	uint32_t depth; /* so many of its rows read a byte, at most */
 	bool moved;
 	bool marked; /* its bytes are marked in SRAM */
 };
@@ -83,6 +86,9 @@ struct blocks;
 struct translator;
 #define JIT_MAX_READS 8
 #define JIT_MAX_PENDING 32
+struct jit_predicated {
+	uint32_t uop, prov;
+};
 struct jit {
 	const struct jit_calls *calls;
 	struct blocks *blocks; /* NULL: the interpreter runs all */
@@ -90,6 +96,11 @@ struct jit {
 	uint64_t *runs;        /* by block: whole runs not yet counted */
 	uint64_t *parts;       /* by bundle: runs of blocks that were left early */
 	uint64_t *hits;        /* by instruction: predicated ones that ran */
+	struct tg_proof *proofs; /* two by instruction: of loads or stores of its segment that lie near each other, itself the first. Of stores one that they may be,
+				  * and one that nobody needs to note it */
+	bool parted;           /* there are some */
+	TG_VEC(struct jit_sum) sums; /* what a run of each block counts; made when first asked for */
+	TG_VEC(struct jit_predicated) predicated; /* instructions with a predicate */
 	uint8_t *tired;        /* by block: how often it was left early */
 	uint32_t *registers;   /* vector registers, masks, temporaries: n lanes each; NULL until translated code has run */
 	struct translator *translator;
@@ -111,8 +122,16 @@ struct jit {
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 
+/* Memory of the host's, outside the arena. */
+struct mapping {
+	struct mapping *next;
+	void *at;
+	uint64_t bytes;
+};
+
 struct tg_sim {
 	struct tg_arena *arena;
+	struct mapping *mappings;
 	const struct tg_exe *x;
 	struct tg_sim_options options;
 	struct tg_core core;
@@ -142,7 +161,7 @@ struct tg_sim {
 	uint64_t dram_free;     /* cycle from which the DRAM takes the next transfer */
 	struct queue *queues;
 	struct transfer *unretired, *spare_transfers;
-	uint32_t n_unretired;
+	uint32_t n_readers; /* the sum of their depths */
 	struct cost_memo *costs;
 	uint64_t last_touched; /* DRAM page of the row before */
 	TG_VEC(struct span) spans_a, spans_b; /* scratch of the hazard check */

@@ -296,6 +296,31 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	now->clock = was;
 }
 
+/* The usual one, with fewer questions on the way to the kernel. */
+static void call_multiply(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
+{
+	const struct tg_insn *in = &s->uops[(uint32_t)which].in;
+	struct tg_core *now = &s->core;
+	struct tg_array *u = &now->array[in->f[0]];
+	const struct tg_weights *w = &u->set[u->active];
+	uint64_t reg = which >> 32 & 0xff;
+	uint32_t n = (uint32_t)in->f[4];
+	if (!w->uniform || s->workers || n > now->rows || (s->jit.viewed >> reg & 1)) {
+		call_matrix(s, (uint32_t)which, bundle, clock, place, with);
+		return;
+	}
+	const struct tg_product p = {.w = w, .a = now->v[reg], .a_stride = now->lanes, .stride = now->stride, .acc = u->acc + place * now->stride, .n = n,
+				     .array_rows = now->chip->array_rows, .add = with != 0};
+	s->matrix->columns(&p, 0, now->stride);
+	for (uint64_t r = place; r < place + n; r++) {
+		u->acc_written[r] = 1;
+		u->acc_ready[r] = clock + now->chip->latency.multiply_read;
+	}
+	struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
+	c->acc_bytes += (uint64_t)n * now->chip->array_cols * (with ? 8 : 4);
+	c->macs[TG_ARRAY_f32] += w->present * n;
+}
+
 static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
@@ -337,6 +362,7 @@ static void call_act(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t c
 
 const struct jit_calls jit_calls = {
 	.fetch = call_fetch,
+	.prove = jit_prove,
 	.may_read = call_may_read,
 	.may_write = call_may_write,
 	.wrote = call_wrote,
@@ -348,6 +374,7 @@ const struct jit_calls jit_calls = {
 	.act = call_act,
 	.may_matrix = call_may_matrix,
 	.matrix = call_matrix,
+	.multiply = call_multiply,
 	.view = call_view,
 	.settle = call_settle,
 	.settle_box = call_settle_box,
@@ -361,17 +388,16 @@ bool jit_is_pure(const struct uop *u)
 
 /* ---- counters ---- */
 
-static void count_uop(struct tg_sim *s, struct tg_counters *c, const struct uop *u, uint64_t times)
+static void count_uop(const struct tg_sim *s, struct tg_counters *c, const struct uop *u, uint64_t times)
 {
 	c->busy[u->slot] += times * u->occupancy;
 	if ((u->result == 'v' || u->result == 'm') && (u->slot == TG_SLOT_V || u->slot == TG_SLOT_E || u->slot == TG_SLOT_X))
 		c->vector_lane_ops += times * s->core.n;
 }
 
-static void count_bundle(struct tg_sim *s, uint32_t bundle, uint64_t times)
+static void count_bundle(const struct tg_sim *s, uint32_t bundle, uint64_t times, struct tg_counters *c, uint64_t *fetched)
 {
 	const struct decoded *b = &s->bundles[bundle];
-	struct tg_counters *c = &s->by_prov[b->prov];
 	uint64_t cycles = times;
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
 		const struct uop *u = &s->uops[i];
@@ -380,29 +406,79 @@ static void count_bundle(struct tg_sim *s, uint32_t bundle, uint64_t times)
 		if (u->in.op == TG_I_idle)
 			cycles += times * (uint64_t)u->in.f[0];
 	}
-	s->fetched[b->prov] += times;
+	*fetched += times;
 	c->bundles += cycles;
 	c->cycles += cycles;
 }
 
-void jit_count(struct tg_sim *s)
+/* What one run of a block adds to one set of counters. */
+struct jit_sum {
+	uint32_t block, prov;
+	uint64_t fetched;
+	struct tg_counters c;
+};
+
+static struct jit_sum *sum_of(struct tg_sim *s, size_t from, uint32_t block, uint32_t prov)
 {
-	struct blocks *k = s->jit.blocks;
-	for (uint32_t i = 0; k && i < k->n; i++) {
+	for (size_t i = from; i < s->jit.sums.n; i++) {
+		if (s->jit.sums.at[i].prov == prov)
+			return &s->jit.sums.at[i];
+	}
+	struct jit_sum *sum = TG_PUSH(s->arena, &s->jit.sums);
+	*sum = (struct jit_sum){.block = block, .prov = prov};
+	return sum;
+}
+
+static void sum_blocks(struct tg_sim *s)
+{
+	const struct blocks *k = s->jit.blocks;
+	for (uint32_t i = 0; i < k->n; i++) {
+		size_t from = s->jit.sums.n;
 		for (uint32_t b = k->at[i].first; b < k->at[i].end; b++) {
-			uint64_t times = s->jit.runs[i] + s->jit.parts[b];
-			s->jit.parts[b] = 0;
-			if (times)
-				count_bundle(s, b, times);
 			const struct decoded *d = &s->bundles[b];
+			struct jit_sum *sum = sum_of(s, from, i, d->prov);
+			count_bundle(s, b, 1, &sum->c, &sum->fetched);
 			for (uint32_t j = d->first_uop; j < d->first_uop + d->n_uops; j++) {
-				if (s->jit.hits[j])
-					count_uop(s, &s->by_prov[d->prov], &s->uops[j], s->jit.hits[j]);
-				s->jit.hits[j] = 0;
+				if (s->uops[j].in.pred)
+					*TG_PUSH(s->arena, &s->jit.predicated) = (struct jit_predicated){j, d->prov};
 			}
 		}
-		s->jit.runs[i] = 0;
 	}
+}
+
+static void count_parts(struct tg_sim *s)
+{
+	for (uint32_t b = 0; b < s->n_bundles; b++) {
+		if (s->jit.parts[b])
+			count_bundle(s, b, s->jit.parts[b], &s->by_prov[s->bundles[b].prov], &s->fetched[s->bundles[b].prov]);
+		s->jit.parts[b] = 0;
+	}
+}
+
+void jit_count(struct tg_sim *s)
+{
+	if (!s->jit.blocks)
+		return;
+	if (!s->jit.sums.n)
+		sum_blocks(s);
+	for (size_t i = 0; i < s->jit.sums.n; i++) {
+		const struct jit_sum *sum = &s->jit.sums.at[i];
+		const uint64_t *from = (const uint64_t *)(const void *)&sum->c, times = s->jit.runs[sum->block];
+		uint64_t *to = (uint64_t *)(void *)&s->by_prov[sum->prov];
+		for (size_t k = 0; times && k < offsetof(struct tg_counters, energy_pj) / sizeof *to; k++)
+			to[k] += times * from[k];
+		s->fetched[sum->prov] += times * sum->fetched;
+	}
+	for (size_t i = 0; i < s->jit.predicated.n; i++) {
+		const struct jit_predicated *p = &s->jit.predicated.at[i];
+		if (s->jit.hits[p->uop])
+			count_uop(s, &s->by_prov[p->prov], &s->uops[p->uop], s->jit.hits[p->uop]);
+		s->jit.hits[p->uop] = 0;
+	}
+	if (s->jit.parted)
+		count_parts(s);
+	s->jit.parted = false;
+	memset(s->jit.runs, 0, s->jit.blocks->n * sizeof *s->jit.runs);
 }
 
 /* ---- runs ---- */
@@ -424,6 +500,7 @@ static void leave_early(struct tg_sim *s, uint32_t block, uint32_t bundle, bool 
 	struct block *b = &s->jit.blocks->at[block];
 	for (uint32_t i = b->first; i < bundle; i++)
 		s->jit.parts[i]++;
+	s->jit.parted |= bundle > b->first;
 	if (!tiring)
 		return;
 	for (uint32_t i = 0; i < s->jit.n_pending; i++) {
@@ -541,6 +618,8 @@ void jit_begin(struct tg_sim *s, bool wait)
 	s->jit.tired = tg_alloc(s->arena, k->n);
 	s->jit.parts = tg_alloc_n(s->arena, (size_t)s->n_bundles + 1, sizeof *s->jit.parts);
 	s->jit.hits = tg_alloc_n(s->arena, (size_t)s->x->n_words + 1, sizeof *s->jit.hits);
+	s->jit.proofs = tg_alloc_n(s->arena, 2 * (size_t)s->x->n_words + 2, sizeof *s->jit.proofs);
+	s->core.mem.known = tg_alloc_n(s->arena, MAX_KNOWN, sizeof *s->core.mem.known);
 	s->jit.blocks = k;
 	if (!jit_translate(s, order, n, wait))
 		s->jit.blocks = NULL;

@@ -1,41 +1,11 @@
 /* matrix.c: the matrix unit: push, swap, multiply, read.
  *
  * The defined order: for each output, p = +0; for k ascending over the present weights p = fma(a[k], w[k], p); then acc = p or acc + p.
- * Lanes (columns) are independent, so the kernel keeps that order while it works on blocks of a few rows x 2 vectors of columns. */
+ * The kernels (tiles.h) keep that order while they work on blocks of a few rows x 2 vectors of columns. */
 #include "level.h"
 #include "matrix_rules.h"
+#include "tiles.h"
 
-#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
-#include <immintrin.h>
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
-/* VW lanes a vector, by the level's instruction set */
-#if defined(__AVX512F__)
-#define VW 16
-#define SPLAT(x) (vf)_mm512_set1_ps(x)
-#define FMA(a, w, p) (p) = (vf)_mm512_fmadd_ps((__m512)(a), (__m512)(w), (__m512)(p))
-#elif defined(__AVX2__) && defined(__FMA__)
-#define VW 8
-#define SPLAT(x) (vf)_mm256_set1_ps(x)
-#define FMA(a, w, p) (p) = (vf)_mm256_fmadd_ps((__m256)(a), (__m256)(w), (__m256)(p))
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-#define VW 4
-#define SPLAT(x) (vf)vdupq_n_f32(x)
-#define FMA(a, w, p) (p) = (vf)vfmaq_f32((float32x4_t)(p), (float32x4_t)(a), (float32x4_t)(w))
-#else
-#define VW 4
-#define SPLAT(x) {x, x, x, x}
-#define FMA(a, w, p)                                                                                                                                 \
-	for (int l_ = 0; l_ < VW; l_++)                                                                                                              \
-	(p)[l_] = __builtin_fmaf((a)[l_], (w)[l_], (p)[l_])
-#endif
-typedef float vf __attribute__((vector_size(4 * VW)));
-typedef uint32_t vu __attribute__((vector_size(4 * VW)));
-typedef int32_t vi __attribute__((vector_size(4 * VW)));
-typedef float vf_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
-typedef uint32_t vu_row __attribute__((vector_size(4 * VW), aligned(4), may_alias));
 #define HOLES UINT16_MAX
 #define MAX_ROWS 16
 
@@ -78,13 +48,6 @@ static inline __attribute__((always_inline)) void enter_row(unsigned type, uint3
 	default:
 		memcpy(d, a, n * sizeof *d);
 	}
-}
-
-/* Weights lie in panels of 32 columns, all rows of a panel one after the other, so that a tile's weights are together in the host's cache. */
-#define PANEL 32
-static inline size_t weight_at(uint32_t rows, uint32_t k, uint32_t c)
-{
-	return ((size_t)(c / PANEL) * rows + k) * PANEL + c % PANEL;
 }
 
 static void set_bit(uint64_t bits[4], uint32_t i, bool on)
@@ -138,10 +101,23 @@ static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t
 	w->groups |= UINT64_C(1) << (group & 63);
 }
 
+/* Weights mostly come group by group from SRAM, rows far from each other: the host is told which ones will be next. */
+static void fetch_ahead(const struct tg_operand *v, uint32_t rows, uint32_t cols)
+{
+	uintptr_t at = (uintptr_t)v->at + (uintptr_t)(v->step * 4) * rows;
+	if (v->step <= (int64_t)cols || v->n < rows)
+		return;
+	for (uint32_t r = 0; r < rows; r++, at += (uintptr_t)v->step * 4) {
+		for (uint32_t c = 0; c < cols * 4; c += 64)
+			__builtin_prefetch((const void *)(at + c));
+	}
+}
+
 static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
 	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
+	fetch_ahead(v, x.rows, cols);
 	for (uint32_t r = 0; r < x.rows; r++) {
 		const uint32_t *a = operand_row(v, r);
 		for (uint32_t c = 0; c < cols; c += PANEL) {
@@ -295,133 +271,7 @@ static void accumulate(uint32_t *restrict acc, const uint32_t *restrict p, uint3
 	}
 }
 
-/* ---- products ----
- *
- * Blocks of rows x 2 vectors stay in registers from the first k to the accumulator. */
-
-/* sums of two products of 16-bit halves */
-#if defined(__AVX512BW__)
-#define MADD(a, w, p) (p) += (vu)_mm512_madd_epi16((__m512i)(a), (__m512i)(w))
-#elif defined(__AVX2__)
-#if VW == 8
-#define MADD(a, w, p) (p) += (vu)_mm256_madd_epi16((__m256i)(a), (__m256i)(w))
-#endif
-#endif
-#ifndef MADD
-#define LOW(x) (((vi)(x) << 16) >> 16)
-#define MADD(a, w, p) (p) += (vu)(LOW(a) * LOW(w) + ((vi)(a) >> 16) * ((vi)(w) >> 16))
-#endif
-
-#define TILE_ROWS (VW == 16 ? 8 : 4) /* as many accumulators as the host has registers for */
-
-struct tile {
-	const uint32_t *a;   /* rows of operands, or of pairs of them */
-	size_t a_stride;
-	const uint32_t *w;
-	uint32_t w_rows;     /* of a panel */
-	size_t stride;       /* of accumulator rows */
-	const uint16_t *k;   /* which rows of w; NULL: all n_k */
-	uint32_t n_k, from, to; /* columns that are present */
-	uint32_t *acc;
-	bool add;
-};
-
-static inline vu lanes_between(uint32_t c, uint32_t from, uint32_t to)
-{
-	vu at;
-	for (uint32_t l = 0; l < VW; l++)
-		at[l] = c + l >= from && c + l < to ? ~UINT32_C(0) : 0;
-	return at;
-}
-
-/* acc = p or acc + p; columns without weights have p = 0 */
-static inline void finish_f32(const struct tile *t, uint32_t *acc, vf p, uint32_t c)
-{
-	if (c < t->from || c + VW > t->to)
-		p = (vf)((vu)p & lanes_between(c, t->from, t->to));
-	if (t->add)
-		p = *(const vf_row *)(const void *)acc + p;
-	vu nan = (vu)(p != p), bits = (vu)p;
-	*(vu_row *)(void *)acc = (bits & ~nan) | (nan & TG_F32_NAN);
-}
-
-static inline __attribute__((always_inline)) void tile_f32(const struct tile *t, uint32_t c, const uint32_t rows, const uint16_t *k)
-{
-	vf p[TILE_ROWS][2];
-	const float *a = (const float *)(const void *)t->a;
-	for (uint32_t r = 0; r < rows; r++)
-		p[r][0] = p[r][1] = (vf){0};
-	for (uint32_t i = 0; i < t->n_k; i++) {
-		uint32_t at = k ? k[i] : i;
-		const vf_row *w = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, at, c));
-		vf w0 = w[0], w1 = w[1];
-#pragma GCC unroll 8
-		for (uint32_t r = 0; r < rows; r++) {
-			vf x = SPLAT(a[r * t->a_stride + at]);
-			FMA(x, w0, p[r][0]);
-			FMA(x, w1, p[r][1]);
-		}
-	}
-#pragma GCC unroll 8
-	for (uint32_t r = 0; r < rows; r++) {
-		finish_f32(t, t->acc + r * t->stride + c, p[r][0], c);
-		finish_f32(t, t->acc + r * t->stride + c + VW, p[r][1], c + VW);
-	}
-}
-
-static inline __attribute__((always_inline)) void tile_i32(const struct tile *t, uint32_t c, const uint32_t rows, const uint16_t *k)
-{
-	vu p[TILE_ROWS][2];
-	(void)k;
-	for (uint32_t r = 0; r < rows; r++) {
-		for (uint32_t h = 0; h < 2; h++)
-			p[r][h] = t->add ? (vu) * (const vu_row *)(const void *)(t->acc + r * t->stride + c + h * VW) : (vu){0};
-	}
-	for (uint32_t i = 0; i < t->n_k; i++) {
-		const vu_row *w = (const vu_row *)(const void *)(t->w + weight_at(t->w_rows, i, c));
-		vu w0 = w[0], w1 = w[1];
-#pragma GCC unroll 8
-		for (uint32_t r = 0; r < rows; r++) {
-			vu x = t->a[r * t->a_stride + i] + (vu){0};
-			MADD(x, w0, p[r][0]);
-			MADD(x, w1, p[r][1]);
-		}
-	}
-#pragma GCC unroll 8
-	for (uint32_t r = 0; r < rows; r++) {
-		for (uint32_t h = 0; h < 2; h++)
-			*(vu_row *)(void *)(t->acc + r * t->stride + c + h * VW) = p[r][h];
-	}
-}
-
-/* Rows of one tile, TILE_ROWS at most, at a time; columns [first, end) in steps of two vectors. */
-#define TILES(name, one)                                                                                                                            \
-	static void name(const struct tile *t, uint32_t rows, uint32_t first, uint32_t end)                                                          \
-	{                                                                                                                                            \
-		uint32_t r = 0;                                                                                                                      \
-		for (struct tile now = *t; r < rows;) {                                                                                              \
-			uint32_t some = rows - r >= TILE_ROWS ? TILE_ROWS : rows - r >= 4 ? 4 : rows - r >= 2 ? 2 : 1;                               \
-			now.a = t->a + r * t->a_stride;                                                                                              \
-			now.acc = t->acc + r * t->stride;                                                                                            \
-			for (uint32_t c = first; c < end; c += 2 * VW) {                                                                             \
-				if (some == TILE_ROWS && !t->k)                                                                                      \
-					one(&now, c, TILE_ROWS, NULL);                                                                               \
-				else if (some == TILE_ROWS)                                                                                          \
-					one(&now, c, TILE_ROWS, t->k);                                                                               \
-				else if (some == 4 && !t->k)                                                                                         \
-					one(&now, c, 4, NULL);                                                                                       \
-				else if (some == 4)                                                                                                  \
-					one(&now, c, 4, t->k);                                                                                       \
-				else if (some == 2)                                                                                                  \
-					one(&now, c, 2, t->k);                                                                                       \
-				else                                                                                                                 \
-					one(&now, c, 1, t->k);                                                                                       \
-			}                                                                                                                            \
-			r += some;                                                                                                                   \
-		}                                                                                                                                    \
-	}
-TILES(tiles_f32, tile_f32)
-TILES(tiles_i32, tile_i32)
+/* ---- products ---- */
 
 /* Weights as pairs: a word of pairs row i, column c holds the low 16 bits of rows 2 i and 2 i + 1. Integer sums come out the same in any order,
  * and 0 stands for what is absent. */
@@ -489,77 +339,35 @@ static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint
 	multiply_columns(&p, 0, now->stride);
 }
 
-/* ---- rows with holes or different columns: each block of two vectors of columns has a list of the rows that have weights in it ---- */
+/* ---- rows with holes or different columns: each vector of columns has a list of the rows that have weights in it ---- */
 
-#define PARTLY 0x8000u /* in the list: and not in all of its columns */
+static bool same_list(const struct tg_weights *w, uint32_t rows, uint32_t v)
+{
+	const struct tg_row_list *a = &w->lists[v], *b = a + 1;
+	const uint16_t *list = w->list + (size_t)v * rows;
+	return a->n == b->n && !a->partly && !b->partly && memcmp(list, list + rows, a->n * sizeof *list) == 0;
+}
 
 static void list_rows(struct tg_weights *w, uint32_t rows, uint32_t stride)
 {
+	const uint64_t all = ~UINT64_C(0) >> (64 - VW);
 	w->listed = true;
-	for (uint32_t c = 0; c < stride; c += 2 * VW) {
-		uint16_t *list = w->list + (size_t)(c / (2 * VW)) * rows;
-		uint32_t n = 0;
-		uint64_t all = ~UINT64_C(0) >> (64 - 2 * VW);
+	for (uint32_t v = 0; v < stride / VW; v++) {
+		uint32_t c = v * VW, n = 0;
+		uint16_t *list = w->list + (size_t)v * rows;
+		struct tg_row_list *l = &w->lists[v];
+		*l = (struct tg_row_list){0};
 		for (uint32_t k = 0; k < rows; k++) {
 			uint64_t here = w->bits[k][c >> 6] >> (c & 63) & all;
+			l->partly |= here && here != all;
 			if (here)
-				list[n++] = (uint16_t)(k | (here == all ? 0 : PARTLY));
+				list[n++] = (uint16_t)k;
 		}
-		w->n_list[c / (2 * VW)] = (uint16_t)n;
+		l->n = (uint16_t)n;
+		l->run = n > 0 && list[n - 1] - list[0] + 1u == n;
 	}
-}
-
-/* Lanes whose bit is set. */
-static inline vu lanes_of_bits(uint32_t bits)
-{
-	vu at;
-	for (uint32_t l = 0; l < VW; l++)
-		at[l] = UINT32_C(1) << l;
-	return (vu)((at & bits) != 0);
-}
-
-static inline vf keep_where(vu here, vf yes, vf no)
-{
-	return (vf)(((vu)yes & here) | ((vu)no & ~here));
-}
-
-static inline __attribute__((always_inline)) void tile_ragged(const struct tile *t, const struct tg_weights *w, uint32_t c, const uint32_t rows)
-{
-	vf p[TILE_ROWS][2];
-	const float *a = (const float *)(const void *)t->a;
-	const uint16_t *list = w->list + (size_t)(c / (2 * VW)) * t->w_rows;
-	for (uint32_t r = 0; r < rows; r++)
-		p[r][0] = p[r][1] = (vf){0};
-	for (uint32_t i = 0, n = w->n_list[c / (2 * VW)]; i < n;) {
-		/* a loop of each kind, so that sums stay in registers in the first */
-		for (; i < n && !(list[i] & PARTLY); i++) {
-			const vf_row *of = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, list[i], c));
-			vf w0 = of[0], w1 = of[1];
-#pragma GCC unroll 8
-			for (uint32_t r = 0; r < rows; r++) {
-				vf x = SPLAT(a[r * t->a_stride + list[i]]);
-				FMA(x, w0, p[r][0]);
-				FMA(x, w1, p[r][1]);
-			}
-		}
-		for (; i < n && list[i] & PARTLY; i++) {
-			uint32_t k = list[i] & ~PARTLY, bits = (uint32_t)(w->bits[k][c >> 6] >> (c & 63));
-			const vf_row *of = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, k, c));
-			vu h0 = lanes_of_bits(bits), h1 = lanes_of_bits(bits >> VW);
-			for (uint32_t r = 0; r < rows; r++) {
-				vf x = SPLAT(a[r * t->a_stride + k]), y0 = p[r][0], y1 = p[r][1], w0 = of[0], w1 = of[1];
-				FMA(x, w0, y0);
-				FMA(x, w1, y1);
-				p[r][0] = keep_where(h0, y0, p[r][0]);
-				p[r][1] = keep_where(h1, y1, p[r][1]);
-			}
-		}
-	}
-#pragma GCC unroll 8
-	for (uint32_t r = 0; r < rows; r++) {
-		finish_f32(t, t->acc + r * t->stride + c, p[r][0], c);
-		finish_f32(t, t->acc + r * t->stride + c + VW, p[r][1], c + VW);
-	}
+	for (uint32_t v = 0; v + 1 < stride / VW; v++)
+		w->lists[v].twin = same_list(w, rows, v);
 }
 
 static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
@@ -569,20 +377,12 @@ static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint3
 	struct tile t = {.a = a, .a_stride = a_stride, .w = w->w, .w_rows = rows, .stride = now->stride, .to = now->stride, .acc = u->acc + (size_t)first * now->stride, .add = add};
 	if (!w->listed)
 		list_rows(w, rows, now->stride);
-	for (uint32_t r = 0; r < n;) {
-		uint32_t some = n - r >= TILE_ROWS ? TILE_ROWS : n - r >= 4 ? 4 : 1;
-		for (uint32_t c = 0; c < now->stride; c += 2 * VW) {
-			if (some == TILE_ROWS)
-				tile_ragged(&t, w, c, TILE_ROWS);
-			else if (some == 4)
-				tile_ragged(&t, w, c, 4);
-			else
-				tile_ragged(&t, w, c, 1);
-		}
-		t.a += some * a_stride;
-		t.acc += some * now->stride;
-		r += some;
-	}
+	for (; n >= 2 * TILE_ROWS; n -= 2 * TILE_ROWS)
+		rows_listed(&t, w, 2 * TILE_ROWS);
+	for (; n >= 4; n -= 4)
+		rows_listed(&t, w, 4);
+	for (; n > 0; n--)
+		rows_listed(&t, w, 1);
 }
 
 /* Operands that enter rounded. */

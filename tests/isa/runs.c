@@ -1,4 +1,5 @@
-/* runs.c: what a run costs and leaves behind: memory for a sparse DRAM, translated code on disk with many writers at once. */
+/* runs.c: what a run costs and leaves behind: memory for a sparse DRAM, blocks as long as they can be, translated code on disk with many writers at once. */
+#include "blocks.h"
 #include "harness.h"
 
 #include <dirent.h>
@@ -66,6 +67,27 @@ static struct program *loop_program(struct fixture *f)
 	program_end(p);
 	return p;
 }
+
+/* Bundles that idle are part of the block around them: what is cut apart passes its values through memory. */
+START_TEST(idle_ends_no_block)
+{
+	struct fixture *f = fixture_new("t1");
+	struct program *p = loop_program(f);
+	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
+	const struct blocks *k = sim_find_blocks(s);
+	ck_assert(k->usable);
+	for (uint32_t i = 0; i < k->n; i++) {
+		const struct block *b = &k->at[i];
+		if (b->end >= s->n_bundles || k->block_of[b->end] == UINT32_MAX || k->at[k->block_of[b->end]].interpret || b->interpret)
+			continue;
+		const struct uop *last = &s->uops[s->bundles[b->end - 1].first_uop + s->bundles[b->end - 1].n_uops - 1];
+		const struct loop_ctx *c = b->ctx < 0 ? NULL : &k->ctx[b->ctx];
+		ck_assert_msg(last->in.op == TG_I_loop || (c && c->end == b->end), "bundle %u ends a block of straight code", b->end - 1);
+	}
+	tg_sim_free(s);
+	fixture_free(f);
+}
+END_TEST
 
 static void hash_with(struct fixture *f, enum tg_engine engine, const char *dir, uint8_t out[32])
 {
@@ -154,6 +176,7 @@ int main(void)
 	TCase *t = tcase_create("runs");
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, sparse_dram);
+	tcase_add_test(t, idle_ends_no_block);
 	if (tg_sim_can_translate())
 		tcase_add_test(t, many_writers);
 	suite_add_tcase(s, t);

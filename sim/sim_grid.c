@@ -1,0 +1,90 @@
+/* sim_grid.c: sides of DMA transfers as grids of rows (grid.h).
+ *
+ *   parts of 144 bytes of rows of 576, as weights that come in four pieces:    n 144, one level of step 576
+ *   two such pieces: boxes meet, but modulo 576 they lie beside each other, and the 432 bytes between a piece's rows are nobody's business */
+#include "grid.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Puts the dimension where its step belongs. */
+static void add_level(struct grid *g, int64_t size, int64_t step)
+{
+	unsigned k = g->levels++;
+	for (; k > 0 && g->step[k - 1] > step; k--) {
+		g->size[k] = g->size[k - 1];
+		g->step[k] = g->step[k - 1];
+	}
+	g->size[k] = size;
+	g->step[k] = step;
+}
+
+/* Rows that are less than `gap` bytes apart become one, from the innermost level on. */
+static void join_rows(struct grid *g, int64_t gap)
+{
+	unsigned joined = 0;
+	while (joined < g->levels && g->step[joined] - g->n < gap) {
+		g->n += (g->size[joined] - 1) * g->step[joined];
+		joined++;
+	}
+	g->levels -= joined;
+	memmove(g->size, g->size + joined, g->levels * sizeof *g->size);
+	memmove(g->step, g->step + joined, g->levels * sizeof *g->step);
+}
+
+struct grid grid_of_side(const struct tg_dma_plan *p, bool src)
+{
+	int64_t first = src ? p->src_first : p->dst_first, end = src ? p->src_end : p->dst_end;
+	struct grid g = {.first = first, .end = end, .n = end - first};
+	bool whole = !src && (p->fill_outside || p->kind == TG_DMA_FILL);
+	if (first >= TG_DRAM_BASE || (src && p->kind == TG_DMA_FILL))
+		return (struct grid){0};
+	if (first == end || p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER))
+		return g;
+	g.n = src ? p->src_bytes : p->dst_bytes;
+	for (int k = 0; k < 4; k++) {
+		int64_t size = whole ? p->size[k] : p->hi[k] - p->lo[k];
+		int64_t step = llabs(src ? p->src_stride[k] : p->dst_stride[k]);
+		if (size > 1 && step)
+			add_level(&g, size, step);
+	}
+	join_rows(&g, 1);
+	return g;
+}
+
+struct grid grid_coarse(const struct grid *g, int64_t gap)
+{
+	struct grid c = *g;
+	join_rows(&c, gap);
+	return c;
+}
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+	while (b) {
+		int64_t r = a % b;
+		a = b;
+		b = r;
+	}
+	return a;
+}
+
+/* Rows of both begin at multiples of m from their firsts; do they lie beside each other modulo m? */
+static bool beside(const struct grid *a, const struct grid *b)
+{
+	int64_t m = 0;
+	for (unsigned k = 0; k < a->levels; k++)
+		m = gcd(a->step[k], m);
+	for (unsigned k = 0; k < b->levels; k++)
+		m = gcd(b->step[k], m);
+	if (!m)
+		return false;
+	int64_t d = (b->first - a->first) % m;
+	d += d < 0 ? m : 0;
+	return d >= a->n && d + b->n <= m;
+}
+
+bool grids_may_meet(const struct grid *a, const struct grid *b)
+{
+	return a->n && b->n && a->first < b->end && b->first < a->end && !beside(a, b);
+}
