@@ -28,6 +28,7 @@
 /* What translated code found out about accesses of a kind: they may begin in [at, at + room). */
 struct tg_proof {
 	uint64_t at, room;
+	uint32_t asked; /* how often it did not reach */
 };
 #define MAX_KNOWN 128
 /* Why: of the bytes [first, end) holds what CLEAN_READ, CLEAN_WRITE or CLEAN_ROOM says. */
@@ -256,7 +257,8 @@ static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, u
 		} else if (below || above) {
 			k->first = above ? at + n : k->first;
 			k->end = below ? at : k->end;
-			*k->of = (struct tg_proof){k->first, k->end - k->first - k->bytes + 1};
+			k->of->at = k->first;
+			k->of->room = k->end - k->first - k->bytes + 1;
 			i++;
 		} else {
 			k->of->room = 0;

@@ -305,6 +305,7 @@ static bool looked_at(const struct lane_op *o)
 
 #define NEAR 2048         /* bytes between accesses that are asked about together */
 #define MAX_STRETCH 65536
+#define MAX_ALONE 16384   /* of one access: rows that lie further apart are looked at one by one, not what lies between them */
 
 static bool near_to(const struct stretch *t, const struct lane_op *o)
 {
@@ -325,7 +326,7 @@ static void find_stretches(struct gen *g)
 		const struct place *p = &o->at;
 		unsigned k = 0;
 		g->stretch_of[i] = NO_STRETCH;
-		if (!looked_at(o) || !p->fixed)
+		if (!looked_at(o) || !p->fixed || p->hi - p->lo > MAX_ALONE)
 			continue;
 		while (k < g->n_stretch && !near_to(&t[k], o))
 			k++;

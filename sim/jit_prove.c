@@ -5,7 +5,13 @@
  * asks once: what is found to hold is widened as far as it holds around, and joined with what was known before. */
 #include "jit.h"
 
-#define PROOF_REACH 65536 /* bytes that are looked at on each side */
+/* Bytes that are looked at on each side: none for code that asks once, from one time to the next twice as many. */
+#define LEAST_REACH 256
+#define MOST_DOUBLINGS 8
+static uint64_t reach(const struct tg_known *k)
+{
+	return k->of->asked ? (uint64_t)LEAST_REACH << (k->of->asked < MOST_DOUBLINGS ? k->of->asked : MOST_DOUBLINGS) : 0;
+}
 
 static bool holds(struct tg_memory *m, uint64_t at, uint64_t n, uint8_t how)
 {
@@ -26,9 +32,9 @@ static bool chunk_holds(const struct tg_memory *m, uint64_t at, uint8_t how)
 	return (how == CLEAN_ROOM || (w[0] & w[1] & w[2] & w[3]) == ~UINT64_C(0)) && !(how == CLEAN_READ ? m->chunk_write : m->chunk_any)[at >> CHUNK_SHIFT];
 }
 
-static uint64_t grow_up(const struct tg_memory *m, uint64_t at, uint8_t how)
+static uint64_t grow_up(const struct tg_memory *m, uint64_t at, uint8_t how, uint64_t most)
 {
-	uint64_t limit = m->bytes - at > PROOF_REACH ? at + PROOF_REACH : m->bytes / CLEAN_BYTES * CLEAN_BYTES;
+	uint64_t limit = m->bytes - at > most ? at + most : m->bytes / CLEAN_BYTES * CLEAN_BYTES;
 	if (at >= limit || (at % CLEAN_BYTES && !piece_holds(m, at, how)))
 		return at;
 	for (at = (at + CLEAN_BYTES - 1) / CLEAN_BYTES * CLEAN_BYTES; at + CHUNK_BYTES <= limit;) {
@@ -41,9 +47,9 @@ static uint64_t grow_up(const struct tg_memory *m, uint64_t at, uint8_t how)
 	}
 	return at;
 }
-static uint64_t grow_down(const struct tg_memory *m, uint64_t at, uint8_t how)
+static uint64_t grow_down(const struct tg_memory *m, uint64_t at, uint8_t how, uint64_t most)
 {
-	uint64_t limit = at > PROOF_REACH ? at - PROOF_REACH : 0;
+	uint64_t limit = at > most ? at - most : 0;
 	if (at % CLEAN_BYTES && !piece_holds(m, at, how))
 		return at;
 	for (at = at / CLEAN_BYTES * CLEAN_BYTES; at >= limit + CHUNK_BYTES;) {
@@ -78,8 +84,8 @@ static void widen_known(const struct tg_memory *m, struct tg_known *k)
 {
 	if (join_known(m, k))
 		return;
-	k->first = grow_down(m, k->first, k->how);
-	k->end = grow_up(m, k->end, k->how);
+	k->first = grow_down(m, k->first, k->how, reach(k));
+	k->end = grow_up(m, k->end, k->how, reach(k));
 }
 
 /* A place for what is known on behalf of a proof: the one that it has, a free one, or that of another, which is given up. */
@@ -105,8 +111,9 @@ uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes
 		return 1;
 	if (!mem_inside(m, at, bytes) || !holds(m, at, bytes, k.how))
 		return 0;
-	widen_known(m, &k);
+	if (p->asked)
+		widen_known(m, &k);
 	*place_of_proof(m, p) = k;
-	*p = (struct tg_proof){k.first, k.end - k.first - bytes + 1};
+	*p = (struct tg_proof){k.first, k.end - k.first - bytes + 1, p->asked + (p->asked < MOST_DOUBLINGS)};
 	return 1;
 }
