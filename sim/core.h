@@ -62,7 +62,7 @@ struct tg_row_list {
 	uint16_t n;
 	bool run;    /* they follow one another */
 	bool partly; /* some have only a part of the columns */
-	bool twin;   /* the next vector has the same, and all of them whole */
+	bool twin;   /* the next vector of its panel has the same, and all of them whole */
 };
 
 /* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */

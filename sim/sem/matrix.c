@@ -341,11 +341,12 @@ static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint
 
 /* ---- rows with holes or different columns: each vector of columns has a list of the rows that have weights in it ---- */
 
-static bool same_list(const struct tg_weights *w, uint32_t rows, uint32_t v)
+/* Whether two neighbours lie in one panel and have the same rows. */
+static bool twins(const struct tg_weights *w, uint32_t rows, uint32_t v)
 {
 	const struct tg_row_list *a = &w->lists[v], *b = a + 1;
 	const uint16_t *list = w->list + (size_t)v * rows;
-	return a->n == b->n && !a->partly && !b->partly && memcmp(list, list + rows, a->n * sizeof *list) == 0;
+	return (v + 1) * VW % PANEL != 0 && a->n == b->n && !a->partly && !b->partly && memcmp(list, list + rows, a->n * sizeof *list) == 0;
 }
 
 static void list_rows(struct tg_weights *w, uint32_t rows, uint32_t stride)
@@ -367,7 +368,7 @@ static void list_rows(struct tg_weights *w, uint32_t rows, uint32_t stride)
 		l->run = n > 0 && list[n - 1] - list[0] + 1u == n;
 	}
 	for (uint32_t v = 0; v + 1 < stride / VW; v++)
-		w->lists[v].twin = same_list(w, rows, v);
+		w->lists[v].twin = twins(w, rows, v);
 }
 
 static void multiply_ragged(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)

@@ -604,10 +604,14 @@ struct matrix_case {
 	int64_t rows, lanes; /* extent of a push */
 	bool transposed, masked;
 	int64_t n, add;
+	bool steps; /* each group has columns of its own number */
 };
 static const struct matrix_case matrix_cases[] = {
-	{0, 0, false, false, 4, 0}, {3, 20, false, false, 4, 1}, {0, 0, true, false, 3, 1}, {2, 17, true, false, 4, 0}, {0, 0, false, true, 4, 1}, {3, 31, true, true, 1, 1},
+	{0, 0, false, false, 4, 0, false}, {3, 20, false, false, 4, 1, false}, {0, 0, true, false, 3, 1, false}, {2, 17, true, false, 4, 0, false},
+	{0, 0, false, true, 4, 1, false}, {3, 31, true, true, 1, 1, false}, {0, 0, false, false, 4, 1, true}, {0, 0, false, false, 3, 0, true}, {5, 0, false, false, 1, 1, true},
 };
+/* rows with holes, vectors of columns that are there in part, and those that are alike in two panels */
+static const int64_t step_lanes[] = {40, 128, 24, 96, 20};
 static const enum tg_dtype array_dtypes[] = {TG_f32, TG_bf16, TG_f16, TG_f8e4m3fn, TG_f8e5m2, TG_i8, TG_u8};
 
 static uint32_t enters(unsigned type, uint32_t a)
@@ -623,18 +627,21 @@ static void multiply_case(const char *chip, unsigned type, const struct matrix_c
 {
 	struct bench b = bench_new(chip, 1000 + type);
 	uint32_t L = b.f->chip.lanes, R = b.f->chip.sublanes, K = b.f->chip.array_rows, N = b.f->chip.array_cols;
+	for (uint32_t i = 0; m->steps && type < TG_ARRAY_i8 && i < 3 * b.n; i++) /* any bits would sum up to NaN, whatever was left out */
+		b.in[i] = tg_bits((float)(int32_t)(b.in[i] % 31) - 15.25f);
 	uint32_t *w = tg_alloc_n(b.f->a, (size_t)K * N, 4);
 	bool *present = tg_alloc(b.f->a, (size_t)K * N);
-	EMIT(b.p, smov, 6, m->rows | m->lanes << 16);
 	EMIT(b.p, vlt_i32, 1, 2, 3);
 	for (uint32_t g = 0; g < (m->transposed ? N : K) / R - 1; g++) { /* the last group stays absent */
+		int64_t lanes = m->steps ? step_lanes[g % TG_ARRAY_LEN(step_lanes)] : m->lanes;
 		EMIT(b.p, smov, 5, g);
+		EMIT(b.p, smov, 6, m->rows | lanes << 16);
 		emit_n(b.p, (enum tg_opcode)(TG_I_push_f32 + type), 7, (int64_t[]){0, g % 2 ? 2 : 1, 5, 0, 6, m->masked, m->transposed});
 		EMIT(b.p, idle, 8);
 		for (uint32_t i = 0; i < b.n; i++) {
 			uint32_t r = g * R + i / L, j = i % L;
 			uint32_t k = m->transposed ? j : r, c = m->transposed ? r : j;
-			if (k >= K || c >= N || (m->rows && i / L >= m->rows) || (m->lanes && j >= m->lanes) || (m->masked && (int32_t)b.in[b.n + i] >= (int32_t)b.in[2 * b.n + i]))
+			if (k >= K || c >= N || (m->rows && i / L >= m->rows) || (lanes && j >= lanes) || (m->masked && (int32_t)b.in[b.n + i] >= (int32_t)b.in[2 * b.n + i]))
 				continue;
 			w[k * N + c] = enters(type, b.in[(g % 2) * b.n + i]);
 			present[k * N + c] = true;
