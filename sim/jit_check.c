@@ -320,13 +320,14 @@ static void find_stretches(struct gen *g)
 {
 	struct segment *e = &g->seg;
 	struct stretch *t = g->stretch;
+	bool large = large_registers(g->s);
 	g->n_stretch = 0;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
 		const struct place *p = &o->at;
 		unsigned k = 0;
 		g->stretch_of[i] = NO_STRETCH;
-		if (!looked_at(o) || !p->fixed || p->hi - p->lo > MAX_ALONE)
+		if (large || !looked_at(o) || !p->fixed || p->hi - p->lo > MAX_ALONE)
 			continue;
 		while (k < g->n_stretch && !near_to(&t[k], o))
 			k++;

@@ -14,7 +14,14 @@
 
 #define MAX_STRIP 16
 #define MAX_LANE_OPS 144
-#define QUICK_LANE_OPS 32 /* in quick code, since LLVM takes more than twice the time for twice the loop */
+#define QUICK_LANE_OPS 32 /* in quick code, since LLVM takes more than twice the time for twice the loop; twice as many where registers are large */
+/* Where a register is larger than this many bytes, most time goes into lanes: passing values from one instruction to the next is worth more of LLVM's time, and looking at each
+ * access costs less than what lies between them. */
+#define LARGE_REGISTER 2048
+static inline bool large_registers(const struct tg_sim *s)
+{
+	return (uint64_t)s->core.rows * s->core.lanes * 4 > LARGE_REGISTER;
+}
 #define MAX_CALLED 40
 #define MAX_RANGES 6
 #define MAX_HITS 256

@@ -17,7 +17,8 @@
 #define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
-#define HOT(s) ((s)->options.cache_dir ? 2400 : 400) /* of so many bundles LLVM makes the best code it can; of more, where it is kept */
+/* of so many bundles LLVM makes the best code it can; of more, where it is kept */
+#define HOT(s) (!(s)->options.cache_dir ? 400 : large_registers(s) ? 6000 : 2400)
 
 struct engine {
 	struct llvm_api L;

@@ -409,7 +409,7 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 		n_op += *role == R_LANE || *role == R_LOAD || *role == R_VIEW || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
 		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE;
 		n_temp += *role == R_PURE;
-		if (n_op > (g->quick ? QUICK_LANE_OPS : MAX_LANE_OPS) || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
+		if (n_op > (!g->quick ? MAX_LANE_OPS : large_registers(g->s) ? 2 * QUICK_LANE_OPS : QUICK_LANE_OPS) || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
 			return false;
 	}
 	return true;
