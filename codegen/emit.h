@@ -65,6 +65,8 @@ struct emit {
 
 /* transfer.c */
 void emit_begin(struct emit *e, struct mfn *f, struct plan *p, struct descriptors *descs, struct mcursor at);
+vreg slot_load(struct mcursor *at, uint32_t slot);                    /* of the frame */
+void slot_store(struct mcursor *at, uint32_t slot, vreg v);
 vreg frame_load(struct emit *e, uint32_t slot);
 void frame_store(struct emit *e, uint32_t slot, vreg v);
 vreg coordinate(struct emit *e, uint32_t d);                          /* start of the tile in dimension d */

@@ -11,8 +11,8 @@
  * address is that of the first part plus so many bytes for each entry (operand.part). Parts have one size: the last one begins at extent - tile.
  *
  * What is read or written from outside lives as long as the run; nothing is fetched ahead into a run or out of it. What the first stage reads from outside is fetched during the last one for the next part (ahead.c). */
-#include "runs.h"
 #include "emit.h"
+#include "runs.h"
 
 #include <string.h>
 
@@ -236,13 +236,6 @@ int64_t run_parts(const struct run *r)
 
 /* ---- code -------------------------------------------------------------------------------------------------------------------------------- */
 
-static void slot_store(struct mcursor *at, uint32_t slot, vreg v)
-{
-	at->mem = FRAME_MEM;
-	EMIT(at, sst64, R(v), 0, 8 * (int64_t)slot);
-	at->mem = MEM_NONE;
-}
-
 static struct mcursor begin(struct driver *dr, struct mfn *f, const struct run *r)
 {
 	mfn_init(f, dr->work, dr->chip);
@@ -253,15 +246,6 @@ static bool finish(struct driver *dr, struct mfn *f)
 {
 	mach_schedule(f, 1, false, 0);
 	return mach_allocate(f) && mach_emit(dr->d, f, &dr->code, false);
-}
-
-static vreg slot_load(struct mcursor *at, uint32_t slot)
-{
-	vreg v = mreg(at->f, CLASS_S);
-	at->mem = FRAME_MEM;
-	EMIT(at, sld64, R(v), 0, 8 * (int64_t)slot);
-	at->mem = MEM_NONE;
-	return v;
 }
 
 /* The next part: the innermost loop goes on; where it is at its end it starts again and the one around it goes on. */

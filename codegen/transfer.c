@@ -23,20 +23,30 @@ static vreg sreg(struct emit *e)
 	return mreg(e->f, CLASS_S);
 }
 
+vreg slot_load(struct mcursor *at, uint32_t slot)
+{
+	vreg r = mreg(at->f, CLASS_S);
+	at->mem = FRAME_MEM;
+	EMIT(at, sld64, R(r), 0, frame_slot(slot));
+	at->mem = MEM_NONE;
+	return r;
+}
+
+void slot_store(struct mcursor *at, uint32_t slot, vreg v)
+{
+	at->mem = FRAME_MEM;
+	EMIT(at, sst64, R(v), 0, frame_slot(slot));
+	at->mem = MEM_NONE;
+}
+
 vreg frame_load(struct emit *e, uint32_t slot)
 {
-	vreg r = sreg(e);
-	e->at.mem = FRAME_MEM;
-	EMIT(&e->at, sld64, R(r), 0, frame_slot(slot));
-	e->at.mem = MEM_NONE;
-	return r;
+	return slot_load(&e->at, slot);
 }
 
 void frame_store(struct emit *e, uint32_t slot, vreg v)
 {
-	e->at.mem = FRAME_MEM;
-	EMIT(&e->at, sst64, R(v), 0, frame_slot(slot));
-	e->at.mem = MEM_NONE;
+	slot_store(&e->at, slot, v);
 }
 
 /* Start of the tile in dimension d. */
