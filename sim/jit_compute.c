@@ -96,7 +96,7 @@ struct lane_value *lane_reg(struct body *y, unsigned r)
 	return v;
 }
 
-static val lane_numbers(struct body *y)
+val lane_numbers(struct body *y)
 {
 	struct gen *g = y->g;
 	val each[MAX_STRIP];

@@ -178,10 +178,20 @@ static val load_first(struct gen *g, unsigned bytes, val p, uint32_t n)
 	return v;
 }
 
+/* The lanes of the strip that are inside an extent which only the run knows. */
+static val run_reaches(struct body *y, const struct place *p)
+{
+	struct gen *g = y->g;
+	val lanes = lane_splat(g, g->L->BuildTrunc(g->b, p->run_lanes, g->i32, ""), g->iv), row_in = g->L->BuildICmp(g->b, LLVMIntULT, y->row, p->run_rows, "");
+	return g->L->BuildSelect(g->b, row_in, g->L->BuildICmp(g->b, LLVMIntULT, lane_numbers(y), lanes, ""), g->L->ConstNull(g->cv), "");
+}
+
 /* The lanes of the strip that the access reaches and its mask selects; NULL: all. */
 static val reached(struct body *y, const struct lane_op *o)
 {
 	struct gen *g = y->g;
+	if (o->at.extent)
+		return run_reaches(y, &o->at);
 	val inside = y->to > o->at.lanes ? first_lanes(g, o->at.lanes - y->from) : NULL;
 	if (!o->at.mask)
 		return inside;
@@ -213,7 +223,7 @@ static struct lane_value load(struct body *y, unsigned k, const struct lane_op *
 	val some = reached(y, o);
 	if (o->at.spread) {
 		v = lane_of_bits(y->spread[k]);
-	} else if (some && !o->at.mask && o->at.bytes < 4) {
+	} else if (some && !o->at.mask && !o->at.extent && o->at.bytes < 4) {
 		v = widen(g, o->u->in.op, load_first(g, o->at.bytes, strip_at(y, k, o), o->at.lanes - y->from));
 	} else if (some) {
 		v = widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some));
@@ -415,6 +425,8 @@ static bool side_by_side(const struct lane_op *x, const struct lane_op *y)
 	const struct place *a = &x->at, *b = &y->at;
 	if (x->kind == LANE_ROWS || y->kind == LANE_ROWS || a->root != b->root || a->bytes != b->bytes || a->n != b->n)
 		return false;
+	if (a->extent != b->extent)
+		return false;
 	bool same = a->step == b->step && a->block_step == b->block_step;
 	return same || (a->fixed && b->fixed && a->rows == b->rows && a->s == b->s && a->t == b->t);
 }
@@ -433,8 +445,8 @@ static val row_address(struct body *y, const struct place *p)
 {
 	struct gen *g = y->g;
 	val r = y->row, at = p->base;
-	if (p->n < p->rows) {
-		val n = gen_int(g, p->n);
+	if (p->n < p->rows || p->extent) {
+		val n = p->extent ? p->run_n : gen_int(g, p->n);
 		at = g->L->BuildAdd(g->b, at, g->L->BuildMul(g->b, g->L->BuildUDiv(g->b, r, n, ""), p->block_step, ""), "");
 		r = g->L->BuildURem(g->b, r, n, "");
 	}
