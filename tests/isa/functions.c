@@ -3,7 +3,7 @@
 #include "harness.h"
 #include "numerics.h"
 
-#define SAMPLE (1u << 18)
+#define SAMPLE (1u << 17)
 #define IN_AT 0
 #define OUT_AT (4 * (int64_t)SAMPLE)
 #define DRAM_OUT (16 << 20)
@@ -13,7 +13,7 @@ static uint32_t pattern(uint32_t i)
 	static const uint32_t mantissas[] = {0, 1, 0x7ffffe, 0x7fffff, 0x400000, 0x3fffff, 0x001000, 0x000fff};
 	if (i < 512 * TG_ARRAY_LEN(mantissas))
 		return (i % 512) << 23 | mantissas[i / 512];
-	return i * 16381u;
+	return i * 32749u;
 }
 
 /* Loads the input vector by vector, has `op` compute, stores. */
