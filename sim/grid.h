@@ -11,8 +11,9 @@ struct grid {
 	unsigned levels;
 };
 
-/* The bytes of a side in SRAM, all of them and perhaps more where a list gives the places; none when the side is in DRAM or there is no source. */
+/* The bytes of a side, all of them and perhaps more where a list gives the places; none when there is no source, or when the side is in DRAM and only SRAM is asked for. */
 struct grid grid_of_side(const struct tg_dma_plan *p, bool src);
+struct grid grid_in_sram(const struct tg_dma_plan *p, bool src);
 static inline struct grid grid_of_bytes(int64_t at, int64_t n)
 {
 	return (struct grid){.first = at, .end = at + n, .n = n};

@@ -37,7 +37,7 @@ struct grid grid_of_side(const struct tg_dma_plan *p, bool src)
 	int64_t first = src ? p->src_first : p->dst_first, end = src ? p->src_end : p->dst_end;
 	struct grid g = {.first = first, .end = end, .n = end - first};
 	bool whole = !src && (p->fill_outside || p->kind == TG_DMA_FILL);
-	if (first >= TG_DRAM_BASE || (src && p->kind == TG_DMA_FILL))
+	if (src && p->kind == TG_DMA_FILL)
 		return (struct grid){0};
 	if (first == end || p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER))
 		return g;
@@ -50,6 +50,11 @@ struct grid grid_of_side(const struct tg_dma_plan *p, bool src)
 	}
 	join_rows(&g, 1);
 	return g;
+}
+
+struct grid grid_in_sram(const struct tg_dma_plan *p, bool src)
+{
+	return (src ? p->src_first : p->dst_first) >= TG_DRAM_BASE ? (struct grid){0} : grid_of_side(p, src);
 }
 
 struct grid grid_coarse(const struct grid *g, int64_t gap)

@@ -191,7 +191,8 @@ bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in
 bool dma_wait(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in);
 void dma_reset(struct tg_sim *s); /* at the start of a run: queues count from 1 */
 void dma_open(struct tg_sim *s);
-void dma_settle(void *user, uint64_t at, uint64_t n); /* of struct tg_memory */
+/* hazard.c: marks what unretired transfers hold near these bytes; of struct tg_memory */
+void dma_settle(void *user, uint64_t at, uint64_t n);
 /* dram.c: offsets in DRAM. Pointers to the bytes [first, end) for reading; for writing, where reads elsewhere no longer see the executable's copy */
 void dram_open(struct tg_sim *s);
 const uint8_t *dram_read(struct tg_sim *s, uint64_t first, uint64_t end);
