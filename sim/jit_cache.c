@@ -70,6 +70,7 @@ bool jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, struct tg_sha25
 	tg_sha256_add(&h, host, strlen(host) + 1);
 	tg_sha256_add(&h, chip, strlen(chip) + 1);
 	add_number(&h, x->n_words);
+	add_number(&h, s->options.all_registers);
 	/* provenance is an index in the counters; births and steps decide what is translated */
 	for (uint32_t i = 0; i < s->n_bundles; i++)
 		add_number(&h, (uint64_t)s->bundles[i].prov << 32 | s->bundles[i].n_births);

@@ -104,6 +104,8 @@ struct segment {
 	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
+	uint64_t keep_v;  /* those of them that somebody reads behind the segment's loop */
+	uint32_t keep_m;
 	uint64_t length;  /* bundles with idle ones */
 	bool stores, ends; /* ends: what comes after must see what this segment does */
 	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */

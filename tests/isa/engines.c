@@ -393,13 +393,14 @@ static uint64_t run_program(struct maker *m, uint64_t seed)
 	struct tg_sim *interp = tg_sim_new(m->f->a, &m->p->x, &o);
 	o.engine = TG_ENGINE_JIT;
 	o.translate_all = true;
+	o.all_registers = seed % 3 == 0;
 	o.threads = (uint32_t)(seed % 4);
 	struct tg_sim *jit = tg_sim_new(m->f->a, &m->p->x, &o);
 	ck_assert_msg(tg_sim_translates(jit), "seed %llu: nothing was translated", (unsigned long long)seed);
 	for (size_t i = 0; i < m->p->x.steps.n; i++) {
 		struct tg_diag d;
 		tg_diag_init(&d, m->f->a);
-		if (!step_on_both(m->f, tg_asprintf(m->f->a, "seed %llu step %zu", (unsigned long long)seed, i), interp, jit, &m->p->x, m->p->x.steps.at[i].entry_word, &d)) {
+		if (!step_on_both(m->f, tg_asprintf(m->f->a, "seed %llu step %zu", (unsigned long long)seed, i), interp, jit, o.all_registers, &m->p->x, m->p->x.steps.at[i].entry_word, &d)) {
 			ck_assert_msg(i > 0, "seed %llu: the setup traps: %s", (unsigned long long)seed, first_message(&d));
 			break;
 		}
