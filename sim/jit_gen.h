@@ -91,7 +91,7 @@ struct segment {
 	uint64_t late_v;  /* vector registers that they read */
 	uint32_t late_m;
 	struct lane_op op[MAX_LANE_OPS];
-	unsigned n_op;
+	unsigned n_op, effort; /* effort: what the loop costs LLVM, a simple instruction counting one */
 	struct called call[MAX_CALLED];
 	unsigned n_call, n_temp;
 	struct written wrote[4 * TG_MAX_BUNDLE];
@@ -147,8 +147,9 @@ struct gen {
 	LLVMContextRef c;
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
-	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f16, f32, iv, fv, cv, code_type, lookup_type;
 	bool quick;      /* LLVM's quickest code, not its best */
+	bool has_half;   /* the host converts half precision */
 	unsigned strip;  /* lanes that the loop takes at a time: a host register of them, so that as many values as possible stay in registers */
 	/* the block at work */
 	const struct block *block;
@@ -229,6 +230,7 @@ void gen_check_pairs(struct gen *g, LLVMBasicBlockRef leave);
 bool places_apart(const struct place *a, const struct place *b, bool *same);
 /* jit_compute.c */
 bool lanes_has(unsigned op);
+unsigned lanes_effort(unsigned op);
 /* jit_lanes.c */
 unsigned lanes_load_bytes(unsigned op);  /* of an element that the loop can load; 0: it cannot */
 unsigned lanes_store_bytes(unsigned op);
