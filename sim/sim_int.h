@@ -207,7 +207,9 @@ void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decod
 void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
 /* sim.c */
 void sim_new_weights(struct tg_sim *s, struct tg_weights *w);
-/* exec.c */
+/* exec.c; a run of a step is begin, bundles until one halts or traps, and end, which reports a trap */
+bool sim_begin_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word);
+bool sim_end_run(struct tg_sim *s, struct tg_diag *d, bool ok);
 bool sim_run_bundle(struct tg_sim *s, bool *halted);
 /* Adds what an instruction moved to the counters; the occupancy is counted apart. */
 void sim_count(struct tg_counters *c, const struct tg_writes *w);

@@ -544,28 +544,37 @@ static bool interpret(struct tg_sim *s, bool *halted)
 	return sim_run_bundle(s, halted);
 }
 
+static inline bool turn(struct tg_sim *s, struct jit_turn *t)
+{
+	const struct blocks *k = s->jit.blocks;
+	uint32_t block = k->block_of[s->now_bundle];
+	jit_code *code = code_of(s, block);
+	if (!code || (!t->checked && !loops_fit(s, &k->at[block]))) {
+		t->checked = false;
+		return interpret(s, &t->halted);
+	}
+	uint64_t next = code(s);
+	s->now_bundle = (uint32_t)next;
+	t->checked = true;
+	if (next & (JIT_INTERPRET | JIT_LEAVE)) {
+		leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
+		t->checked = false;
+		return interpret(s, &t->halted);
+	}
+	return true;
+}
+
+bool jit_turn(struct tg_sim *s, struct jit_turn *t)
+{
+	return turn(s, t);
+}
+
 bool jit_run(struct tg_sim *s)
 {
-	struct blocks *k = s->jit.blocks;
-	bool halted = false, checked = false;
-	while (!halted) {
-		uint32_t block = k->block_of[s->now_bundle];
-		jit_code *code = code_of(s, block);
-		if (!code || (!checked && !loops_fit(s, &k->at[block]))) {
-			checked = false;
-			if (!interpret(s, &halted))
-				return false;
-			continue;
-		}
-		uint64_t next = code(s);
-		s->now_bundle = (uint32_t)next;
-		checked = true;
-		if (next & (JIT_INTERPRET | JIT_LEAVE)) {
-			leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
-			checked = false;
-			if (!interpret(s, &halted))
-				return false;
-		}
+	struct jit_turn t = {0};
+	while (!t.halted) {
+		if (!turn(s, &t))
+			return false;
 	}
 	return true;
 }
