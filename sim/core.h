@@ -65,14 +65,20 @@ struct tg_row_list {
 	bool twin;   /* the next vector of its panel has the same, and all of them whole */
 };
 
-/* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
+/* What the pushes of a set have in common (sem/weights.h); none of these: whole row groups. */
+#define TG_WEIGHTS_ACROSS 1 /* groups are of columns */
+#define TG_WEIGHTS_CUT 2    /* one group has cut_lines lines only */
+#define TG_WEIGHTS_ODD 4    /* nothing: `bits` tells what is present */
+
+/* Weights of an array. */
 struct tg_weights {
 	uint32_t *w; /* rows x stride, in panels: all rows of TG_PANEL columns, then those of the next; f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
-	bool odd;
-	uint16_t group_cols;
+	uint8_t form; /* TG_WEIGHTS_ bits */
+	uint8_t cut_group, cut_lines;
+	uint16_t group_side; /* lanes of each line of a group */
 	uint64_t groups; /* unless odd, bit g: group g was pushed */
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */

@@ -219,7 +219,12 @@ void gen_matrix(struct gen *g, const struct called *c, val clock);
 /* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether what stores write has to be noted */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
 void gen_note_stores(struct gen *g, val unsure); /* which this does, after them */
-bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
+bool gen_accesses(const struct lane_op *o);
+val gen_unless(struct gen *g, val pred, val ok); /* pred may be NULL: always */
+val gen_and(struct gen *g, val a, val b);        /* of what is not NULL */
+/* jit_apart.c: leaves unless all accesses may be in one loop */
+void gen_check_pairs(struct gen *g, LLVMBasicBlockRef leave);
+bool places_apart(const struct place *a, const struct place *b, bool *same);
 /* jit_compute.c */
 bool lanes_has(unsigned op);
 /* jit_lanes.c */

@@ -203,7 +203,7 @@ static void copy_rows(struct gen *g, val to, val from)
 	}
 }
 
-/* sim, lanes, group, clock -> whether it was done: not into a set of which single bits tell what is present, or that has other columns. */
+/* sim, lanes, group, clock -> whether it was done: not into a set of another form than whole row groups, or with other columns. */
 static val push_for(struct gen *g, const struct tg_insn *in)
 {
 	char name[32];
@@ -217,12 +217,12 @@ static val push_for(struct gen *g, const struct tg_insn *in)
 	fn = begin_function(g, name, push_type(g), &here, &own);
 	val sim = g->L->GetParam(fn, 0), group = g->L->GetParam(fn, 2), w = weights_of(g, sim, in, true), cols = g->L->ConstInt(g->i16, core->chip->array_cols, 0);
 	val groups = at_offset(g, g->i64, w, offsetof(struct tg_weights, groups));
-	val alike = g->L->BuildICmp(g->b, LLVMIntEQ, at_offset(g, g->i16, w, offsetof(struct tg_weights, group_cols)), cols, "");
-	val plain = g->L->BuildAnd(g->b, is_zero(g, g->i8, at_offset(g, g->i8, w, offsetof(struct tg_weights, odd))), g->L->BuildOr(g->b, is_zero(g, g->i64, groups), alike, ""), "");
+	val alike = g->L->BuildICmp(g->b, LLVMIntEQ, at_offset(g, g->i16, w, offsetof(struct tg_weights, group_side)), cols, "");
+	val plain = g->L->BuildAnd(g->b, is_zero(g, g->i8, at_offset(g, g->i8, w, offsetof(struct tg_weights, form))), g->L->BuildOr(g->b, is_zero(g, g->i64, groups), alike, ""), "");
 	LLVMBasicBlockRef no = gen_around(g, plain);
 	set_offset(g, w, offsetof(struct tg_weights, any), g->L->ConstInt(g->i8, 1, 0));
 	set_offset(g, w, offsetof(struct tg_weights, type), g->L->ConstInt(g->i8, TG_ARRAY_f32, 0));
-	set_offset(g, w, offsetof(struct tg_weights, group_cols), cols);
+	set_offset(g, w, offsetof(struct tg_weights, group_side), cols);
 	set_offset(g, w, offsetof(struct tg_weights, groups), g->L->BuildOr(g->b, groups, g->L->BuildShl(g->b, gen_int(g, 1), group, ""), ""));
 	set_offset(g, sim, array_at(in, offsetof(struct tg_array, swap_ready)), gen_clock(g, g->L->GetParam(fn, 3), core->chip->latency.push_swap));
 	val by = g->L->BuildMul(g->b, group, gen_int(g, (int64_t)core->rows * TG_PANEL * 4), "");

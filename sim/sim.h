@@ -32,7 +32,7 @@ struct tg_sim; /* one core with its memories */
 
 struct tg_sim *tg_sim_new(struct tg_arena *a, const struct tg_exe *x, const struct tg_sim_options *o);
 void tg_sim_free(struct tg_sim *s); /* unmaps DRAM */
-/* Whether this build on this host can translate. */
+/* Whether this build on this host can translate, as far as can be told without loading LLVM. */
 bool tg_sim_can_translate(void);
 /* Whether this simulator does. */
 bool tg_sim_translates(const struct tg_sim *s);

@@ -447,7 +447,7 @@ bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word)
 	while (ok && !halted && !s->jit.blocks) {
 		ok = sim_run_bundle(s, &halted);
 		if (s->jit.patience && --s->jit.patience == 0)
-			jit_begin(s, false);
+			jit_begin(s, JIT_BESIDE);
 	}
 	if (ok && !halted)
 		ok = jit_run(s);

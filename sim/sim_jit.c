@@ -231,8 +231,8 @@ static bool view_serves(const struct tg_core *now, const struct tg_insn *in, con
 		return false;
 	if (in->op <= TG_I_push_u8) {
 		struct tg_extent x = extent_of(now, (int64_t)with);
-		uint32_t cols = x.lanes < chip->array_cols ? x.lanes : chip->array_cols;
-		return in->f[6] ? v->rows == now->rows && v->lanes >= chip->array_rows : v->rows >= x.rows && v->lanes >= cols;
+		uint32_t most = in->f[6] ? chip->array_rows : chip->array_cols;
+		return v->rows >= x.rows && v->lanes >= (x.lanes < most ? x.lanes : most);
 	}
 	const struct tg_weights *w = &now->array[in->f[0]].set[now->array[in->f[0]].active];
 	uint32_t lanes = array_type_of(in) != TG_ARRAY_f32 || !w->uniform ? chip->array_rows : w->n_k ? w->k[w->n_k - 1] + 1u : 0;
@@ -614,11 +614,17 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 	return chosen;
 }
 
-void jit_begin(struct tg_sim *s, bool wait)
+void jit_begin(struct tg_sim *s, enum jit_when when)
 {
 	struct blocks *k = sim_find_blocks(s);
 	uint32_t *order = tg_alloc_n(s->arena, (size_t)k->n + 1, sizeof *order), n = k->usable ? choose(s, k, order) : 0;
+	s->jit.blocks = k;
+	if (n && when == JIT_IF_KEPT && !jit_kept(s, order, n)) {
+		s->jit.blocks = NULL;
+		return;
+	}
 	s->jit.patience = 0;
+	s->jit.blocks = NULL;
 	if (!n)
 		return;
 	s->jit.calls = &jit_calls;
@@ -630,11 +636,11 @@ void jit_begin(struct tg_sim *s, bool wait)
 	s->jit.proofs = tg_alloc_n(s->arena, 2 * (size_t)s->x->n_words + 2, sizeof *s->jit.proofs);
 	s->core.mem.known = tg_alloc_n(s->arena, MAX_KNOWN, sizeof *s->core.mem.known);
 	s->jit.blocks = k;
-	if (!jit_translate(s, order, n, wait))
+	if (!jit_translate(s, order, n, when == JIT_AT_ONCE))
 		s->jit.blocks = NULL;
 }
 
-/* A program that is over before translation could pay stays with the interpreter: about a second of it. */
+/* A program that is over before translation could pay stays with the interpreter, about a second of it, unless it was translated before. */
 void jit_open(struct tg_sim *s)
 {
 	const uint64_t nanoseconds = 1000000000;
@@ -646,9 +652,12 @@ void jit_open(struct tg_sim *s)
 	if (s->options.trace) /* the interpreter keeps the record */
 		return;
 	if (s->options.engine == TG_ENGINE_JIT)
-		jit_begin(s, true);
-	else if (s->options.engine == TG_ENGINE_DEFAULT)
+		jit_begin(s, JIT_AT_ONCE);
+	else if (s->options.engine == TG_ENGINE_DEFAULT) {
 		s->jit.patience = nanoseconds / (40 + s->core.n / 4);
+		if (s->options.cache_dir)
+			jit_begin(s, JIT_IF_KEPT);
+	}
 }
 
 bool tg_sim_can_translate(void)

@@ -5,9 +5,7 @@
 #include "level.h"
 #include "matrix_rules.h"
 #include "tiles.h"
-
-#define HOLES UINT16_MAX
-#define MAX_ROWS 16
+#include "weights.h"
 
 /* ---- weights ---- */
 
@@ -50,19 +48,6 @@ static inline __attribute__((always_inline)) void enter_row(unsigned type, uint3
 	}
 }
 
-static void set_bit(uint64_t bits[4], uint32_t i, bool on)
-{
-	uint64_t one = UINT64_C(1) << (i & 63);
-	bits[i >> 6] = on ? bits[i >> 6] | one : bits[i >> 6] & ~one;
-}
-
-/* Bits [0, n) of one row of present columns. */
-static void set_low(uint64_t bits[4], uint32_t n)
-{
-	for (uint32_t k = 0; k < 4; k++)
-		bits[k] = n >= 64 * (k + 1) ? ~UINT64_C(0) : n <= 64 * k ? 0 : ~UINT64_C(0) >> (64 * (k + 1) - n);
-}
-
 /* n lanes, PANEL at most; a library call would take longer than most copies. */
 static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, uint32_t n)
 {
@@ -76,29 +61,6 @@ static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, 
 	}
 	for (uint32_t i = 0; i < n; i++)
 		d[i] = a[i];
-}
-
-/* From now on `bits` tells what is present. */
-static void spell_out(const struct tg_core *now, struct tg_weights *w)
-{
-	if (w->odd)
-		return;
-	w->odd = true;
-	memset(w->bits, 0, now->chip->array_rows * sizeof *w->bits);
-	for (uint64_t groups = w->groups; groups; groups &= groups - 1) {
-		uint32_t first = (uint32_t)__builtin_ctzll(groups) * now->rows;
-		for (uint32_t r = first; r < first + now->rows; r++)
-			set_low(w->bits[r], w->group_cols);
-	}
-}
-
-/* Takes a push into account: in `groups`, as long as the set is plain. */
-static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t group, uint32_t rows, uint32_t cols, bool masked)
-{
-	if (masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols))
-		spell_out(now, w);
-	w->group_cols = (uint16_t)cols;
-	w->groups |= UINT64_C(1) << (group & 63);
 }
 
 /* Weights mostly come group by group from SRAM, rows far from each other: the host is told which ones will be next. */
@@ -116,7 +78,7 @@ static void fetch_ahead(const struct tg_operand *v, uint32_t rows, uint32_t cols
 static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
-	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
+	bool plain = note_push(now, w, &(struct pushed){.group = first / now->rows, .lines = x.rows, .side = cols, .masked = mask != NULL});
 	fetch_ahead(v, x.rows, cols);
 	for (uint32_t r = 0; r < x.rows; r++) {
 		const uint32_t *a = operand_row(v, r);
@@ -128,7 +90,7 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 				enter_row(type, d, a + c, n);
 		}
 	}
-	for (uint32_t r = 0; w->odd && r < now->rows; r++) {
+	for (uint32_t r = 0; !plain && r < now->rows; r++) {
 		uint64_t *bits = w->bits[first + r];
 		set_low(bits, r < x.rows ? cols : 0);
 		for (uint32_t j = 0; mask && r < x.rows && j < cols; j++)
@@ -136,17 +98,32 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 	}
 }
 
+/* Rows become columns, from `first` on. Lanes that are absent need not be there. */
+static void turn_rows(struct tg_weights *w, uint32_t array_rows, const uint32_t *const row[], uint32_t first, uint32_t rows, uint32_t lanes)
+{
+	for (uint32_t r = 0, some; r < rows; r += some) {
+		uint32_t room = PANEL - (first + r) % PANEL;
+		some = rows - r < room ? rows - r : room;
+		turn(w->w + weight_at(array_rows, 0, first + r), row + r, some, lanes);
+	}
+}
+
 static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
-	uint32_t rows = now->chip->array_rows, t[MAX_ROWS][256];
-	spell_out(now, w);
-	for (uint32_t r = 0; r < x.rows; r++)
-		enter_row(type, t[r], operand_row(v, r), rows);
-	for (uint32_t k = 0; k < rows; k++) {
-		for (uint32_t r = 0; r < x.rows; r++)
-			w->w[weight_at(rows, k, first + r)] = t[r][k];
+	uint32_t rows = now->chip->array_rows, lanes = rows < x.lanes ? rows : x.lanes, entered[MAX_ROWS][256];
+	const uint32_t *row[MAX_ROWS];
+	bool plain = note_push(now, w, &(struct pushed){.group = first / now->rows, .lines = x.rows, .side = lanes, .across = true, .masked = mask != NULL});
+	for (uint32_t r = 0; r < x.rows; r++) {
+		row[r] = operand_row(v, r);
+		if (type == TG_ARRAY_f32)
+			continue;
+		enter_row(type, entered[r], row[r], lanes);
+		row[r] = entered[r];
 	}
+	turn_rows(w, rows, row, first, x.rows, lanes);
+	if (plain)
+		return;
 	if (!mask && (first & 63) + now->rows <= 64) { /* columns of one word, all rows alike */
 		uint64_t group = (~UINT64_C(0) >> (64 - now->rows)) << (first & 63), present = (~UINT64_C(0) >> (64 - x.rows)) << (first & 63);
 		for (uint32_t k = 0; k < rows; k++)
@@ -189,55 +166,6 @@ SEM(push_e5m2) { push_register(now, next, in); }
 SEM(push_i8) { push_register(now, next, in); }
 SEM(push_u8) { push_register(now, next, in); }
 
-/* The run of a row's present columns. */
-static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_t *present)
-{
-	uint32_t n = 0, first = 0, last = 0;
-	for (uint32_t k = 0; k < 4; k++) {
-		if (!bits[k])
-			continue;
-		if (n == 0)
-			first = 64 * k + (uint32_t)__builtin_ctzll(bits[k]);
-		last = 64 * k + 63 - (uint32_t)__builtin_clzll(bits[k]);
-		n += (uint32_t)__builtin_popcountll(bits[k]);
-	}
-	*present += n;
-	*lo = (uint16_t)first;
-	*hi = (uint16_t)(n == 0 ? first : n == last - first + 1 ? last + 1 : HOLES);
-}
-
-static void find_uniform(struct tg_weights *w, uint32_t rows)
-{
-	w->uniform = true;
-	w->paired = w->listed = false;
-	w->n_k = 0;
-	for (uint32_t k = 0; k < rows; k++) {
-		if (w->lo[k] == w->hi[k])
-			continue;
-		if (w->n_k == 0) {
-			w->from = w->lo[k];
-			w->to = w->hi[k];
-		}
-		w->uniform = w->uniform && w->hi[k] != HOLES && w->lo[k] == w->from && w->hi[k] == w->to;
-		w->k[w->n_k++] = (uint16_t)k;
-	}
-}
-
-/* Whole row groups from the first on with the same columns: nothing is left to find out. */
-static bool plain_groups(const struct tg_core *now, struct tg_weights *w)
-{
-	if (w->odd || !w->groups || (w->groups & (w->groups + 1)))
-		return false;
-	w->uniform = true;
-	w->paired = w->listed = false;
-	w->from = 0;
-	w->to = w->group_cols;
-	w->n_k = (uint32_t)__builtin_popcountll(w->groups) * now->rows;
-	w->k[w->n_k - 1] = (uint16_t)(w->n_k - 1); /* all up to it: nobody asks for the others */
-	w->present = (uint64_t)w->n_k * w->to;
-	return true;
-}
-
 SEM(swap)
 {
 	struct tg_array *u = &now->array[in->f[0]];
@@ -247,14 +175,9 @@ SEM(swap)
 		return;
 	u->active ^= 1;
 	struct tg_weights *w = &u->set[u->active], *shadow = &u->set[u->active ^ 1];
-	if (!plain_groups(now, w)) {
-		spell_out(now, w);
-		w->present = 0;
-		for (uint32_t k = 0; k < now->chip->array_rows; k++)
-			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
-		find_uniform(w, now->chip->array_rows);
-	}
-	shadow->any = shadow->odd = false;
+	settle_weights(now, w);
+	shadow->any = false;
+	shadow->form = 0;
 	shadow->groups = 0;
 }
 

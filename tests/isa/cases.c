@@ -310,10 +310,10 @@ static int n_cases(void)
 
 int main(void)
 {
-	tg_sim_can_translate(); /* loads LLVM before the tests fork */
 	Suite *s = suite_create("cases");
 	TCase *t = tcase_create("cases");
 	tcase_set_timeout(t, 0); /* CTest watches the time: a busy machine must not decide */
+	tcase_add_unchecked_fixture(t, load_translator, NULL);
 	tcase_add_loop_test(t, cases, 0, n_cases());
 	tcase_add_test(t, every_message_has_a_case);
 	suite_add_tcase(s, t);

@@ -595,6 +595,7 @@ int main(int argc, char **argv)
 	Suite *s = suite_create("engines");
 	TCase *t = tcase_create("engines");
 	tcase_set_timeout(t, 0);
+	tcase_add_unchecked_fixture(t, load_translator, NULL);
 	tcase_add_loop_test(t, engines_agree, 0, (int)((wanted + PER_TEST - 1) / PER_TEST));
 	suite_add_tcase(s, t);
 	return run_suite(s);

@@ -161,4 +161,15 @@ static inline void program_end(struct program *p)
 	*TG_PUSH(p->f->a, &p->x.steps) = (struct tg_step){.text = "", .reason = ""};
 }
 
+/* Has LLVM loaded, where it is there, before tests fork: each would load it again. */
+static inline void load_translator(void)
+{
+	struct fixture *f = fixture_new("t1");
+	struct program *p = program_new(f);
+	EMIT(p, smov, 1, 1);
+	program_end(p);
+	tg_sim_free(tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_JIT, .translate_all = true}));
+	fixture_free(f);
+}
+
 #endif

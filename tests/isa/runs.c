@@ -94,7 +94,7 @@ static void hash_with(struct fixture *f, enum tg_engine engine, const char *dir,
 	struct program *p = loop_program(f);
 	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = engine, .cache_dir = dir, .translate_all = true});
 	ck_assert_msg(tg_sim_run(s, &f->d, p->x.steps.at[0].entry_word), "%s", messages(f));
-	ck_assert(engine == TG_ENGINE_INTERP || tg_sim_translates(s));
+	ck_assert(engine != TG_ENGINE_JIT || tg_sim_translates(s));
 	tg_sim_state_hash(s, out);
 	tg_sim_free(s);
 }
@@ -170,6 +170,52 @@ START_TEST(many_writers)
 }
 END_TEST
 
+/* Whether this process has LLVM's library; 1 where the host does not say. */
+static int has_llvm(void)
+{
+	char line[1024];
+	int found = 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	if (!maps)
+		return 1;
+	while (fgets(line, sizeof line, maps))
+		found |= strstr(line, "libLLVM") != NULL;
+	fclose(maps);
+	return found;
+}
+
+/* Whoever finds all code kept does without LLVM, with --engine jit and by default. */
+START_TEST(kept_code_runs_alone)
+{
+	char dir[256];
+	uint8_t want[32], got[32];
+	struct fixture *f = fixture_new("t1");
+	temporary_name(dir, sizeof dir);
+	ck_assert(mkdtemp(dir) != NULL);
+	hash_with(f, TG_ENGINE_INTERP, NULL, want);
+	hash_with(f, TG_ENGINE_DEFAULT, dir, got); /* nothing is kept: too short to be translated */
+	ck_assert_int_eq(each_file(dir, must_be_whole), 0);
+	pid_t pid = fork();
+	ck_assert(pid >= 0);
+	if (pid == 0)
+		_exit(same_result(dir, want) && has_llvm() ? 0 : 1);
+	int status = 1;
+	ck_assert(wait(&status) == pid);
+	ck_assert_int_eq(status, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		hash_with(f, i ? TG_ENGINE_DEFAULT : TG_ENGINE_JIT, dir, got);
+		ck_assert_mem_eq(got, want, sizeof want);
+	}
+	FILE *maps = fopen("/proc/self/maps", "r");
+	ck_assert_msg(!maps || !has_llvm(), "LLVM was loaded");
+	if (maps)
+		fclose(maps);
+	each_file(dir, take_away);
+	ck_assert(rmdir(dir) == 0);
+	fixture_free(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("runs");
@@ -177,8 +223,10 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, sparse_dram);
 	tcase_add_test(t, idle_ends_no_block);
-	if (tg_sim_can_translate())
+	if (tg_sim_can_translate()) {
 		tcase_add_test(t, many_writers);
+		tcase_add_test(t, kept_code_runs_alone);
+	}
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
