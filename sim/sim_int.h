@@ -116,9 +116,11 @@ struct jit {
 	uint64_t viewed;       /* bit r: vector register r has what view[r] says, and its lanes do not */
 	struct view {          /* rows in SRAM that a load would have copied; outside they are 0 */
 		int64_t at, step, block_step;
+		int64_t first, end; /* all of it lies between */
 		uint32_t rows, n, lanes;
 		bool spread; /* a row's element 0 for all its lanes */
 	} view[64];
+	int64_t views_first, views_end; /* that of all views, and perhaps more */
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 
