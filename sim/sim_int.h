@@ -209,6 +209,7 @@ void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decod
 void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
 /* sim.c */
 void sim_new_weights(struct tg_sim *s, struct tg_weights *w);
+void *sim_new_table(struct tg_sim *s, uint64_t n, uint64_t bytes); /* zeroed, in large pages where it has some */
 /* exec.c; a run of a step is begin, bundles until one halts or traps, and end, which reports a trap */
 bool sim_begin_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word);
 bool sim_end_run(struct tg_sim *s, struct tg_diag *d, bool ok);
