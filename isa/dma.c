@@ -170,26 +170,39 @@ static bool listed(const struct tg_dma_plan *p)
 
 void tg_dma_boxes_init(struct tg_dma_boxes *w, const struct tg_dma_plan *p, const void *list)
 {
-	*w = (struct tg_dma_boxes){.plan = p, .list = list, .end0 = 1};
+	w->plan = p;
+	w->list = list;
+	w->i0 = 0;
+	w->end0 = 1;
+	w->parts = 1;
+	for (int k = 0; k < 4 && p->fill_outside; k++)
+		w->parts |= (unsigned)(p->lo[k] > 0) << (2 * k + 1) | (unsigned)(p->hi[k] < p->size[k]) << (2 * k + 2);
 	if (listed(p)) {
 		w->i0 = p->fill_outside ? 0 : p->lo[0];
 		w->end0 = p->fill_outside ? p->size[0] : p->hi[0];
 	}
+	w->left = w->parts;
 }
 
-static int64_t list_at(const struct tg_dma_boxes *w)
+/* What the index i0 adds to an address. */
+static int64_t index_at(const struct tg_dma_boxes *w, bool src)
 {
+	const struct tg_dma_plan *p = w->plan;
+	int64_t at = w->i0;
 	int32_t v = 0;
-	if (!w->list)
-		return w->i0 < w->plan->list_bound ? w->i0 : 0;
-	memcpy(&v, (const uint8_t *)w->list + 4 * w->i0, sizeof v);
-	return v;
+	if (p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER) && w->list) {
+		memcpy(&v, (const uint8_t *)w->list + 4 * w->i0, sizeof v);
+		at = v;
+	} else if (p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER)) {
+		at = at < p->list_bound ? at : 0;
+	}
+	return at * (src ? p->src_stride[0] : p->dst_stride[0]);
 }
 
 struct range {
 	int64_t from, to;
 };
-/* Part 0 is the inside. Behind it, for each dimension, what lies below lo and from hi on there, inside in the dimensions around it, anywhere in those within. */
+/* Bit i of `parts`: part i is not empty for its own dimension. Part 0 is the inside. Behind it, for each dimension, what lies below lo and from hi on there, inside in the dimensions around it, anywhere in those within. */
 static struct range range_of(const struct tg_dma_plan *p, int part, int k)
 {
 	int outside = (part - 1) / 2; /* in which dimension */
@@ -215,7 +228,7 @@ static void add_dim(struct tg_dma_box *b, int64_t size, int64_t src_step, int64_
 	b->dst_step[3] = dst_step;
 }
 
-/* False: the part is empty. */
+/* A part; of a listed dimension all but what the index adds. False: it is empty. */
 static bool box_of(const struct tg_dma_boxes *w, struct tg_dma_box *b)
 {
 	const struct tg_dma_plan *p = w->plan;
@@ -223,18 +236,16 @@ static bool box_of(const struct tg_dma_boxes *w, struct tg_dma_box *b)
 	*b = (struct tg_dma_box){.fill = fill, .src = fill ? 0 : p->src, .dst = p->dst, .n = 1, .size = {1, 1, 1, 1}};
 	for (int k = 0; k < 4; k++) {
 		struct range r = range_of(p, w->part, k);
-		int64_t src_at, dst_at, src_step = fill ? 0 : p->src_stride[k];
+		int64_t src_step = fill ? 0 : p->src_stride[k];
 		if (k == 0 && listed(p)) {
 			if (w->i0 < r.from || w->i0 >= r.to)
 				return false;
-			r = (struct range){w->i0, w->i0 + 1};
+			continue;
 		}
 		if (r.from >= r.to)
 			return false;
-		src_at = k == 0 && p->kind == TG_DMA_GATHER && !fill ? list_at(w) : r.from;
-		dst_at = k == 0 && p->kind == TG_DMA_SCATTER ? list_at(w) : r.from;
-		b->src += src_at * src_step;
-		b->dst += dst_at * p->dst_stride[k];
+		b->src += r.from * src_step;
+		b->dst += r.from * p->dst_stride[k];
 		if (k == 3 && p->dst_stride[3] == p->dst_bytes && (fill || p->src_stride[3] == p->src_bytes))
 			b->n = r.to - r.from;
 		else
@@ -243,17 +254,36 @@ static bool box_of(const struct tg_dma_boxes *w, struct tg_dma_box *b)
 	return true;
 }
 
+/* The next index of a listed dimension; without an outside their boxes differ in nothing but addresses. */
+static bool next_listed(struct tg_dma_boxes *w, struct tg_dma_box *out)
+{
+	if (w->i0 >= w->end0 || (w->left && !box_of(w, &w->first)))
+		return false;
+	w->left = 0;
+	*out = w->first;
+	out->src += out->fill ? 0 : index_at(w, true);
+	out->dst += index_at(w, false);
+	w->i0++;
+	return true;
+}
+
 bool tg_dma_next_box(struct tg_dma_boxes *w, struct tg_dma_box *out)
 {
-	for (; w->i0 < w->end0; w->i0++) {
-		int parts = w->plan->fill_outside ? 9 : 1;
-		while (w->part < parts) {
-			bool some = box_of(w, out);
-			w->part++;
-			if (some)
-				return true;
+	w->part = 0;
+	if (listed(w->plan) && w->parts == 1)
+		return next_listed(w, out);
+	for (; w->i0 < w->end0; w->i0++, w->left = w->parts) {
+		while (w->left) {
+			w->part = __builtin_ctz(w->left);
+			w->left &= w->left - 1;
+			if (!box_of(w, out))
+				continue;
+			if (listed(w->plan)) {
+				out->src += out->fill ? 0 : index_at(w, true);
+				out->dst += index_at(w, false);
+			}
+			return true;
 		}
-		w->part = 0;
 	}
 	return false;
 }

@@ -152,7 +152,7 @@ struct tg_dma_box {
 };
 /* What a plan moves and fills, in boxes: what lies inside the tensor, and around it what lies outside in each dimension. A box has one index of a listed dimension.
  * list: the i32 indices of a gather or scatter, NULL otherwise (or for a cost estimate: indices count as 0, 1, 2 ...). */
-struct tg_dma_boxes { const struct tg_dma_plan *plan; const void *list; int64_t i0, end0; int part; };
+struct tg_dma_boxes { const struct tg_dma_plan *plan; const void *list; struct tg_dma_box first; int64_t i0, end0; unsigned parts, left; int part; };
 void tg_dma_boxes_init(struct tg_dma_boxes *w, const struct tg_dma_plan *p, const void *list);
 bool tg_dma_next_box(struct tg_dma_boxes *w, struct tg_dma_box *out);
 

@@ -76,7 +76,12 @@ enum jit_when {
 	JIT_IF_KEPT, /* the same where its first blocks are in the cache; else nothing happens */
 };
 void jit_begin(struct tg_sim *s, enum jit_when when); /* has the program translated */
-bool jit_run(struct tg_sim *s); /* the step at s->now_bundle; false: trapped */
+/* The step at s->now_bundle, turn by turn: a block's code, or a bundle by the interpreter; begins with {0}. False: trapped. */
+struct jit_turn {
+	bool halted, checked; /* checked: the loops around are those of the block that comes */
+};
+bool jit_turn(struct tg_sim *s, struct jit_turn *t);
+bool jit_run(struct tg_sim *s); /* all of it */
 void jit_count(struct tg_sim *s);
 /* Whether the instruction reads nothing but registers, SRAM, accumulators, transposer and changes nothing but its results. */
 bool jit_is_pure(const struct uop *u);

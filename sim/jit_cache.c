@@ -35,6 +35,31 @@ static void add_layout(struct tg_sha256 *h)
 	tg_sha256_add(h, TG_JIT_SOURCES, sizeof TG_JIT_SOURCES);
 }
 
+/* Provenance is an index in the counters; births and steps decide what is translated. Many numbers at once: each call of the digest costs more than a number. */
+static void add_blocks(struct tg_sha256 *h, struct tg_arena *a, const struct tg_sim *s)
+{
+	enum { MOST = 4096, A_BLOCK = 4 + 32 };
+	uint64_t *at = tg_alloc_n(a, (size_t)s->n_bundles + MOST, sizeof *at);
+	size_t n = 0;
+	for (uint32_t i = 0; i < s->n_bundles; i++)
+		at[n++] = (uint64_t)s->bundles[i].prov << 32 | s->bundles[i].n_births;
+	tg_sha256_add(h, at, n * sizeof *at);
+	n = 0;
+	for (uint32_t i = 0; i < s->jit.blocks->n; i++) {
+		const struct block *b = &s->jit.blocks->at[i];
+		at[n++] = b->first;
+		at[n++] = b->end;
+		at[n++] = (uint64_t)(int64_t)b->ctx;
+		at[n++] = b->known;
+		for (uint32_t left = b->known; left; left &= left - 1)
+			at[n++] = (uint64_t)b->s[__builtin_ctz(left)];
+		if (n + A_BLOCK > MOST || i + 1 == s->jit.blocks->n) {
+			tg_sha256_add(h, at, n * sizeof *at);
+			n = 0;
+		}
+	}
+}
+
 /* The instructions that this host has: LLVM makes code for its very processor. */
 static const char *host_of(struct tg_arena *a)
 {
@@ -71,15 +96,7 @@ bool jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, struct tg_sha25
 	tg_sha256_add(&h, chip, strlen(chip) + 1);
 	add_number(&h, x->n_words);
 	add_number(&h, s->options.all_registers);
-	/* provenance is an index in the counters; births and steps decide what is translated */
-	for (uint32_t i = 0; i < s->n_bundles; i++)
-		add_number(&h, (uint64_t)s->bundles[i].prov << 32 | s->bundles[i].n_births);
-	for (uint32_t i = 0; i < s->jit.blocks->n; i++) {
-		const struct block *b = &s->jit.blocks->at[i];
-		const uint64_t numbers[] = {b->first, b->end, (uint64_t)(int64_t)b->ctx, b->known};
-		tg_sha256_add(&h, numbers, sizeof numbers);
-		tg_sha256_add(&h, b->s, sizeof b->s);
-	}
+	add_blocks(&h, a, s);
 	*out = h;
 	return true;
 }

@@ -353,31 +353,46 @@ static void step_busy(const struct tg_sim *s, const struct decoded *b, struct fa
 		f->busy[k] = f->busy[k] > n ? f->busy[k] - n : 0;
 }
 
-/* Scalar instructions on known registers are run by their own function. */
+/* What a scalar instruction on known registers gives, by its own function. */
+static bool known_result(struct finder *f, const struct uop *u, const struct facts *at, int64_t *to)
+{
+	bool known = u->slot == TG_SLOT_S && u->in.op != TG_I_sld32 && u->in.op != TG_I_sld64 && !u->in.pred;
+	for (unsigned j = 0; known && j < u->n_reads; j++)
+		known = u->reads[j] < REG_V && (at->known >> u->reads[j] & 1);
+	if (!known)
+		return false;
+	struct tg_writes w = {0};
+	memcpy(f->core->s, at->s, sizeof at->s);
+	f->core->s[0] = 0;
+	u->sem(f->core, &w, &u->in);
+	*to = w.s;
+	return true;
+}
+
+/* Results land when all of the bundle have been found. */
 static void step_known(struct finder *f, const struct decoded *b, struct facts *at)
 {
-	struct facts next = *at;
+	struct {
+		unsigned reg;
+		bool known;
+		int64_t v;
+	} found[2 * TG_MAX_BUNDLE];
+	uint32_t n = 0;
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
 		const struct uop *u = &f->s->uops[i];
 		for (unsigned k = 0; k < u->n_writes; k++) {
-			unsigned r = u->writes[k];
-			if (r == REG_S || r >= REG_V)
+			if (u->writes[k] == REG_S || u->writes[k] >= REG_V)
 				continue;
-			bool pure = u->slot == TG_SLOT_S && u->in.op != TG_I_sld32 && u->in.op != TG_I_sld64 && !u->in.pred, known = pure;
-			for (unsigned j = 0; j < u->n_reads; j++)
-				known = known && u->reads[j] < REG_V && (at->known >> u->reads[j] & 1);
-			next.known &= ~(UINT32_C(1) << r);
-			if (!known)
-				continue;
-			struct tg_writes w = {0};
-			memcpy(f->core->s, at->s, sizeof at->s);
-			f->core->s[0] = 0;
-			u->sem(f->core, &w, &u->in);
-			next.known |= UINT32_C(1) << r;
-			next.s[r] = w.s;
+			found[n].reg = u->writes[k];
+			found[n].known = known_result(f, u, at, &found[n].v);
+			n++;
 		}
 	}
-	*at = next;
+	for (uint32_t i = 0; i < n; i++) {
+		at->known &= ~(UINT32_C(1) << found[i].reg);
+		at->known |= (uint32_t)found[i].known << found[i].reg;
+		at->s[found[i].reg] = found[i].known ? found[i].v : at->s[found[i].reg];
+	}
 }
 
 static bool join(struct facts *into, const struct facts *from)

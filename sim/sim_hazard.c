@@ -333,8 +333,9 @@ static bool sides_meet(struct tg_sim *s, const struct tg_dma_plan *a, bool a_src
 	if (!in_dram(a0) || !in_dram(b0) || !meet(a0, a1, b0, b1))
 		return false;
 	const struct grid x_grid = grid_of_side(a, a_src), y_grid = grid_of_side(b, b_src);
-	if (!grids_may_meet(&x_grid, &y_grid))
-		return false;
+	enum meeting known = grids_meet(&x_grid, &y_grid);
+	if (known != PERHAPS)
+		return known == MEET;
 	s->spans_a.n = s->spans_b.n = 0;
 	size_t na = collect(s, a, a_src, false), nb = collect(s, b, b_src, true);
 	const struct span *x = s->spans_a.at, *y = s->spans_b.at;
