@@ -29,6 +29,7 @@
 struct tg_proof {
 	uint64_t at, room;
 	uint32_t asked; /* how often it did not reach */
+	uint32_t place; /* of what is known on its behalf, while there is room */
 };
 #define MAX_KNOWN 128
 /* Why: of the bytes [first, end) holds what CLEAN_READ, CLEAN_WRITE or CLEAN_ROOM says. */
@@ -276,6 +277,7 @@ static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, u
 		} else {
 			k->of->room = 0;
 			*k = m->known[--m->n_known];
+			k->of->place = i;
 		}
 	}
 }

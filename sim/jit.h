@@ -68,8 +68,18 @@ extern const struct jit_calls jit_calls;
 
 /* sim_jit.c */
 void jit_open(struct tg_sim *s);
-void jit_begin(struct tg_sim *s, bool wait); /* has the program translated */
-bool jit_run(struct tg_sim *s); /* the step at s->now_bundle; false: trapped */
+enum jit_when {
+	JIT_AT_ONCE,
+	JIT_BESIDE, /* in a thread beside the interpreter */
+	JIT_IF_KEPT, /* the same where its first blocks are in the cache; else nothing happens */
+};
+void jit_begin(struct tg_sim *s, enum jit_when when); /* has the program translated */
+/* The step at s->now_bundle, turn by turn: a block's code, or a bundle by the interpreter; begins with {0}. False: trapped. */
+struct jit_turn {
+	bool halted, checked; /* checked: the loops around are those of the block that comes */
+};
+bool jit_turn(struct tg_sim *s, struct jit_turn *t);
+bool jit_run(struct tg_sim *s); /* all of it */
 void jit_count(struct tg_sim *s);
 /* Whether the instruction reads nothing but registers, SRAM, accumulators, transposer and changes nothing but its results. */
 bool jit_is_pure(const struct uop *u);
@@ -82,6 +92,8 @@ uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes
 bool jit_available(void);
 /* Fills s->jit.code for the blocks of `order`, now or (not `wait`) bit by bit in a thread of its own; false: cannot. */
 bool jit_translate(struct tg_sim *s, const uint32_t *order, uint32_t n, bool wait);
+/* Whether the first of these blocks' code is in the cache. */
+bool jit_kept(struct tg_sim *s, const uint32_t *order, uint32_t n);
 void jit_close(struct tg_sim *s); /* ends the thread; the code is gone */
 
 #endif
