@@ -208,6 +208,14 @@ static void multiply_columns(const struct tg_product *p, uint32_t first, uint32_
 	}
 }
 
+static void multiply_whole(const struct tg_weights *w, const uint32_t *a, uint32_t *acc, uint64_t shape)
+{
+	const uint32_t n = shape >> 36 & 0xfff, stride = shape >> 12 & 0xfff;
+	const struct tile t = {.a = a, .a_stride = shape & 0xfff, .w = w->w, .w_rows = shape >> 24 & 0xfff, .stride = stride, .n_k = w->n_k, .to = w->to, .acc = acc,
+			       .add = shape >> 63};
+	bands_f32(&t, n, 0, stride, false);
+}
+
 static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
 {
 	const struct tg_product p = {.w = &u->set[u->active], .a = a, .a_stride = a_stride, .stride = now->stride, .acc = u->acc + (size_t)first * now->stride, .n = n,
@@ -371,4 +379,5 @@ static void swap_known(struct tg_core *now, struct tg_writes *next, const struct
 	SEM_NAME(swap)(now, next, in);
 }
 
-const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns};
+const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns,
+							    .whole = multiply_whole};

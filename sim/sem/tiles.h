@@ -292,9 +292,9 @@ static inline __attribute__((always_inline)) void tile_listed(const struct tile 
 	}
 #pragma GCC unroll 16
 	for (uint32_t r = 0; r < rows; r++) {
-		finish_f32(t->acc + r * t->stride + c, present_f32(t, p[r][0], c), t->add);
+		finish_f32(t->acc + r * t->stride + c, p[r][0], t->add);
 		if (vectors == 2)
-			finish_f32(t->acc + r * t->stride + c + VW, present_f32(t, p[r][1], c + VW), t->add);
+			finish_f32(t->acc + r * t->stride + c + VW, p[r][1], t->add);
 	}
 }
 
@@ -316,7 +316,7 @@ static void tile_partly(const struct tile *t, const struct tg_weights *w, uint32
 		}
 	}
 	for (uint32_t r = 0; r < rows; r++)
-		finish_f32(t->acc + r * t->stride + c, present_f32(t, p[r], c), t->add);
+		finish_f32(t->acc + r * t->stride + c, p[r], t->add);
 }
 
 static inline __attribute__((always_inline)) void pair_listed(const struct tile *t, uint32_t c, const uint32_t rows, const struct tg_row_list *l)

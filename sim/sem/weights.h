@@ -136,13 +136,14 @@ static inline bool plain_groups(const struct tg_core *now, struct tg_weights *w)
 static inline void settle_weights(const struct tg_core *now, struct tg_weights *w)
 {
 	w->paired = w->listed = false;
-	if (plain_groups(now, w))
-		return;
-	spell_out(now, w);
-	w->present = 0;
-	for (uint32_t k = 0; k < now->chip->array_rows; k++)
-		find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
-	find_uniform(w, now->chip->array_rows);
+	if (!plain_groups(now, w)) {
+		spell_out(now, w);
+		w->present = 0;
+		for (uint32_t k = 0; k < now->chip->array_rows; k++)
+			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
+		find_uniform(w, now->chip->array_rows);
+	}
+	w->whole = w->uniform && w->n_k && w->k[w->n_k - 1] + 1u == w->n_k && w->from == 0 && now->stride - w->to < PANEL / 4;
 }
 
 /* ---- turning ---- */
