@@ -161,107 +161,129 @@ const char *tg_dma_plan(const struct tg_chip *c, const struct tg_dma_desc *d, in
 	return NULL;
 }
 
-/* ---- rows ---- */
+/* ---- boxes ---- */
 
-void tg_dma_walk_init(struct tg_dma_walk *w, const struct tg_dma_plan *p, const void *list)
+static bool listed(const struct tg_dma_plan *p)
 {
-	*w = (struct tg_dma_walk){.plan = p, .list = list};
-	bool whole = p->fill_outside || p->kind == TG_DMA_FILL;
-	for (int k = 0; k < 4; k++)
-		w->done |= whole ? p->size[k] <= 0 : p->hi[k] <= p->lo[k];
-	for (int k = 0; k < 3; k++)
-		w->i[k] = whole ? 0 : p->lo[k];
+	return p->kind == TG_DMA_GATHER || p->kind == TG_DMA_SCATTER;
 }
 
-static int64_t list_at(const struct tg_dma_walk *w, int64_t i)
+void tg_dma_boxes_init(struct tg_dma_boxes *w, const struct tg_dma_plan *p, const void *list)
 {
+	w->plan = p;
+	w->list = list;
+	w->i0 = 0;
+	w->end0 = 1;
+	w->parts = 1;
+	for (int k = 0; k < 4 && p->fill_outside; k++)
+		w->parts |= (unsigned)(p->lo[k] > 0) << (2 * k + 1) | (unsigned)(p->hi[k] < p->size[k]) << (2 * k + 2);
+	if (listed(p)) {
+		w->i0 = p->fill_outside ? 0 : p->lo[0];
+		w->end0 = p->fill_outside ? p->size[0] : p->hi[0];
+	}
+	w->left = w->parts;
+}
+
+/* What the index i0 adds to an address. */
+static int64_t index_at(const struct tg_dma_boxes *w, bool src)
+{
+	const struct tg_dma_plan *p = w->plan;
+	int64_t at = w->i0;
 	int32_t v = 0;
-	if (!w->list)
-		return i < w->plan->list_bound ? i : 0;
-	memcpy(&v, (const uint8_t *)w->list + 4 * i, sizeof v);
-	return v;
-}
-
-/* Dimension 3 in up to three parts: fill below lo, the inside, fill from hi on. False: this part is empty. */
-static bool part_of(const struct tg_dma_plan *p, bool outer_inside, int part, int64_t *from, int64_t *to, bool *fill)
-{
-	bool whole = p->fill_outside || p->kind == TG_DMA_FILL;
-	*fill = p->kind == TG_DMA_FILL || !outer_inside || part != 1;
-	if (!outer_inside || p->kind == TG_DMA_FILL) {
-		*from = 0;
-		*to = part == 0 && whole ? p->size[3] : 0;
-	} else {
-		*from = part == 0 ? 0 : part == 1 ? p->lo[3] : p->hi[3];
-		*to = part == 0 ? p->lo[3] : part == 1 ? p->hi[3] : p->size[3];
-		if (part != 1 && !whole)
-			*to = *from;
+	if (p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER) && w->list) {
+		memcpy(&v, (const uint8_t *)w->list + 4 * w->i0, sizeof v);
+		at = v;
+	} else if (p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER)) {
+		at = at < p->list_bound ? at : 0;
 	}
-	return *from < *to;
+	return at * (src ? p->src_stride[0] : p->dst_stride[0]);
 }
 
-static void advance(struct tg_dma_walk *w)
+struct range {
+	int64_t from, to;
+};
+/* Bit i of `parts`: part i is not empty for its own dimension. Part 0 is the inside. Behind it, for each dimension, what lies below lo and from hi on there, inside in the dimensions around it, anywhere in those within. */
+static struct range range_of(const struct tg_dma_plan *p, int part, int k)
+{
+	int outside = (part - 1) / 2; /* in which dimension */
+	if (part == 0 || k < outside)
+		return (struct range){p->lo[k], p->hi[k]};
+	if (k > outside)
+		return (struct range){0, p->size[k]};
+	return part % 2 ? (struct range){0, p->lo[k]} : (struct range){p->hi[k], p->size[k]};
+}
+
+/* Puts a dimension inside of those that are there; one index needs none. */
+static void add_dim(struct tg_dma_box *b, int64_t size, int64_t src_step, int64_t dst_step)
+{
+	if (size == 1)
+		return;
+	for (int k = 0; k < 3; k++) {
+		b->size[k] = b->size[k + 1];
+		b->src_step[k] = b->src_step[k + 1];
+		b->dst_step[k] = b->dst_step[k + 1];
+	}
+	b->size[3] = size;
+	b->src_step[3] = src_step;
+	b->dst_step[3] = dst_step;
+}
+
+/* A part; of a listed dimension all but what the index adds. False: it is empty. */
+static bool box_of(const struct tg_dma_boxes *w, struct tg_dma_box *b)
 {
 	const struct tg_dma_plan *p = w->plan;
-	bool whole = p->fill_outside || p->kind == TG_DMA_FILL;
-	for (int k = 2; k >= 0; k--) {
-		if (++w->i[k] < (whole ? p->size[k] : p->hi[k]))
-			return;
-		w->i[k] = whole ? 0 : p->lo[k];
-	}
-	w->done = true;
-}
-
-/* The usual transfer: rows of dimension 3 lie whole, those of dimension 2 inside follow one another and are one group. */
-static bool row_block(struct tg_dma_walk *w, struct tg_dma_rows *out)
-{
-	const struct tg_dma_plan *p = w->plan;
-	bool fill = p->kind == TG_DMA_FILL;
-	for (int k = 0; k < 2; k++) {
-		if (w->i[k] < p->lo[k] || w->i[k] >= p->hi[k])
+	bool fill = w->part != 0 || p->kind == TG_DMA_FILL;
+	*b = (struct tg_dma_box){.fill = fill, .src = fill ? 0 : p->src, .dst = p->dst, .n = 1, .size = {1, 1, 1, 1}};
+	for (int k = 0; k < 4; k++) {
+		struct range r = range_of(p, w->part, k);
+		int64_t src_step = fill ? 0 : p->src_stride[k];
+		if (k == 0 && listed(p)) {
+			if (w->i0 < r.from || w->i0 >= r.to)
+				return false;
+			continue;
+		}
+		if (r.from >= r.to)
 			return false;
+		b->src += r.from * src_step;
+		b->dst += r.from * p->dst_stride[k];
+		if (k == 3 && p->dst_stride[3] == p->dst_bytes && (fill || p->src_stride[3] == p->src_bytes))
+			b->n = r.to - r.from;
+		else
+			add_dim(b, r.to - r.from, src_step, p->dst_stride[k]);
 	}
-	if (w->i[2] != p->lo[2] || p->lo[2] >= p->hi[2] || p->lo[3] != 0 || p->hi[3] != p->size[3] || p->dst_stride[3] != p->dst_bytes || (!fill && p->src_stride[3] != p->src_bytes))
-		return false;
-	int64_t src = p->src + (p->kind == TG_DMA_GATHER ? list_at(w, w->i[0]) : w->i[0]) * p->src_stride[0] + w->i[1] * p->src_stride[1];
-	int64_t dst = p->dst + (p->kind == TG_DMA_SCATTER ? list_at(w, w->i[0]) : w->i[0]) * p->dst_stride[0] + w->i[1] * p->dst_stride[1];
-	*out = (struct tg_dma_rows){.fill = fill, .src = fill ? 0 : src + w->i[2] * p->src_stride[2], .dst = dst + w->i[2] * p->dst_stride[2], .n = p->size[3],
-				    .rows = p->hi[2] - p->lo[2], .src_step = p->src_stride[2], .dst_step = p->dst_stride[2]};
-	w->i[2] = p->hi[2] - 1;
-	advance(w);
 	return true;
 }
 
-bool tg_dma_walk_next(struct tg_dma_walk *w, struct tg_dma_rows *out)
+/* The next index of a listed dimension; without an outside their boxes differ in nothing but addresses. */
+static bool next_listed(struct tg_dma_boxes *w, struct tg_dma_box *out)
 {
-	const struct tg_dma_plan *p = w->plan;
-	if (!w->done && w->part == 0 && row_block(w, out))
-		return true;
-	while (!w->done) {
-		bool inside = true;
-		for (int k = 0; k < 3; k++)
-			inside = inside && w->i[k] >= p->lo[k] && w->i[k] < p->hi[k];
-		int64_t from, to, first_src, first_dst;
-		bool fill, some = part_of(p, inside, w->part, &from, &to, &fill);
-		if (some) {
-			first_src = p->src + (p->kind == TG_DMA_GATHER ? list_at(w, w->i[0]) : w->i[0]) * p->src_stride[0];
-			first_dst = p->dst + (p->kind == TG_DMA_SCATTER ? list_at(w, w->i[0]) : w->i[0]) * p->dst_stride[0];
-			for (int k = 1; k < 3; k++) {
-				first_src += w->i[k] * p->src_stride[k];
-				first_dst += w->i[k] * p->dst_stride[k];
+	if (w->i0 >= w->end0 || (w->left && !box_of(w, &w->first)))
+		return false;
+	w->left = 0;
+	*out = w->first;
+	out->src += out->fill ? 0 : index_at(w, true);
+	out->dst += index_at(w, false);
+	w->i0++;
+	return true;
+}
+
+bool tg_dma_next_box(struct tg_dma_boxes *w, struct tg_dma_box *out)
+{
+	w->part = 0;
+	if (listed(w->plan) && w->parts == 1)
+		return next_listed(w, out);
+	for (; w->i0 < w->end0; w->i0++, w->left = w->parts) {
+		while (w->left) {
+			w->part = __builtin_ctz(w->left);
+			w->left &= w->left - 1;
+			if (!box_of(w, out))
+				continue;
+			if (listed(w->plan)) {
+				out->src += out->fill ? 0 : index_at(w, true);
+				out->dst += index_at(w, false);
 			}
-			bool run = p->dst_stride[3] == p->dst_bytes && (fill || p->src_stride[3] == p->src_bytes);
-			*out = (struct tg_dma_rows){.fill = fill, .src = fill ? 0 : first_src + from * p->src_stride[3], .dst = first_dst + from * p->dst_stride[3]};
-			out->n = run ? to - from : 1;
-			out->rows = run ? 1 : to - from;
-			out->src_step = p->src_stride[3];
-			out->dst_step = p->dst_stride[3];
-		}
-		if (++w->part == 3) {
-			w->part = 0;
-			advance(w);
-		}
-		if (some)
 			return true;
+		}
 	}
 	return false;
 }
@@ -274,6 +296,13 @@ static uint64_t bursts(const struct tg_chip *c, int64_t at, uint64_t n)
 	return (last | (b - 1)) - (first & ~(b - 1)) + 1; /* a burst is a power of two: a division would cost more than the rest */
 }
 
+/* Rows at steps of whole bursts cost what the first does. */
+static bool all_alike(const struct tg_chip *c, const struct tg_dma_rows *g, bool src_dram, bool dst_dram)
+{
+	int64_t within = (int64_t)c->dram_burst - 1; /* a power of two less one */
+	return !((src_dram ? g->src_step & within : 0) | (dst_dram ? g->dst_step & within : 0));
+}
+
 void tg_dma_cost(const struct tg_chip *c, const struct tg_dma_plan *p, const void *list, struct tg_dma_cost *out)
 {
 	struct tg_dma_walk w;
@@ -283,18 +312,19 @@ void tg_dma_cost(const struct tg_chip *c, const struct tg_dma_plan *p, const voi
 	for (tg_dma_walk_init(&w, p, list); tg_dma_walk_next(&w, &g);) {
 		uint64_t src_n = g.fill ? 0 : (uint64_t)g.n * p->src_bytes, dst_n = (uint64_t)g.n * p->dst_bytes;
 		bool src_dram = !g.fill && g.src >= TG_DRAM_BASE, dst_dram = g.dst >= TG_DRAM_BASE;
-		uint64_t pieces = ((src_n > dst_n ? src_n : dst_n) + 31) / 32 * 32;
-		for (int64_t r = 0; r < g.rows; r++) {
-			uint64_t in = src_dram ? bursts(c, g.src + r * g.src_step, src_n) : 0;
-			uint64_t to = dst_dram ? bursts(c, g.dst + r * g.dst_step, dst_n) : 0;
+		uint64_t pieces = ((src_n > dst_n ? src_n : dst_n) + 31) / 32 * 32, rows = (uint64_t)g.rows;
+		uint64_t times = all_alike(c, &g, src_dram, dst_dram) ? rows : 1;
+		for (uint64_t r = 0; r < rows; r += times) {
+			uint64_t in = src_dram ? bursts(c, g.src + (int64_t)r * g.src_step, src_n) : 0;
+			uint64_t to = dst_dram ? bursts(c, g.dst + (int64_t)r * g.dst_step, dst_n) : 0;
 			uint64_t most = in + to > pieces ? in + to : pieces;
-			out->engine_cycles += most <= width ? 1 : (most + width - 1) / width;
-			out->dram_read_bytes += in;
-			out->dram_written_bytes += to;
-			total += in + to;
+			out->engine_cycles += times * (most <= width ? 1 : (most + width - 1) / width);
+			out->dram_read_bytes += times * in;
+			out->dram_written_bytes += times * to;
+			total += times * (in + to);
 		}
-		out->rows += (uint64_t)g.rows;
-		out->sram_bytes += (src_dram ? 0 : src_n * (uint64_t)g.rows) + (dst_dram ? 0 : dst_n * (uint64_t)g.rows);
+		out->rows += rows;
+		out->sram_bytes += (src_dram ? 0 : src_n * rows) + (dst_dram ? 0 : dst_n * rows);
 	}
 	out->dram_cycles = (total + width - 1) / width;
 }

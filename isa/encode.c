@@ -15,31 +15,47 @@ void slot_map_of(const struct tg_chip *c, struct slot_map *m)
 	m->n = at;
 }
 
-/* Immediates whose range is the chip's and not only the field's width. One row a rule; `*` as format matches by letter and slot. */
+enum format {
+#define FORMAT(name, picture, fields) FORMAT_##name,
+#include "isa.def"
+	N_FORMATS
+};
+static const uint8_t format_of[TG_N_INSNS] = {
+	[TG_I_none] = N_FORMATS,
+#define INSN(name, opcode, slot, latency, format, doc) [TG_I_##name] = FORMAT_##format,
+#include "isa.def"
+};
+static const uint8_t op_of[256] = {
+#define INSN(name, opcode, slot, latency, format, doc) [opcode] = TG_I_##name,
+#include "isa.def"
+};
+_Static_assert(TG_N_INSNS <= 256, "an opcode has eight bits");
+
+/* Immediates whose range is the chip's and not only the field's width. One row a rule. */
 enum limit { LIM_ARRAYS, LIM_ROWS_1, LIM_ACC, LIM_LOG_LANES, LIM_LOG_ROWS, LIM_ROW, LIM_LANE, LIM_GROUP, LIM_PUSH_GROUP, LIM_QUEUE, LIM_LEVEL };
 static const struct {
-	const char *format;
+	enum format format;
 	char letter;
 	enum limit limit;
 	const char *why;
 } limits[] = {
-	{"PUSH", 'u', LIM_ARRAYS, "no such matrix unit"},
-	{"SWAP", 'u', LIM_ARRAYS, "no such matrix unit"},
-	{"MUL", 'u', LIM_ARRAYS, "no such matrix unit"},
-	{"MRD", 'u', LIM_ARRAYS, "no such matrix unit"},
-	{"MUL", 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"},
-	{"MRD", 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"},
-	{"MUL", 'i', LIM_ACC, "no such accumulator row"},
-	{"MRD", 'i', LIM_ACC, "no such accumulator row"},
-	{"XRED", 'u', LIM_LOG_LANES, "segment is larger than the register"},
-	{"XGET", 'r', LIM_ROW, "no such row"},
-	{"XGET", 'u', LIM_LANE, "no such lane"},
-	{"XW", 'g', LIM_GROUP, "no such row group of the transposer"},
-	{"XR", 'g', LIM_GROUP, "no such column group of the transposer"},
-	{"PUSH", 'i', LIM_PUSH_GROUP, "no such row group of the array"},
-	{"DMAS", 'q', LIM_QUEUE, "no such DMA queue"},
-	{"DMAW", 'q', LIM_QUEUE, "no such DMA queue"},
-	{"PLVL", 'u', LIM_LEVEL, "loops are at most 8 deep"},
+	{FORMAT_PUSH, 'u', LIM_ARRAYS, "no such matrix unit"},
+	{FORMAT_SWAP, 'u', LIM_ARRAYS, "no such matrix unit"},
+	{FORMAT_MUL, 'u', LIM_ARRAYS, "no such matrix unit"},
+	{FORMAT_MRD, 'u', LIM_ARRAYS, "no such matrix unit"},
+	{FORMAT_MUL, 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"},
+	{FORMAT_MRD, 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"},
+	{FORMAT_MUL, 'i', LIM_ACC, "no such accumulator row"},
+	{FORMAT_MRD, 'i', LIM_ACC, "no such accumulator row"},
+	{FORMAT_XRED, 'u', LIM_LOG_LANES, "segment is larger than the register"},
+	{FORMAT_XGET, 'r', LIM_ROW, "no such row"},
+	{FORMAT_XGET, 'u', LIM_LANE, "no such lane"},
+	{FORMAT_XW, 'g', LIM_GROUP, "no such row group of the transposer"},
+	{FORMAT_XR, 'g', LIM_GROUP, "no such column group of the transposer"},
+	{FORMAT_PUSH, 'i', LIM_PUSH_GROUP, "no such row group of the array"},
+	{FORMAT_DMAS, 'q', LIM_QUEUE, "no such DMA queue"},
+	{FORMAT_DMAW, 'q', LIM_QUEUE, "no such DMA queue"},
+	{FORMAT_PLVL, 'u', LIM_LEVEL, "loops are at most 8 deep"},
 };
 
 static int64_t log2_of(uint32_t v)
@@ -134,7 +150,7 @@ const char *insn_problem(const struct tg_chip *c, const struct tg_insn *in)
 			return why;
 	}
 	for (size_t k = 0; k < TG_ARRAY_LEN(limits); k++) {
-		if (strcmp(limits[k].format, info->format) != 0)
+		if (limits[k].format != format_of[in->op])
 			continue;
 		int64_t v = tg_insn_get(in, limits[k].letter);
 		if (v > highest(c, limits[k].limit, in->op) || (limits[k].limit == LIM_ROWS_1 && v < 1))
@@ -216,19 +232,10 @@ static uint64_t defined_bits(const struct tg_insn_info *info)
 	return bits;
 }
 
-static enum tg_opcode find_opcode(uint8_t code)
-{
-	for (unsigned op = 1; op < TG_N_INSNS; op++) {
-		if (tg_insn_info((enum tg_opcode)op)->opcode == code)
-			return (enum tg_opcode)op;
-	}
-	return TG_I_none;
-}
-
 static const char *decode_word(const struct tg_chip *c, uint64_t w, struct tg_insn *in)
 {
 	memset(in, 0, sizeof *in);
-	in->op = (uint16_t)find_opcode((uint8_t)(w >> 56));
+	in->op = op_of[w >> 56];
 	if (in->op == TG_I_none)
 		return "no such opcode";
 	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)in->op);

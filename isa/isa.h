@@ -144,12 +144,50 @@ struct tg_dma_plan {
 /* NULL, or why the transfer is not legal (a static string). */
 const char *tg_dma_plan(const struct tg_chip *c, const struct tg_dma_desc *d, int64_t src_base, int64_t dst_base, struct tg_dma_plan *p);
 
-/* The rows of a plan in order, in groups: `rows` rows of `n` elements, contiguous on both sides, `src_step` and `dst_step` bytes apart. */
+/* Rows of `n` elements, contiguous on both sides, at every index of four dimensions; the last is innermost, those of one index come first. */
+struct tg_dma_box {
+	bool fill;
+	int64_t src, dst, n;
+	int64_t size[4], src_step[4], dst_step[4];
+};
+/* What a plan moves and fills, in boxes: what lies inside the tensor, and around it what lies outside in each dimension. A box has one index of a listed dimension.
+ * list: the i32 indices of a gather or scatter, NULL otherwise (or for a cost estimate: indices count as 0, 1, 2 ...). */
+struct tg_dma_boxes { const struct tg_dma_plan *plan; const void *list; struct tg_dma_box first; int64_t i0, end0; unsigned parts, left; int part; };
+void tg_dma_boxes_init(struct tg_dma_boxes *w, const struct tg_dma_plan *p, const void *list);
+bool tg_dma_next_box(struct tg_dma_boxes *w, struct tg_dma_box *out);
+
+/* The same in groups: `rows` rows, `src_step` and `dst_step` bytes apart. */
 struct tg_dma_rows { bool fill; int64_t src, dst, n, rows, src_step, dst_step; };
-struct tg_dma_walk { const struct tg_dma_plan *plan; const void *list; int64_t i[3]; int part; bool done; };
-/* list: the i32 indices of a gather or scatter, NULL otherwise (or for a cost estimate: indices count as 0, 1, 2 ...). */
-void tg_dma_walk_init(struct tg_dma_walk *w, const struct tg_dma_plan *p, const void *list);
-bool tg_dma_walk_next(struct tg_dma_walk *w, struct tg_dma_rows *out);
+struct tg_dma_walk { struct tg_dma_boxes boxes; struct tg_dma_box box; int64_t i[3], src, dst; bool more; };
+static inline void tg_dma_walk_init(struct tg_dma_walk *w, const struct tg_dma_plan *p, const void *list)
+{
+	tg_dma_boxes_init(&w->boxes, p, list);
+	w->more = false;
+}
+static inline bool tg_dma_walk_next(struct tg_dma_walk *w, struct tg_dma_rows *out)
+{
+	const struct tg_dma_box *b = &w->box;
+	if (!w->more) {
+		if (!tg_dma_next_box(&w->boxes, &w->box))
+			return false;
+		w->i[0] = w->i[1] = w->i[2] = 0;
+		w->src = b->src;
+		w->dst = b->dst;
+		w->more = true;
+	}
+	*out = (struct tg_dma_rows){.fill = b->fill, .src = w->src, .dst = w->dst, .n = b->n, .rows = b->size[3], .src_step = b->src_step[3], .dst_step = b->dst_step[3]};
+	for (int k = 2; k >= 0; k--) {
+		w->src += b->src_step[k];
+		w->dst += b->dst_step[k];
+		if (++w->i[k] < b->size[k])
+			return true;
+		w->i[k] = 0;
+		w->src -= b->size[k] * b->src_step[k];
+		w->dst -= b->size[k] * b->dst_step[k];
+	}
+	w->more = false;
+	return true;
+}
 
 struct tg_dma_cost { uint64_t engine_cycles, dram_cycles, dram_read_bytes, dram_written_bytes, sram_bytes, rows; };
 void tg_dma_cost(const struct tg_chip *c, const struct tg_dma_plan *p, const void *list, struct tg_dma_cost *out);

@@ -29,6 +29,7 @@
 struct tg_proof {
 	uint64_t at, room;
 	uint32_t asked; /* how often it did not reach */
+	uint32_t place; /* of what is known on its behalf, while there is room */
 };
 #define MAX_KNOWN 128
 /* Why: of the bytes [first, end) holds what CLEAN_READ, CLEAN_WRITE or CLEAN_ROOM says. */
@@ -65,14 +66,20 @@ struct tg_row_list {
 	bool twin;   /* the next vector of its panel has the same, and all of them whole */
 };
 
-/* Weights of an array. Most sets are plain: whole row groups, all with the columns [0, group_cols). Only of odd ones `bits` tells what is present. */
+/* What the pushes of a set have in common (sem/weights.h); none of these: whole row groups. */
+#define TG_WEIGHTS_ACROSS 1 /* groups are of columns */
+#define TG_WEIGHTS_CUT 2    /* one group has cut_lines lines only */
+#define TG_WEIGHTS_ODD 4    /* nothing: `bits` tells what is present */
+
+/* Weights of an array. */
 struct tg_weights {
 	uint32_t *w; /* rows x stride, in panels: all rows of TG_PANEL columns, then those of the next; f32 bits, or i32 for i8 and u8 */
 	uint64_t (*bits)[4];
 	uint8_t type; /* enum tg_array_type of the last push */
 	bool any;     /* something was pushed since the last swap */
-	bool odd;
-	uint16_t group_cols;
+	uint8_t form; /* TG_WEIGHTS_ bits */
+	uint8_t cut_group, cut_lines;
+	uint16_t group_side; /* lanes of each line of a group */
 	uint64_t groups; /* unless odd, bit g: group g was pushed */
 	/* set by swap */
 	uint16_t *lo, *hi; /* a row's run; lo == hi: none; hi == UINT16_MAX: the row has holes */
@@ -81,6 +88,7 @@ struct tg_weights {
 	uint16_t from, to;
 	uint16_t *k;       /* the rows that have weights, ascending; uniform only */
 	uint32_t n_k;
+	bool whole;        /* uniform; the rows [0, n_k), all columns or all but the last few: what is absent is better masked than left out */
 	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
 	bool paired;
 	uint16_t *list;    /* of weights that are not uniform: for each vector of the host's of columns, the rows that have some in it (matrix.c); made when first used */
@@ -158,6 +166,10 @@ struct tg_product {
 	bool add;
 };
 
+/* The shape of products of whole weights: words from one row of operands to the next, from one accumulator row to the next; rows of the array, and of operands; whether they add. */
+#define TG_WHOLE(a_stride, stride, array_rows, n, add) \
+	((uint64_t)(a_stride) | (uint64_t)(stride) << 12 | (uint64_t)(array_rows) << 24 | (uint64_t)(n) << 36 | (uint64_t)(add) << 63)
+
 /* Legal pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
 struct tg_matrix {
 	void (*push)(struct tg_core *now, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
@@ -168,6 +180,8 @@ struct tg_matrix {
 		      uint32_t *rows);
 	/* and the products in columns [first, end), multiples of 32 */
 	void (*columns)(const struct tg_product *p, uint32_t first, uint32_t end);
+	/* All products of weights that are whole with rows of f32 from `a` on; shape: TG_WHOLE */
+	void (*whole)(const struct tg_weights *w, const uint32_t *a, uint32_t *acc, uint64_t shape);
 };
 extern const struct tg_matrix tg_matrix_base, tg_matrix_v3, tg_matrix_v4;
 
@@ -263,6 +277,7 @@ static inline void forget_proofs(struct tg_memory *m, uint64_t at, uint64_t n, u
 		} else {
 			k->of->room = 0;
 			*k = m->known[--m->n_known];
+			k->of->place = i;
 		}
 	}
 }

@@ -9,16 +9,23 @@ struct grid {
 	int64_t first, end, n;
 	int64_t size[4], step[4];
 	unsigned levels;
+	bool listed; /* it has all bytes between those that a list gives */
 };
 
-/* The bytes of a side in SRAM, all of them and perhaps more where a list gives the places; none when the side is in DRAM or there is no source. */
+/* The bytes of a side, all of them and perhaps more where a list gives the places; none when there is no source, or when the side is in DRAM and only SRAM is asked for. */
 struct grid grid_of_side(const struct tg_dma_plan *p, bool src);
+struct grid grid_in_sram(const struct tg_dma_plan *p, bool src);
 static inline struct grid grid_of_bytes(int64_t at, int64_t n)
 {
 	return (struct grid){.first = at, .end = at + n, .n = n};
 }
-/* False: they surely have no byte in common. */
-bool grids_may_meet(const struct grid *a, const struct grid *b);
+/* Whether they have a byte in common. PERHAPS where rows interleave, or a list gives them: that would take too long to tell from numbers. */
+enum meeting { APART, MEET, PERHAPS };
+enum meeting grids_meet(const struct grid *a, const struct grid *b);
+static inline bool grids_may_meet(const struct grid *a, const struct grid *b)
+{
+	return a->n && b->n && a->first < b->end && b->first < a->end && grids_meet(a, b) != APART;
+}
 /* The same rows, those together that lie less than `gap` bytes from each other: the bytes between them belong to it then. */
 struct grid grid_coarse(const struct grid *g, int64_t gap);
 

@@ -34,8 +34,9 @@ static inline size_t jit_register_bytes(const struct tg_core *c, uint64_t r)
 
 /* What translated code calls; uop is an index in s->uops, bundle one in s->bundles. */
 struct jit_calls {
-	/* the instruction fetch of a bundle */
-	void (*fetch)(struct tg_sim *s, uint64_t bundle);
+	/* The instruction fetch of a bundle; which: bundle, and from bit 32 on 1 + the number of its block if that is all of a loop: fetch.quiet then says whether the next
+	 * round needs to ask. */
+	void (*fetch)(struct tg_sim *s, uint64_t which);
 	/* Whether what `how` says (CLEAN_READ ...) holds of all these bytes. If so, the proof is widened to them and what lies around. */
 	uint64_t (*prove)(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how);
 	/* whether rows may be read; written; and they were written */
@@ -56,8 +57,6 @@ struct jit_calls {
 	 * after: whether the arrays will have been swapped by then: 0 no, 1 perhaps, 2 yes */
 	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with, uint64_t after);
 	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
-	/* A multiply of f32; which: uop, and from bit 32 on the register, 8 bits for it. */
-	void (*multiply)(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
 	/* Register r is from now on what a load of 32-bit lanes would give. */
 	void (*view)(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	/* The registers of this set hold their lanes again; the same for those that have bytes in [at, end). */
@@ -70,8 +69,18 @@ extern const struct jit_calls jit_calls;
 
 /* sim_jit.c */
 void jit_open(struct tg_sim *s);
-void jit_begin(struct tg_sim *s, bool wait); /* has the program translated */
-bool jit_run(struct tg_sim *s); /* the step at s->now_bundle; false: trapped */
+enum jit_when {
+	JIT_AT_ONCE,
+	JIT_BESIDE, /* in a thread beside the interpreter */
+	JIT_IF_KEPT, /* the same where its first blocks are in the cache; else nothing happens */
+};
+void jit_begin(struct tg_sim *s, enum jit_when when); /* has the program translated */
+/* The step at s->now_bundle, turn by turn: a block's code, or a bundle by the interpreter; begins with {0}. False: trapped. */
+struct jit_turn {
+	bool halted, checked; /* checked: the loops around are those of the block that comes */
+};
+bool jit_turn(struct tg_sim *s, struct jit_turn *t);
+bool jit_run(struct tg_sim *s); /* all of it */
 void jit_count(struct tg_sim *s);
 /* Whether the instruction reads nothing but registers, SRAM, accumulators, transposer and changes nothing but its results. */
 bool jit_is_pure(const struct uop *u);
@@ -84,6 +93,8 @@ uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes
 bool jit_available(void);
 /* Fills s->jit.code for the blocks of `order`, now or (not `wait`) bit by bit in a thread of its own; false: cannot. */
 bool jit_translate(struct tg_sim *s, const uint32_t *order, uint32_t n, bool wait);
+/* Whether the first of these blocks' code is in the cache. */
+bool jit_kept(struct tg_sim *s, const uint32_t *order, uint32_t n);
 void jit_close(struct tg_sim *s); /* ends the thread; the code is gone */
 
 #endif

@@ -1,5 +1,4 @@
-/* jit_check.c: what is asked before a segment's accesses: that their bytes may be touched, and that doing them strip by strip is the same as
- * one instruction after the other, that is, that stores and other accesses of the segment do not meet (or lie lane upon lane).
+/* jit_check.c: what is asked before a segment's accesses: that their bytes may be touched.
  *
  * Accesses that lie near each other are asked about as one stretch of bytes. What is found out about a stretch and the bytes around is kept
  * (struct tg_proof of core.h) until a transfer or a birth makes it doubtful, so a loop asks once, and then compares. Accesses of which the steps
@@ -7,68 +6,18 @@
 #ifdef TG_HAS_LLVM
 #include "jit_gen.h"
 
-static bool rows_apart(const struct place *p)
-{
-	int64_t s = p->s < 0 ? -p->s : p->s, t = p->t < 0 ? -p->t : p->t;
-	uint32_t n = p->n < p->rows ? p->n : p->rows;
-	if (p->rows > 1 && n > 1 && s < (int64_t)p->row_bytes)
-		return false;
-	return n >= p->rows || t >= (n - 1) * s + (int64_t)p->row_bytes;
-}
-
-static bool same_shape(const struct place *a, const struct place *b)
-{
-	return a->fixed && b->fixed && !a->extent && !b->extent && !a->spread && !b->spread && a->s == b->s && a->t == b->t && a->rows == b->rows && a->lanes == b->lanes && a->n == b->n &&
-	       a->bytes == b->bytes && rows_apart(a);
-}
-
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-	while (b) {
-		uint64_t r = a % b;
-		a = b;
-		b = r;
-	}
-	return a;
-}
-
-/* Rows of both begin at multiples of this from their bases; 0: a row each, or rows that only the run knows. */
-static uint64_t common_step(const struct place *a, const struct place *b)
-{
-	const struct place *of[2] = {a, b};
-	uint64_t m = 0;
-	if (a->extent || b->extent)
-		return 0;
-	for (int i = 0; i < 2; i++) {
-		const struct place *p = of[i];
-		if (p->rows > 1 && p->n > 1)
-			m = gcd(m, (uint64_t)(p->s < 0 ? -p->s : p->s));
-		if (p->rows > p->n)
-			m = gcd(m, (uint64_t)(p->t < 0 ? -p->t : p->t));
-	}
-	return m;
-}
-
-/* Rows that lie in each other's gaps, as neighbours in a line do: b's base is a's and `by`, and the rows do not meet modulo their step. */
-static bool interleaved(const struct place *a, const struct place *b, int64_t by)
-{
-	int64_t m = (int64_t)common_step(a, b), d = m ? by % m : 0;
-	d += d < 0 ? m : 0;
-	return m && d >= (int64_t)a->row_bytes && d + (int64_t)b->row_bytes <= m;
-}
-
-bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same)
-{
-	(void)g;
-	*same = a->root == b->root && a->off == b->off && same_shape(a, b);
-	if (a->root != b->root || !a->fixed || !b->fixed)
-		return false;
-	return a->off + a->lo >= b->off + b->hi || b->off + b->lo >= a->off + a->hi || interleaved(a, b, b->off - a->off);
-}
-
-static val and_also(struct gen *g, val a, val b)
+val gen_and(struct gen *g, val a, val b)
 {
 	return a && b ? g->L->BuildAnd(g->b, a, b, "") : a ? a : b;
+}
+
+#define REDUCE "llvm.vector.reduce.and"
+
+static val look(struct gen *g, LLVMTypeRef type, val at)
+{
+	val v = g->L->BuildLoad2(g->b, type, at, "");
+	g->L->SetAlignment(v, 1);
+	return v;
 }
 
 /* Whether all pieces of [at, at + n) are clean: 1 for loads, 2 for stores. */
@@ -90,13 +39,14 @@ static val clean_at(struct gen *g, val clean, val at, uint32_t n, uint8_t how)
 		g->L->SetAlignment(word, 1);
 		want = g->L->BuildAnd(g->b, want, used, "");
 	} else {
-		word = g->L->BuildLoad2(g->b, g->i64, gen_at(g, piece, g->L->BuildSub(g->b, pieces, gen_int(g, 8), "")), "");
-		g->L->SetAlignment(word, 1);
-		for (uint32_t k = 0; k < least / 8; k++) {
-			val more = g->L->BuildLoad2(g->b, g->i64, gen_at(g, piece, gen_int(g, 8 * (int64_t)k)), "");
-			g->L->SetAlignment(more, 1);
-			word = g->L->BuildAnd(g->b, word, more, "");
-		}
+		/* words of 8 pieces, or of 32, one behind the other, and the last ones */
+		uint32_t together = least < 32 ? 8 : 32;
+		LLVMTypeRef type = together == 8 ? g->i64 : g->L->VectorType(g->i64, 4);
+		word = look(g, type, gen_at(g, piece, g->L->BuildSub(g->b, pieces, gen_int(g, together), "")));
+		for (uint32_t k = 0; k < least / together; k++)
+			word = g->L->BuildAnd(g->b, word, look(g, type, gen_at(g, piece, gen_int(g, (int64_t)together * k))), "");
+		if (together > 8)
+			word = g->L->BuildCall2(g->b, g->L->FunctionType(g->i64, &type, 1, 0), g->L->GetIntrinsicDeclaration(g->m, g->L->LookupIntrinsicID(REDUCE, sizeof REDUCE - 1), &type, 1), &word, 1, "");
 	}
 	val hit = g->L->BuildICmp(g->b, LLVMIntEQ, g->L->BuildAnd(g->b, word, want, ""), want, "");
 	return g->L->BuildAnd(g->b, inside, hit, "");
@@ -119,7 +69,7 @@ static val lookup_for(struct gen *g, const struct place *p, uint8_t how)
 	for (uint32_t r = 0; r < rows; r++) {
 		val a = g->L->BuildMul(g->b, step, gen_int(g, r % in_block), ""), b = g->L->BuildMul(g->b, block_step, gen_int(g, r / in_block), "");
 		val at = g->L->BuildAdd(g->b, base, g->L->BuildAdd(g->b, a, b, ""), "");
-		all = and_also(g, all, clean_at(g, g->L->GetParam(fn, 0), at, n, how));
+		all = gen_and(g, all, clean_at(g, g->L->GetParam(fn, 0), at, n, how));
 	}
 	g->L->BuildRet(g->b, all);
 	g->L->PositionBuilderAtEnd(g->b, here);
@@ -132,144 +82,14 @@ static val clean_place(struct gen *g, const struct place *p, uint8_t how)
 	return g->L->BuildCall2(g->b, g->lookup_type, lookup_for(g, p, how), args, 4, "");
 }
 
-static bool accesses(const struct lane_op *o)
+bool gen_accesses(const struct lane_op *o)
 {
 	return o->kind == LANE_LOAD || o->kind == LANE_VIEW || o->kind == LANE_STORE;
 }
 
-static val unless(struct gen *g, val pred, val ok)
+val gen_unless(struct gen *g, val pred, val ok)
 {
 	return pred ? g->L->BuildOr(g->b, ok, g->L->BuildNot(g->b, pred, ""), "") : ok;
-}
-
-static bool leaves_view(const struct lane_op *o)
-{
-	return o->kind == LANE_VIEW || o->lazy;
-}
-
-static val apart(struct gen *g, val a_lo, val a_hi, val b_lo, val b_hi)
-{
-	return g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, a_lo, b_hi, ""), g->L->BuildICmp(g->b, LLVMIntSGE, b_lo, a_hi, ""), "");
-}
-
-/* The same when it runs; NULL: not with these steps. */
-static val runs_interleaved(struct gen *g, const struct place *a, const struct place *b)
-{
-	int64_t m = (int64_t)common_step(a, b);
-	if (m < (int64_t)(a->row_bytes + b->row_bytes))
-		return NULL;
-	val step = gen_int(g, m), d = g->L->BuildSRem(g->b, g->L->BuildSub(g->b, b->base, a->base, ""), step, "");
-	d = g->L->BuildSelect(g->b, g->L->BuildICmp(g->b, LLVMIntSLT, d, gen_int(g, 0), ""), g->L->BuildAdd(g->b, d, step, ""), d, "");
-	val from = gen_int(g, a->row_bytes), end = gen_int(g, m - (int64_t)b->row_bytes);
-	return g->L->BuildAnd(g->b, g->L->BuildICmp(g->b, LLVMIntSGE, d, from, ""), g->L->BuildICmp(g->b, LLVMIntSLE, d, end, ""), "");
-}
-
-static val pair_apart(struct gen *g, const struct lane_op *x, const struct lane_op *y)
-{
-	val x_lo = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.lo), ""), x_hi = g->L->BuildAdd(g->b, x->at.base, gen_int(g, x->at.hi), "");
-	val y_lo = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.lo), ""), y_hi = g->L->BuildAdd(g->b, y->at.base, gen_int(g, y->at.hi), "");
-	val ok = apart(g, x_lo, x_hi, y_lo, y_hi), between = runs_interleaved(g, &x->at, &y->at);
-	if (between)
-		ok = g->L->BuildOr(g->b, ok, between, "");
-	if (same_shape(&x->at, &y->at) && !leaves_view(x) && !leaves_view(y))
-		ok = g->L->BuildOr(g->b, ok, g->L->BuildICmp(g->b, LLVMIntEQ, x->at.base, y->at.base, ""), "");
-	return unless(g, x->pred, unless(g, y->pred, ok));
-}
-
-/* Whether only the run can tell that two accesses are apart. */
-static bool doubtful(struct gen *g, const struct lane_op *x, const struct lane_op *y)
-{
-	bool same;
-	if (!accesses(x) || !accesses(y) || (x->kind != LANE_STORE && y->kind != LANE_STORE))
-		return false;
-	return !places_apart(g, &x->at, &y->at, &same) && !same;
-}
-
-static unsigned count_pairs(struct gen *g)
-{
-	struct segment *e = &g->seg;
-	unsigned n = 0;
-	for (unsigned i = 0; i < e->n_op; i++) {
-		for (unsigned k = i + 1; k < e->n_op; k++)
-			n += doubtful(g, &e->op[i], &e->op[k]);
-	}
-	return n;
-}
-
-static val all_pairs(struct gen *g)
-{
-	struct segment *e = &g->seg;
-	val all = NULL;
-	for (unsigned i = 0; i < e->n_op; i++) {
-		for (unsigned k = i + 1; k < e->n_op; k++) {
-			if (doubtful(g, &e->op[i], &e->op[k]))
-				all = and_also(g, all, pair_apart(g, &e->op[i], &e->op[k]));
-		}
-	}
-	return all;
-}
-
-/* Accesses with one root, stores or others: the box around them. */
-struct box {
-	int root;
-	bool store;
-	val root_at;
-	int64_t lo, hi;
-};
-
-static unsigned find_boxes(struct gen *g, struct box *box)
-{
-	struct segment *e = &g->seg;
-	unsigned n = 0;
-	for (unsigned i = 0; i < e->n_op; i++) {
-		const struct lane_op *o = &e->op[i];
-		const struct place *p = &o->at;
-		if (!accesses(o) || !p->fixed)
-			continue;
-		unsigned k = 0;
-		while (k < n && (box[k].root != p->root || box[k].store != (o->kind == LANE_STORE)))
-			k++;
-		if (k == n)
-			box[n++] = (struct box){p->root, o->kind == LANE_STORE, g->L->BuildSub(g->b, p->base, gen_int(g, p->off), ""), p->off + p->lo, p->off + p->hi};
-		box[k].lo = box[k].lo < p->off + p->lo ? box[k].lo : p->off + p->lo;
-		box[k].hi = box[k].hi > p->off + p->hi ? box[k].hi : p->off + p->hi;
-	}
-	return n;
-}
-
-/* The usual case with many pairs: stores lie far from everything else. */
-static val boxes_apart(struct gen *g)
-{
-	struct box box[MAX_LANE_OPS];
-	unsigned n = find_boxes(g, box);
-	val all = NULL, lo[MAX_LANE_OPS], hi[MAX_LANE_OPS];
-	for (unsigned i = 0; i < n; i++) {
-		lo[i] = g->L->BuildAdd(g->b, box[i].root_at, gen_int(g, box[i].lo), "");
-		hi[i] = g->L->BuildAdd(g->b, box[i].root_at, gen_int(g, box[i].hi), "");
-	}
-	for (unsigned i = 0; i < n; i++) {
-		for (unsigned k = i + 1; k < n; k++) {
-			if (box[i].root != box[k].root && (box[i].store || box[k].store))
-				all = and_also(g, all, apart(g, lo[i], hi[i], lo[k], hi[k]));
-		}
-	}
-	return all;
-}
-
-/* Leaves unless all accesses may be in one loop. */
-static void check_pairs(struct gen *g, LLVMBasicBlockRef leave)
-{
-	unsigned n = count_pairs(g);
-	if (!n)
-		return;
-	LLVMBasicBlockRef go_on = gen_label(g);
-	if (n > 3) {
-		LLVMBasicBlockRef closer = gen_label(g);
-		g->L->BuildCondBr(g->b, boxes_apart(g), go_on, closer);
-		g->L->PositionBuilderAtEnd(g->b, closer);
-	}
-	g->L->BuildCondBr(g->b, all_pairs(g), go_on, leave);
-	g->L->PositionBuilderAtEnd(g->b, go_on);
 }
 
 /* Asks whether the access may be, or notes that it was. */
@@ -300,7 +120,7 @@ static void exact(struct gen *g, const struct lane_op *o, LLVMBasicBlockRef leav
 /* Of an access whose extent only the run knows every row is looked at. */
 static bool looked_at(const struct lane_op *o)
 {
-	return accesses(o) && !o->at.extent;
+	return gen_accesses(o) && !o->at.extent;
 }
 
 #define NEAR 2048         /* bytes between accesses that are asked about together */
@@ -351,13 +171,13 @@ static val proven(struct gen *g, const struct stretch *t, uint64_t proof)
 	val p = gen_at(g, gen_field(g, g->ptr, FIELD(jit.proofs)), gen_int(g, (int64_t)(proof * sizeof(struct tg_proof))));
 	val from = g->L->BuildLoad2(g->b, g->i64, gen_at(g, p, gen_int(g, offsetof(struct tg_proof, at))), "");
 	val room = g->L->BuildLoad2(g->b, g->i64, gen_at(g, p, gen_int(g, offsetof(struct tg_proof, room))), "");
-	return unless(g, t->pred, g->L->BuildICmp(g->b, LLVMIntULT, g->L->BuildSub(g->b, t->at, from, ""), room, ""));
+	return gen_unless(g, t->pred, g->L->BuildICmp(g->b, LLVMIntULT, g->L->BuildSub(g->b, t->at, from, ""), room, ""));
 }
 
 static val prove(struct gen *g, const struct stretch *t, uint64_t proof, uint8_t how)
 {
 	val args[5] = {g->sim, gen_int(g, (int64_t)proof), t->at, gen_int(g, t->hi - t->lo), gen_int(g, how)};
-	return unless(g, t->pred, g->L->BuildICmp(g->b, LLVMIntNE, CALL(g, prove, g->i64, args), gen_int(g, 0), ""));
+	return gen_unless(g, t->pred, g->L->BuildICmp(g->b, LLVMIntNE, CALL(g, prove, g->i64, args), gen_int(g, 0), ""));
 }
 
 /* Where a stretch is not all right, its accesses are looked at one by one. */
@@ -374,15 +194,145 @@ static void look_at(struct gen *g, unsigned number, val ok, LLVMBasicBlockRef le
 	gen_go_to(g, past);
 }
 
-static val other_clean(struct gen *g)
+/* ---- crowds ----
+ * Accesses with one root and predicate that are cheaper to look up together: as rows that reach over theirs, where their rows lie alike, or as all the bytes from the first
+ * to the last. Bytes between them may be unclean; then each is looked up. */
+
+struct crowd {
+	struct place all; /* its base is not set */
+	int64_t lo, hi;   /* from the root */
+	bool store;
+	val pred, root_at;
+	unsigned n;
+	unsigned first;   /* member */
+};
+
+/* Roughly the host's instructions for a look at this many rows. */
+static uint64_t cost_of_look(uint64_t rows, uint64_t row_bytes)
+{
+	uint64_t pieces = row_bytes / CLEAN_BYTES;
+	return rows * (10 + (pieces < 32 ? pieces / 4 : 4 + pieces / 16));
+}
+
+static uint64_t cost_of_place(const struct place *p)
+{
+	return cost_of_look(p->rows, p->row_bytes);
+}
+
+static struct place all_bytes(int64_t lo, int64_t hi)
+{
+	return (struct place){.fixed = true, .off = lo, .rows = 1, .n = 1, .row_bytes = (uint32_t)(hi - lo)};
+}
+
+#define MAX_CROWD 65536 /* bytes */
+
+/* The cheapest way to look at both; false: there is none. */
+static bool both(const struct crowd *c, const struct crowd *d, struct place *out)
+{
+	int64_t lo = c->lo < d->lo ? c->lo : d->lo, hi = c->hi > d->hi ? c->hi : d->hi;
+	const struct place *p = &c->all, *q = &d->all;
+	bool found = false;
+	if (hi - lo <= MAX_CROWD) {
+		*out = all_bytes(lo, hi);
+		found = true;
+	}
+	if (p->rows == q->rows && p->n == q->n && p->s == q->s && p->t == q->t) {
+		struct place rows = *p;
+		int64_t end = p->off + p->row_bytes > q->off + q->row_bytes ? p->off + p->row_bytes : q->off + q->row_bytes;
+		rows.off = p->off < q->off ? p->off : q->off;
+		if (end - rows.off > MAX_CROWD)
+			return found;
+		rows.row_bytes = (uint32_t)(end - rows.off);
+		if (!found || cost_of_place(&rows) < cost_of_place(out))
+			*out = rows;
+		found = true;
+	}
+	return found;
+}
+
+static struct crowd crowd_of(struct gen *g, unsigned i)
+{
+	const struct lane_op *o = &g->seg.op[i];
+	const struct place *p = &o->at;
+	struct crowd c = {.all = *p, .lo = p->off + p->lo, .hi = p->off + p->hi, .store = o->kind == LANE_STORE, .pred = o->pred, .n = 1, .first = i};
+	struct place whole = all_bytes(c.lo, c.hi);
+	c.root_at = g->L->BuildSub(g->b, p->base, gen_int(g, p->off), "");
+	if (c.hi - c.lo <= MAX_CROWD && cost_of_place(&whole) < cost_of_place(p))
+		c.all = whole;
+	return c;
+}
+
+/* Members of crowd k have number k in `of`. */
+static unsigned find_crowds(struct gen *g, struct crowd *c, uint8_t *of)
+{
+	struct segment *e = &g->seg;
+	unsigned n = 0;
+	for (unsigned i = 0; i < e->n_op; i++) {
+		of[i] = NO_STRETCH;
+		if (!looked_at(&e->op[i]) || g->stretch_of[i] != NO_STRETCH || !e->op[i].at.fixed)
+			continue;
+		struct crowd own = crowd_of(g, i);
+		unsigned k = 0;
+		for (; k < n; k++) {
+			struct place together;
+			if (e->op[c[k].first].at.root == e->op[i].at.root && c[k].store == own.store && c[k].pred == own.pred && both(&c[k], &own, &together) &&
+			    cost_of_place(&together) < cost_of_place(&c[k].all) + cost_of_place(&own.all)) {
+				c[k].all = together;
+				c[k].lo = c[k].lo < own.lo ? c[k].lo : own.lo;
+				c[k].hi = c[k].hi > own.hi ? c[k].hi : own.hi;
+				c[k].n++;
+				break;
+			}
+		}
+		if (k == n)
+			c[n++] = own;
+		of[i] = (uint8_t)k;
+	}
+	return n;
+}
+
+static val members_clean(struct gen *g, const uint8_t *of, unsigned number)
 {
 	struct segment *e = &g->seg;
 	val all = NULL;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (looked_at(o) && g->stretch_of[i] == NO_STRETCH)
-			all = and_also(g, all, unless(g, o->pred, clean_place(g, &o->at, o->kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
+		if (looked_at(o) && g->stretch_of[i] == NO_STRETCH && of[i] == number)
+			all = gen_and(g, all, gen_unless(g, o->pred, clean_place(g, &o->at, o->kind == LANE_STORE ? CLEAN_WRITE : CLEAN_READ)));
 	}
+	return all;
+}
+
+static val crowd_clean(struct gen *g, struct crowd *c, const uint8_t *of, unsigned number)
+{
+	const struct place *p = &g->seg.op[c->first].at;
+	if (c->n == 1 && c->all.rows == p->rows)
+		return members_clean(g, of, number);
+	c->all.base = g->L->BuildAdd(g->b, c->root_at, gen_int(g, c->all.off), "");
+	c->all.step = gen_int(g, c->all.s);
+	c->all.block_step = gen_int(g, c->all.t);
+	val ok = gen_unless(g, c->pred, clean_place(g, &c->all, c->store ? CLEAN_WRITE : CLEAN_READ));
+	LLVMBasicBlockRef before = g->L->GetInsertBlock(g->b), closer = gen_label(g), past = gen_label(g);
+	g->L->BuildCondBr(g->b, ok, past, closer);
+	g->L->PositionBuilderAtEnd(g->b, closer);
+	val each = members_clean(g, of, number);
+	LLVMBasicBlockRef end = g->L->GetInsertBlock(g->b);
+	gen_go_to(g, past);
+	val phi = g->L->BuildPhi(g->b, g->i1, ""), in[2] = {g->L->ConstInt(g->i1, 1, 0), each};
+	LLVMBasicBlockRef from[2] = {before, end};
+	g->L->AddIncoming(phi, in, from, 2);
+	return phi;
+}
+
+/* Whether all accesses that are in no stretch go where everything is clean. */
+static val other_clean(struct gen *g)
+{
+	struct crowd c[MAX_LANE_OPS];
+	uint8_t of[MAX_LANE_OPS] = {0};
+	unsigned n = find_crowds(g, c, of);
+	val all = members_clean(g, of, NO_STRETCH);
+	for (unsigned k = 0; k < n; k++)
+		all = gen_and(g, all, crowd_clean(g, &c[k], of, k));
 	return all;
 }
 
@@ -392,22 +342,22 @@ static val nothing_to_note(struct gen *g, val others)
 	val all = g->seg.stores ? others : NULL;
 	for (unsigned k = 0; k < g->n_stretch; k++) {
 		if (g->stretch[k].store)
-			all = and_also(g, all, proven(g, &g->stretch[k], g->stretch[k].proof + 1));
+			all = gen_and(g, all, proven(g, &g->stretch[k], g->stretch[k].proof + 1));
 	}
 	return all;
 }
 
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave)
 {
-	check_pairs(g, leave);
+	gen_check_pairs(g, leave);
 	for (unsigned i = 0; i < g->seg.n_op; i++) {
-		if (accesses(&g->seg.op[i]) && g->seg.op[i].at.extent)
+		if (gen_accesses(&g->seg.op[i]) && g->seg.op[i].at.extent)
 			exact(g, &g->seg.op[i], leave);
 	}
 	find_stretches(g);
 	val others = other_clean(g), fast = others;
 	for (unsigned k = 0; k < g->n_stretch; k++)
-		fast = and_also(g, fast, proven(g, &g->stretch[k], g->stretch[k].proof));
+		fast = gen_and(g, fast, proven(g, &g->stretch[k], g->stretch[k].proof));
 	if (!fast)
 		return NULL;
 	val noted = nothing_to_note(g, others);

@@ -105,6 +105,8 @@ struct segment {
 	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
+	uint64_t keep_v;  /* those of them that somebody reads behind the segment's loop */
+	uint32_t keep_m;
 	uint64_t length;  /* bundles with idle ones */
 	bool stores, ends; /* ends: what comes after must see what this segment does */
 	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */
@@ -154,6 +156,7 @@ struct gen {
 	const struct block *block;
 	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */
 	val fn, sim, mem, clean, registers, calls;
+	val quiet;       /* of a block that is all of a loop: no fetch of this round does anything; else NULL */
 	LLVMBasicBlockRef head;
 	val sreg[32], preg[8];
 	bool s_dirty[32], p_dirty[8];
@@ -221,7 +224,12 @@ void gen_matrix(struct gen *g, const struct called *c, val clock);
 /* jit_check.c: leaves for the interpreter at the segment's start, or goes on; the result says whether what stores write has to be noted */
 val gen_checks(struct gen *g, LLVMBasicBlockRef leave);
 void gen_note_stores(struct gen *g, val unsure); /* which this does, after them */
-bool places_apart(const struct gen *g, const struct place *a, const struct place *b, bool *same);
+bool gen_accesses(const struct lane_op *o);
+val gen_unless(struct gen *g, val pred, val ok); /* pred may be NULL: always */
+val gen_and(struct gen *g, val a, val b);        /* of what is not NULL */
+/* jit_apart.c: leaves unless all accesses may be in one loop */
+void gen_check_pairs(struct gen *g, LLVMBasicBlockRef leave);
+bool places_apart(const struct place *a, const struct place *b, bool *same);
 /* jit_compute.c */
 bool lanes_has(unsigned op);
 unsigned lanes_effort(unsigned op);

@@ -368,7 +368,8 @@ static void strip(struct body *y)
 		}
 	}
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
-		if (!y->reg[r].dirty)
+		bool kept = r < JIT_MASK ? e->keep_v >> r & 1 : e->keep_m >> (r - JIT_MASK) & 1;
+		if (!y->reg[r].dirty || !kept)
 			continue;
 		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);
 	}

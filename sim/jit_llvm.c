@@ -1,5 +1,6 @@
-/* jit_llvm.c: modules of a program's blocks: made, optimised a little, compiled to an object, loaded. The object is what the cache keeps
- * (jit_cache.c); it refers to nothing outside itself, since code reaches the simulator through its argument.
+/* jit_llvm.c: modules of a program's blocks: made, optimised a little, compiled to an object, linked (jit_link.c), loaded (jit_image.c). The linked code is what the
+ * cache keeps (jit_cache.c); it refers to nothing outside itself, since code reaches the simulator through its argument. LLVM is opened for the first block that
+ * was not kept.
  *
  * All this may happen in a thread beside the interpreter. The thread reads what does not change once a simulator is made (program, blocks,
  * chip) and writes nothing but struct jit's code pointers. Few blocks do most of the work: for those LLVM makes its best code, for the
@@ -8,22 +9,25 @@
 #include "jit_gen.h"
 
 #include "jit_cache.h"
+#include "jit_link.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #define QUICK_PASSES "function(early-cse)"
 #define BEST_PASSES "function(early-cse,instcombine<no-verify-fixpoint>,early-cse)"
 
 #define UNIT 12 /* blocks translated together, those that do most of the work first */
+#define N_UNITS(n) (((n) + UNIT - 1) / UNIT)
 /* of so many bundles LLVM makes the best code it can; of more, where it is kept */
 #define HOT(s) (!(s)->options.cache_dir ? 400 : large_registers(s) ? 6000 : 2400)
 
 struct engine {
 	struct llvm_api L;
 	LLVMTargetMachineRef quick, best;
-	LLVMOrcLLJITRef lljit;
+	struct linker linker;
 	char *triple, *cpu, *features;
 };
 struct translator {
@@ -31,8 +35,11 @@ struct translator {
 	const uint32_t *order; /* blocks */
 	uint32_t n;
 	uint64_t bundles; /* of the blocks before the unit at work */
+	bool opened;      /* the engine was, or could not be */
 	struct engine engine;
+	bool keeps;
 	struct tg_sha256 common; /* of the cache's keys */
+	struct jit_loaded *units; /* what runs, unit by unit */
 	struct tg_heap heap; /* its own: a heap is one thread's */
 	pthread_t thread;
 	bool running;        /* there is a thread to join */
@@ -41,8 +48,7 @@ struct translator {
 
 static void close_engine(struct engine *n)
 {
-	if (n->lljit)
-		n->L.ConsumeError(n->L.OrcDisposeLLJIT(n->lljit));
+	link_close(&n->linker);
 	if (n->quick)
 		n->L.DisposeTargetMachine(n->quick);
 	if (n->best)
@@ -64,6 +70,8 @@ static void close_translator(void *user)
 	}
 	t->running = false;
 	close_engine(&t->engine);
+	for (uint32_t i = 0; i < N_UNITS(t->n); i++)
+		jit_image_unload(&t->units[i]);
 }
 
 /* An error of LLVM's is an answer here: the interpreter does the work. */
@@ -102,7 +110,7 @@ static bool open_engine(struct engine *n)
 	}
 	n->quick = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelDefault);
 	n->best = n->L.CreateTargetMachine(target, n->triple, n->cpu, n->features, LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelDefault);
-	return n->quick && n->best && worked(n, n->L.OrcCreateLLJIT(&n->lljit, NULL));
+	return n->quick && n->best && link_open(&n->linker, &n->L);
 }
 
 static void find_types(struct gen *g)
@@ -139,6 +147,15 @@ static LLVMMemoryBufferRef compile(struct engine *n, struct gen *g, LLVMTargetMa
 	return object;
 }
 
+/* Nothing is ever thrown through translated code: no tables for that. */
+static void forget_unwinding(struct gen *g)
+{
+	static const char name[] = "nounwind";
+	LLVMAttributeRef a = g->L->CreateEnumAttribute(g->c, g->L->GetEnumAttributeKindForName(name, sizeof name - 1), 0);
+	for (LLVMValueRef f = g->L->GetFirstFunction(g->m); f; f = g->L->GetNextFunction(f))
+		g->L->AddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
+}
+
 static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks, LLVMTargetMachineRef machine)
 {
 	struct gen *g = tg_alloc(scratch, sizeof *g);
@@ -157,6 +174,7 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	n->L.DisposeTargetData(layout);
 	for (uint32_t i = 0; i < n_blocks; i++)
 		gen_block(g, blocks[i]);
+	forget_unwinding(g);
 	LLVMMemoryBufferRef object = compile(n, g, machine);
 	n->L.DisposeBuilder(g->b);
 	n->L.DisposeModule(g->m);
@@ -164,60 +182,65 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	return object;
 }
 
-/* From then on the simulator may run these blocks' code. */
-static bool publish(struct engine *n, struct tg_sim *s, const uint32_t *blocks, uint32_t n_blocks)
+/* Has LLVM make the blocks' code. */
+static bool make(struct translator *t, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks, bool best, struct jit_image *out)
 {
-	for (uint32_t i = 0; i < n_blocks; i++) {
-		char name[32];
-		LLVMOrcExecutorAddress at = 0;
-		snprintf(name, sizeof name, "block%u", blocks[i]);
-		if (!worked(n, n->L.OrcLLJITLookup(n->lljit, &at, name)))
-			return false;
-		jit_code *code = (jit_code *)(uintptr_t)at;
-		__atomic_store_n(&s->jit.code[blocks[i]], code, __ATOMIC_RELEASE);
+	struct engine *n = &t->engine;
+	const char *names[UNIT];
+	if (!t->opened && !open_engine(n))
+		close_engine(n);
+	t->opened = true;
+	LLVMMemoryBufferRef object = n->best ? translate(n, t->s, scratch, blocks, n_blocks, best ? n->best : n->quick) : NULL;
+	if (!object)
+		return false;
+	for (uint32_t i = 0; i < n_blocks; i++)
+		names[i] = tg_asprintf(scratch, "block%u", blocks[i]);
+	bool ok = link_object(&n->linker, scratch, object, names, n_blocks, out);
+	n->L.DisposeMemoryBuffer(object);
+	return ok;
+}
+
+/* For blocks behind so many bundles of others. */
+static bool best_code(const struct tg_sim *s, uint64_t bundles)
+{
+	return bundles < HOT(s) && !s->options.translate_all;
+}
+
+static bool image_of(struct translator *t, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks, struct jit_image *out)
+{
+	const char *dir = t->s->options.cache_dir;
+	struct jit_key key;
+	bool best = best_code(t->s, t->bundles);
+	if (t->keeps) {
+		jit_cache_key(&t->common, blocks, n_blocks, best, &key);
+		if (jit_cache_get(scratch, dir, &key, n_blocks, out))
+			return true;
 	}
+	if (!make(t, scratch, blocks, n_blocks, best, out))
+		return false;
+	if (t->keeps)
+		jit_cache_put(scratch, dir, &key, out);
 	return true;
 }
 
-static LLVMMemoryBufferRef object_of(struct translator *t, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks)
+/* When it is there, the simulator may run these blocks' code. */
+static bool unit(struct translator *t, uint32_t number)
 {
-	struct engine *n = &t->engine;
-	const char *dir = t->s->options.cache_dir;
-	struct jit_key key;
-	struct jit_object kept;
-	bool best = t->bundles < HOT(t->s) && !t->s->options.translate_all;
-	if (dir) {
-		jit_cache_key(&t->common, blocks, n_blocks, best, &key);
-		if (jit_cache_get(scratch, dir, &key, &kept))
-			return n->L.CreateMemoryBufferWithMemoryRangeCopy((const char *)kept.at, kept.n, "kept");
-	}
-	LLVMMemoryBufferRef object = translate(n, t->s, scratch, blocks, n_blocks, best ? n->best : n->quick);
-	if (object && dir)
-		jit_cache_put(scratch, dir, &key, n->L.GetBufferStart(object), n->L.GetBufferSize(object));
-	return object;
-}
-
-static bool unit(struct translator *t, uint32_t first)
-{
-	struct engine *n = &t->engine;
+	uint32_t first = number * UNIT, n_blocks = t->n - first < UNIT ? t->n - first : UNIT;
 	const uint32_t *blocks = t->order + first;
-	uint32_t n_blocks = t->n - first < UNIT ? t->n - first : UNIT;
 	struct tg_arena *scratch = tg_arena_new(&t->heap);
-	LLVMMemoryBufferRef object = object_of(t, scratch, blocks, n_blocks);
-	tg_arena_free(scratch);
+	struct jit_image image;
+	bool ok = image_of(t, scratch, blocks, n_blocks, &image) && jit_image_load(&image, &t->units[number]);
+	for (uint32_t i = 0; ok && i < n_blocks; i++) {
+		const uint8_t *at = t->units[number].at + image.entry[i];
+		jit_code *code;
+		memcpy(&code, &at, sizeof code); /* a function's address from an object's, as POSIX has it */
+		__atomic_store_n(&t->s->jit.code[blocks[i]], code, __ATOMIC_RELEASE);
+	}
 	for (uint32_t i = 0; i < n_blocks; i++)
 		t->bundles += t->s->jit.blocks->at[blocks[i]].end - t->s->jit.blocks->at[blocks[i]].first;
-	return object && worked(n, n->L.OrcLLJITAddObjectFile(n->lljit, n->L.OrcLLJITGetMainJITDylib(n->lljit), object)) && publish(n, t->s, blocks, n_blocks);
-}
-
-static void begin_keys(struct translator *t)
-{
-	const struct engine *n = &t->engine;
-	struct tg_arena *scratch = tg_arena_new(&t->heap);
-	unsigned major, minor, patch;
-	n->L.GetVersion(&major, &minor, &patch);
-	jit_cache_begin(scratch, t->s, tg_asprintf(scratch, "%u.%u.%u %s %s %s", major, minor, patch, n->triple, n->cpu, n->features), &t->common);
 	tg_arena_free(scratch);
+	return ok;
 }
 
 /* All units, until told to stop or one fails. Out of memory: what is translated stays. */
@@ -226,11 +249,12 @@ static bool work(struct translator *t)
 	bool ok = false;
 	tg_heap_init(&t->heap);
 	if (setjmp(t->heap.unwind) == 0) {
-		ok = open_engine(&t->engine);
-		if (ok && t->s->options.cache_dir)
-			begin_keys(t);
-		for (uint32_t first = 0; ok && first < t->n && !atomic_load(&t->stop); first += UNIT)
-			ok = unit(t, first);
+		struct tg_arena *scratch = tg_arena_new(&t->heap);
+		t->keeps = t->s->options.cache_dir && jit_cache_begin(scratch, t->s, &t->common);
+		tg_arena_free(scratch);
+		ok = true;
+		for (uint32_t i = 0; ok && i < N_UNITS(t->n) && !atomic_load(&t->stop); i++)
+			ok = unit(t, i);
 	} else {
 		ok = false;
 	}
@@ -247,19 +271,33 @@ static void *thread_main(void *user)
 bool jit_available(void)
 {
 	struct llvm_api L;
-	return llvm_load(&L);
+	return access(TG_LLVM_FILE, R_OK) == 0 || llvm_load(&L); /* to load it takes long and much memory, and all code may be kept */
 }
 
 bool jit_translate(struct tg_sim *s, const uint32_t *order, uint32_t n, bool wait)
 {
 	struct translator *t = tg_alloc(s->arena, sizeof *t);
-	*t = (struct translator){.s = s, .order = order, .n = n};
+	*t = (struct translator){.s = s, .order = order, .n = n, .units = tg_alloc_n(s->arena, N_UNITS((size_t)n) + 1, sizeof *t->units)};
 	tg_arena_cleanup(s->arena, close_translator, t);
 	s->jit.translator = t;
 	if (wait)
 		return work(t);
 	t->running = pthread_create(&t->thread, NULL, thread_main, t) == 0;
 	return t->running;
+}
+
+bool jit_kept(struct tg_sim *s, const uint32_t *order, uint32_t n)
+{
+	struct tg_sha256 common;
+	struct jit_key key;
+	struct tg_arena *scratch = tg_arena_new(tg_arena_heap(s->arena));
+	bool kept = s->options.cache_dir && jit_cache_begin(scratch, s, &common);
+	if (kept) {
+		jit_cache_key(&common, order, n < UNIT ? n : UNIT, best_code(s, 0), &key);
+		kept = jit_cache_has(scratch, s->options.cache_dir, &key);
+	}
+	tg_arena_free(scratch);
+	return kept;
 }
 
 void jit_close(struct tg_sim *s)

@@ -219,10 +219,10 @@ static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *
 }
 
 /* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane (not where a view stays), or checked when it runs. */
-static bool together(struct gen *g, const struct place *a, const struct place *b, bool view)
+static bool together(const struct place *a, const struct place *b, bool view)
 {
 	bool same;
-	if (places_apart(g, a, b, &same))
+	if (places_apart(a, b, &same))
 		return true;
 	if (same)
 		return !view;
@@ -235,14 +235,14 @@ static bool fits_accesses(struct gen *g, const struct bundle_plan *b, unsigned n
 	for (unsigned i = 0; i < g->seg.n_op; i++) {
 		const struct lane_op *o = &g->seg.op[i];
 		if (o->kind == LANE_STORE || (store && (o->kind == LANE_LOAD || o->kind == LANE_VIEW))) {
-			if (!together(g, &o->at, &b->of[at].at, view || o->kind == LANE_VIEW))
+			if (!together(&o->at, &b->of[at].at, view || o->kind == LANE_VIEW))
 				return false;
 		}
 	}
 	for (unsigned i = 0; i < n; i++) {
 		enum role role = b->of[i].role;
 		bool other = role == R_STORE || (store && (role == R_LOAD || role == R_VIEW));
-		if (i != at && other && !together(g, &b->of[i].at, &b->of[at].at, view || role == R_VIEW))
+		if (i != at && other && !together(&b->of[i].at, &b->of[at].at, view || role == R_VIEW))
 			return false;
 	}
 	return true;
@@ -677,7 +677,7 @@ static bool lazy_works(struct gen *g, unsigned at)
 	for (unsigned i = 0; i < e->n_op; i++) {
 		if (i > at && e->op[i].dest == o->dest)
 			return false;
-		if (e->op[i].kind == LANE_STORE && !together(g, &e->op[i].at, &o->at, true))
+		if (e->op[i].kind == LANE_STORE && !together(&e->op[i].at, &o->at, true))
 			return false;
 	}
 	return readers_after(g, o->u->writes[0], e->end) != READ_BY_LANES;

@@ -89,17 +89,15 @@ static void widen_known(const struct tg_memory *m, struct tg_known *k)
 }
 
 /* A place for what is known on behalf of a proof: the one that it has, a free one, or that of another, which is given up. */
-static struct tg_known *place_of_proof(struct tg_memory *m, struct tg_proof *p)
+static uint32_t place_of_proof(struct tg_memory *m, const struct tg_proof *p)
 {
-	for (uint32_t i = 0; p->room && i < m->n_known; i++) {
-		if (m->known[i].of == p)
-			return &m->known[i];
-	}
+	if (p->room)
+		return p->place;
 	if (m->n_known < MAX_KNOWN)
-		return &m->known[m->n_known++];
-	struct tg_known *k = &m->known[m->next_known++ % MAX_KNOWN];
-	k->of->room = 0;
-	return k;
+		return m->n_known++;
+	uint32_t i = m->next_known++ % MAX_KNOWN;
+	m->known[i].of->room = 0;
+	return i;
 }
 
 uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how)
@@ -113,7 +111,8 @@ uint64_t jit_prove(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes
 		return 0;
 	if (p->asked)
 		widen_known(m, &k);
-	*place_of_proof(m, p) = k;
-	*p = (struct tg_proof){k.first, k.end - k.first - bytes + 1, p->asked + (p->asked < MOST_DOUBLINGS)};
+	uint32_t place = place_of_proof(m, p);
+	m->known[place] = k;
+	*p = (struct tg_proof){k.first, k.end - k.first - bytes + 1, p->asked + (p->asked < MOST_DOUBLINGS), place};
 	return 1;
 }

@@ -87,22 +87,37 @@ static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLV
 	gen_meet(g, no);
 }
 
+/* The loop that consists of the block. */
+static bool is_loop(const struct gen *g)
+{
+	const struct block *b = g->block;
+	const struct loop_ctx *c = b->ctx < 0 ? NULL : &g->s->jit.blocks->ctx[b->ctx];
+	return c && c->start == b->first && c->end == b->end;
+}
+
+/* Goes past a fetch, to the result, where it does nothing; NULL: nowhere. */
+static LLVMBasicBlockRef past_fetch(struct gen *g, uint32_t bundle)
+{
+	bool begins = bundle == g->block->first, there = begins && gen_first_line(g, bundle) == gen_last_line(g, bundle);
+	if (begins)
+		g->quiet = !is_loop(g) ? NULL : g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.quiet)), g->L->ConstInt(g->i32, g->index, 0), "");
+	val skip = g->quiet;
+	if (there) {
+		val same = g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.line)), g->L->ConstInt(g->i32, gen_first_line(g, bundle), 0), "");
+		skip = skip ? g->L->BuildOr(g->b, skip, same, "") : same;
+	}
+	return skip ? gen_around(g, g->L->BuildNot(g->b, skip, "")) : NULL;
+}
+
 static void fetch_one(struct gen *g, uint32_t bundle, uint64_t *cycles)
 {
-	val args[2] = {g->sim, gen_int(g, bundle)};
-	LLVMBasicBlockRef past = NULL;
 	bool begins = bundle == g->block->first;
 	if (!begins && gen_first_line(g, bundle) == gen_last_line(g, bundle - 1) && gen_first_line(g, bundle) == gen_last_line(g, bundle))
 		return;
 	gen_add_field(g, FIELD(cycle), *cycles);
 	*cycles = 0;
-	if (begins && gen_first_line(g, bundle) == gen_last_line(g, bundle)) {
-		val there = gen_field(g, g->i32, FIELD(fetch.line));
-		LLVMBasicBlockRef other = gen_label(g);
-		past = gen_label(g);
-		g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntEQ, there, g->L->ConstInt(g->i32, gen_first_line(g, bundle), 0), ""), past, other);
-		g->L->PositionBuilderAtEnd(g->b, other);
-	}
+	LLVMBasicBlockRef past = past_fetch(g, bundle);
+	val args[2] = {g->sim, gen_int(g, (int64_t)(bundle | (is_loop(g) ? (uint64_t)g->index + 1 : 0) << 32))};
 	CALL(g, fetch, g->L->VoidTypeInContext(g->c), args);
 	gen_meet(g, past);
 }
@@ -232,13 +247,32 @@ static void make_views(struct gen *g)
 		gen_set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (o->kind != LANE_VIEW && !o->lazy)
+		if (o->kind != LANE_VIEW && !(o->lazy && (e->keep_v >> o->dest & 1)))
 			continue;
 		val shape = o->at.extent ? gen_shape(g, &o->at, 1) : gen_int(g, (int64_t)jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread));
 		LLVMBasicBlockRef no = gen_around(g, o->pred);
 		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, shape};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
 		gen_meet(g, no);
+	}
+}
+
+/* Registers whose lanes must be in memory when the loop is done. */
+static void choose_kept(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	e->keep_v = ~UINT64_C(0);
+	e->keep_m = ~UINT32_C(0);
+	if (g->s->options.all_registers)
+		return;
+	sim_live_at(g->s, g->block, e->end, &e->keep_v, &e->keep_m);
+	for (unsigned i = 0; i < e->n_call; i++) {
+		const struct uop *u = e->call[i].u;
+		for (unsigned k = 0; k < u->n_reads && e->call[i].kind != CALL_PURE; k++) {
+			unsigned r = u->reads[k];
+			e->keep_v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
+			e->keep_m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
+		}
 	}
 }
 
@@ -250,6 +284,7 @@ void gen_segment(struct gen *g)
 	unsigned n_result = 0;
 	val clock = gen_field(g, g->i64, FIELD(core.clock));
 	gen_choose_lazy(g);
+	choose_kept(g);
 	gen_set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
 	settle_views(g);
 	val unsure = gen_checks(g, leave);

@@ -37,6 +37,11 @@ static void *map_large(struct tg_sim *s, uint64_t bytes)
 	return p;
 }
 
+void *sim_new_table(struct tg_sim *s, uint64_t n, uint64_t bytes)
+{
+	return n * bytes < LARGE_PAGE ? tg_alloc_n(s->arena, n, bytes) : map_large(s, n * bytes);
+}
+
 static void pick_level(struct tg_sim *s)
 {
 	s->sem = tg_sem_base;

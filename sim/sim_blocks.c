@@ -1,6 +1,6 @@
-/* sim_blocks.c: finds blocks (blocks.h): bundles that are reached, with the loops around each; then two analyses over the blocks to a
- * fixpoint: constants in scalar registers, and for how many bundles each register and unit may still be busy. A bundle that might break a
- * rule of the schedule, or does what is not translated, becomes a block of its own that the interpreter runs. */
+/* sim_blocks.c: finds blocks (blocks.h): bundles that are reached, with the loops around each; then three analyses over the blocks to a
+ * fixpoint: constants in scalar registers, for how many bundles each register and unit may still be busy, and which vector registers and masks are live. A bundle
+ * that might break a rule of the schedule, or does what is not translated, becomes a block of its own that the interpreter runs. */
 #include "blocks.h"
 
 #define NOT_REACHED (-2)
@@ -202,7 +202,7 @@ static void make_blocks(struct finder *f)
 		do {
 			b++;
 		} while (!at->interpret && b < n && !f->leader[b] && f->ctx_of[b] == at->ctx && !ends_block(f->s, &f->s->bundles[b - 1]));
-		at->end = b;
+		at->end = at->whole_end = b;
 	}
 }
 
@@ -272,31 +272,46 @@ static void step_busy(const struct tg_sim *s, const struct decoded *b, struct fa
 		f->busy[k] = f->busy[k] > n ? f->busy[k] - n : 0;
 }
 
-/* Scalar instructions on known registers are run by their own function. */
+/* What a scalar instruction on known registers gives, by its own function. */
+static bool known_result(struct finder *f, const struct uop *u, const struct facts *at, int64_t *to)
+{
+	bool known = u->slot == TG_SLOT_S && u->in.op != TG_I_sld32 && u->in.op != TG_I_sld64 && !u->in.pred;
+	for (unsigned j = 0; known && j < u->n_reads; j++)
+		known = u->reads[j] < REG_V && (at->known >> u->reads[j] & 1);
+	if (!known)
+		return false;
+	struct tg_writes w = {0};
+	memcpy(f->core->s, at->s, sizeof at->s);
+	f->core->s[0] = 0;
+	u->sem(f->core, &w, &u->in);
+	*to = w.s;
+	return true;
+}
+
+/* Results land when all of the bundle have been found. */
 static void step_known(struct finder *f, const struct decoded *b, struct facts *at)
 {
-	struct facts next = *at;
+	struct {
+		unsigned reg;
+		bool known;
+		int64_t v;
+	} found[2 * TG_MAX_BUNDLE];
+	uint32_t n = 0;
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
 		const struct uop *u = &f->s->uops[i];
 		for (unsigned k = 0; k < u->n_writes; k++) {
-			unsigned r = u->writes[k];
-			if (r == REG_S || r >= REG_V)
+			if (u->writes[k] == REG_S || u->writes[k] >= REG_V)
 				continue;
-			bool pure = u->slot == TG_SLOT_S && u->in.op != TG_I_sld32 && u->in.op != TG_I_sld64 && !u->in.pred, known = pure;
-			for (unsigned j = 0; j < u->n_reads; j++)
-				known = known && u->reads[j] < REG_V && (at->known >> u->reads[j] & 1);
-			next.known &= ~(UINT32_C(1) << r);
-			if (!known)
-				continue;
-			struct tg_writes w = {0};
-			memcpy(f->core->s, at->s, sizeof at->s);
-			f->core->s[0] = 0;
-			u->sem(f->core, &w, &u->in);
-			next.known |= UINT32_C(1) << r;
-			next.s[r] = w.s;
+			found[n].reg = u->writes[k];
+			found[n].known = known_result(f, u, at, &found[n].v);
+			n++;
 		}
 	}
-	*at = next;
+	for (uint32_t i = 0; i < n; i++) {
+		at->known &= ~(UINT32_C(1) << found[i].reg);
+		at->known |= (uint32_t)found[i].known << found[i].reg;
+		at->s[found[i].reg] = found[i].known ? found[i].v : at->s[found[i].reg];
+	}
 }
 
 static bool join(struct facts *into, const struct facts *from)
@@ -391,25 +406,121 @@ static void settle(struct finder *f)
 	}
 }
 
-static void weigh(struct finder *f)
+/* Trips of loops: the block that ends with a loop knows. */
+static void count_trips(struct finder *f)
 {
 	struct blocks *k = f->k;
 	for (uint32_t i = 0; i < k->n; i++) {
-		/* the block that ends with a loop knows its trips */
-		const struct uop *u = sim_control_of(f->s, &f->s->bundles[k->at[i].end - 1]);
-		int32_t inside = u ? k->loop_at[k->at[i].end - 1] : -1;
+		const struct uop *u = sim_control_of(f->s, &f->s->bundles[k->at[i].whole_end - 1]);
+		int32_t inside = u ? k->loop_at[k->at[i].whole_end - 1] : -1;
 		if (!u || u->in.op != TG_I_loop || inside < 0)
 			continue;
 		struct facts now = f->in[i];
-		for (uint32_t b = k->at[i].first; b + 1 < k->at[i].end; b++)
+		for (uint32_t b = k->at[i].first; b + 1 < k->at[i].whole_end; b++)
 			step_known(f, &f->s->bundles[b], &now);
 		if (now.known >> u->in.f[0] & 1)
 			k->ctx[inside].trips = now.s[u->in.f[0]] > 0 ? (uint64_t)now.s[u->in.f[0]] : 0;
 	}
+}
+
+static void weigh(struct finder *f)
+{
+	struct blocks *k = f->k;
 	for (uint32_t i = 0; i < k->n; i++) {
 		k->at[i].weight = 1;
 		for (int32_t c = k->at[i].ctx; c >= 0; c = k->ctx[c].parent)
 			k->at[i].weight *= k->ctx[c].trips ? (double)k->ctx[c].trips : UNKNOWN_TRIPS;
+	}
+}
+
+/* ---- live registers ----
+ * Backwards. A predicated write may leave the register as it was; a load that keeps lanes reads it. Results that are under way are no matter: whoever read the register
+ * before they land would trap. */
+
+struct live {
+	uint64_t v;
+	uint32_t m;
+};
+
+static void step_live(const struct tg_sim *s, const struct decoded *b, struct live *l)
+{
+	struct live read = {0}, written = {0};
+	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
+		const struct uop *u = &s->uops[i];
+		for (unsigned k = 0; k < u->n_reads; k++) {
+			unsigned r = u->reads[k];
+			read.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
+			read.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
+		}
+		for (unsigned k = 0; k < u->n_writes && !u->in.pred; k++) {
+			unsigned r = u->writes[k];
+			written.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
+			written.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
+		}
+	}
+	l->v = (l->v & ~written.v) | read.v;
+	l->m = (l->m & ~written.m) | read.m;
+}
+
+void sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle, uint64_t *live_v, uint32_t *live_m)
+{
+	struct live l = {b->live_v, b->live_m};
+	for (uint32_t i = b->whole_end; i-- > bundle;)
+		step_live(s, &s->bundles[i], &l);
+	*live_v = l.v;
+	*live_m = l.m;
+}
+
+struct live_flow {
+	struct finder f; /* first: on_next gets it */
+	struct live out, *in; /* in: by block */
+};
+
+static void live_from(struct finder *f, uint32_t bundle, int32_t ctx, bool far)
+{
+	struct live_flow *w = (struct live_flow *)(void *)f;
+	uint32_t to = bundle < f->s->n_bundles ? f->k->block_of[bundle] : UINT32_MAX;
+	(void)ctx;
+	(void)far;
+	if (to == UINT32_MAX) /* it traps there */
+		return;
+	w->out.v |= w->in[to].v;
+	w->out.m |= w->in[to].m;
+}
+
+/* A loop that is known to run: what lies behind its end does not follow the bundle that begins it. */
+static bool surely_enters(const struct blocks *k, uint32_t bundle, const struct uop *control)
+{
+	int32_t inside = control && control->in.op == TG_I_loop ? k->loop_at[bundle] : -1;
+	return inside >= 0 && k->ctx[inside].trips > 0;
+}
+
+static void find_live(struct finder *f)
+{
+	struct live_flow *w = tg_alloc(f->a, sizeof *w);
+	struct blocks *k = f->k;
+	w->f = *f;
+	w->in = tg_alloc_n(f->a, (size_t)k->n + 1, sizeof *w->in);
+	for (bool changed = true; changed;) {
+		changed = false;
+		for (uint32_t i = k->n; i-- > 0;) {
+			struct block *b = &k->at[i];
+			const struct uop *last = sim_control_of(f->s, &f->s->bundles[b->whole_end - 1]);
+			bool halts = last && last->in.op == TG_I_halt;
+			struct live now;
+			w->out = halts ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
+			if (surely_enters(k, b->whole_end - 1, last))
+				live_from(&w->f, b->whole_end, 0, true);
+			else
+				each_next(&w->f, b->whole_end - 1, b->ctx, live_from);
+			if (w->in[i].v && w->out.v == b->live_v && w->out.m == b->live_m)
+				continue;
+			b->live_v = w->out.v;
+			b->live_m = w->out.m;
+			sim_live_at(f->s, b, b->first, &now.v, &now.m);
+			changed |= now.v != w->in[i].v || now.m != w->in[i].m;
+			w->in[i] = now;
+		}
 	}
 }
 
@@ -442,6 +553,8 @@ struct blocks *sim_find_blocks(struct tg_sim *s)
 		f->core = tg_alloc(f->a, sizeof *f->core);
 		w->pending = tg_alloc(f->a, (size_t)k->n + 1);
 		fixpoint(w);
+		count_trips(f);
+		find_live(f);
 		settle(f);
 		weigh(f);
 	}

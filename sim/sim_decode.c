@@ -101,9 +101,15 @@ static void fill_bundle(struct tg_sim *s, struct decoded *b, const struct tg_bun
 {
 	b->first_uop = *n_uops;
 	b->n_uops = raw->n;
-	for (unsigned order = 0; order < 10; order++) {
+	uint8_t order[TG_MAX_BUNDLE];
+	unsigned left = 0; /* orders that some instruction has */
+	for (uint32_t i = 0; i < raw->n; i++) {
+		order[i] = (uint8_t)order_of(&raw->insn[i]);
+		left |= 1u << order[i];
+	}
+	for (; left; left &= left - 1) {
 		for (uint32_t i = 0; i < raw->n; i++) {
-			if (order_of(&raw->insn[i]) == order)
+			if (order[i] == __builtin_ctz(left))
 				fill_uop(s, &s->uops[(*n_uops)++], &raw->insn[i]);
 		}
 	}
@@ -134,9 +140,9 @@ void sim_decode(struct tg_sim *s)
 	const struct tg_exe *x = s->x;
 	struct tg_bundle *raw = tg_alloc(s->arena, sizeof *raw);
 	uint32_t n_uops = 0;
-	s->bundles = tg_alloc_n(s->arena, (size_t)x->n_words + 1, sizeof *s->bundles);
+	s->bundles = sim_new_table(s, (uint64_t)x->n_words + 1, sizeof *s->bundles);
 	s->bundle_at = tg_alloc_n(s->arena, (size_t)x->n_words + 1, sizeof *s->bundle_at);
-	s->uops = tg_alloc_n(s->arena, (size_t)x->n_words + 1, sizeof *s->uops);
+	s->uops = sim_new_table(s, (uint64_t)x->n_words + 1, sizeof *s->uops);
 	memset(s->bundle_at, 0xff, ((size_t)x->n_words + 1) * sizeof *s->bundle_at);
 	for (size_t at = 0, next; at < x->n_words; at = next) {
 		struct decoded *b = &s->bundles[s->n_bundles];

@@ -423,22 +423,33 @@ static void add_up(struct tg_sim *s)
 	s->total = total;
 }
 
-bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word)
+bool sim_begin_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word)
 {
-	bool halted = false;
 	start(s, entry_word);
 	if (entry_word >= s->x->n_words || s->bundle_at[entry_word] == UINT32_MAX)
 		return tg_fail(d, TG_ERR_TRAP, TG_NOWHERE, "trap: a step starts at word %u, where no bundle starts", entry_word);
 	s->now_bundle = s->bundle_at[entry_word];
-	bool ok = true;
-	while (ok && !halted && !s->jit.blocks) {
-		ok = sim_run_bundle(s, &halted);
-		if (s->jit.patience && --s->jit.patience == 0)
-			jit_begin(s, false);
-	}
-	if (ok && !halted)
-		ok = jit_run(s);
+	return true;
+}
+
+bool sim_end_run(struct tg_sim *s, struct tg_diag *d, bool ok)
+{
 	jit_count(s);
 	add_up(s);
 	return ok || report(s, d);
+}
+
+bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word)
+{
+	bool halted = false, ok = true;
+	if (!sim_begin_run(s, d, entry_word))
+		return false;
+	while (ok && !halted && !s->jit.blocks) {
+		ok = sim_run_bundle(s, &halted);
+		if (s->jit.patience && --s->jit.patience == 0)
+			jit_begin(s, JIT_BESIDE);
+	}
+	if (ok && !halted)
+		ok = jit_run(s);
+	return sim_end_run(s, d, ok);
 }

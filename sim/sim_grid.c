@@ -37,9 +37,10 @@ struct grid grid_of_side(const struct tg_dma_plan *p, bool src)
 	int64_t first = src ? p->src_first : p->dst_first, end = src ? p->src_end : p->dst_end;
 	struct grid g = {.first = first, .end = end, .n = end - first};
 	bool whole = !src && (p->fill_outside || p->kind == TG_DMA_FILL);
-	if (first >= TG_DRAM_BASE || (src && p->kind == TG_DMA_FILL))
+	if (src && p->kind == TG_DMA_FILL)
 		return (struct grid){0};
-	if (first == end || p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER))
+	g.listed = p->kind == (src ? TG_DMA_GATHER : TG_DMA_SCATTER);
+	if (first == end || g.listed)
 		return g;
 	g.n = src ? p->src_bytes : p->dst_bytes;
 	for (int k = 0; k < 4; k++) {
@@ -50,6 +51,11 @@ struct grid grid_of_side(const struct tg_dma_plan *p, bool src)
 	}
 	join_rows(&g, 1);
 	return g;
+}
+
+struct grid grid_in_sram(const struct tg_dma_plan *p, bool src)
+{
+	return (src ? p->src_first : p->dst_first) >= TG_DRAM_BASE ? (struct grid){0} : grid_of_side(p, src);
 }
 
 struct grid grid_coarse(const struct grid *g, int64_t gap)
@@ -84,7 +90,51 @@ static bool beside(const struct grid *a, const struct grid *b)
 	return d >= a->n && d + b->n <= m;
 }
 
-bool grids_may_meet(const struct grid *a, const struct grid *b)
+/* Each level steps over all that lies below it, so rows ascend. */
+static bool ascends(const struct grid *g)
 {
-	return a->n && b->n && a->first < b->end && b->first < a->end && !beside(a, b);
+	int64_t extent = g->n;
+	for (unsigned k = 0; k < g->levels; k++) {
+		if (g->step[k] < extent)
+			return false;
+		extent += (g->size[k] - 1) * g->step[k];
+	}
+	return !g->listed;
+}
+
+/* The lower levels of a grid, at some index of those above. */
+struct piece {
+	const struct grid *of;
+	unsigned levels;
+	int64_t at, end;
+};
+
+/* Both ascend. The longer one is taken apart, and of its parts those that lie beside the other are not looked at: rows of both, at most, are. */
+static bool pieces_meet(const struct piece *a, const struct piece *b)
+{
+	if (a->at >= b->end || b->at >= a->end)
+		return false;
+	if (!a->levels && !b->levels)
+		return true;
+	if (!a->levels || (b->levels && b->end - b->at > a->end - a->at))
+		return pieces_meet(b, a);
+	const struct grid *g = a->of;
+	int64_t step = g->step[a->levels - 1], size = g->size[a->levels - 1], length = a->end - a->at - (size - 1) * step;
+	int64_t low = b->at - a->at - length, high = b->end - 1 - a->at; /* parts that begin in (low, high] */
+	for (int64_t i = low < 0 ? 0 : low / step + 1; i < size && i * step <= high; i++) {
+		const struct piece part = {g, a->levels - 1, a->at + i * step, a->at + i * step + length};
+		if (pieces_meet(&part, b))
+			return true;
+	}
+	return false;
+}
+
+enum meeting grids_meet(const struct grid *a, const struct grid *b)
+{
+	if (!a->n || !b->n || a->first >= b->end || b->first >= a->end || beside(a, b))
+		return APART;
+	if (!ascends(a) || !ascends(b))
+		return PERHAPS;
+	const struct piece x = {a, a->levels, a->first, a->end}, y = {b, b->levels, b->first, b->end};
+	return pieces_meet(&x, &y) ? MEET : APART;
 }

@@ -65,6 +65,7 @@ struct fetch {
 	uint32_t total_lines;  /* of the code */
 	uint32_t first, end;   /* resident or on their way: lines [first, end) */
 	uint32_t line;         /* of the last bundle */
+	uint32_t quiet;        /* a block whose lines are all there, and none more are wanted, until another line is reached; UINT32_MAX: none known */
 	uint64_t free;         /* cycle from which the code port takes the next line */
 	uint64_t *ready;       /* ring of n_lines: the cycle a line arrives */
 };
@@ -116,9 +117,11 @@ struct jit {
 	uint64_t viewed;       /* bit r: vector register r has what view[r] says, and its lanes do not */
 	struct view {          /* rows in SRAM that a load would have copied; outside they are 0 */
 		int64_t at, step, block_step;
+		int64_t first, end; /* all of it lies between */
 		uint32_t rows, n, lanes;
 		bool spread; /* a row's element 0 for all its lanes */
 	} view[64];
+	int64_t views_first, views_end; /* that of all views, and perhaps more */
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 
@@ -191,7 +194,8 @@ bool dma_start(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in
 bool dma_wait(struct tg_sim *s, struct tg_counters *c, const struct tg_insn *in);
 void dma_reset(struct tg_sim *s); /* at the start of a run: queues count from 1 */
 void dma_open(struct tg_sim *s);
-void dma_settle(void *user, uint64_t at, uint64_t n); /* of struct tg_memory */
+/* hazard.c: marks what unretired transfers hold near these bytes; of struct tg_memory */
+void dma_settle(void *user, uint64_t at, uint64_t n);
 /* dram.c: offsets in DRAM. Pointers to the bytes [first, end) for reading; for writing, where reads elsewhere no longer see the executable's copy */
 void dram_open(struct tg_sim *s);
 const uint8_t *dram_read(struct tg_sim *s, uint64_t first, uint64_t end);
@@ -200,13 +204,18 @@ void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
 /* fetch.c */
 void fetch_reset(struct tg_sim *s, uint32_t entry_word);
 void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded *b);
+/* Whether to reach these lines, from the loops around the bundle at work, changes nothing. */
+bool fetch_is_quiet(const struct tg_sim *s, uint32_t first_line, uint32_t last_line);
 /* trace.c; only when options.trace is set. A bundle's share is what its counters gain between begin and end. */
 void trace_begin(struct tg_sim *s, const struct tg_counters *c);
 void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);
 void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, const struct tg_dma_cost *cost);
 /* sim.c */
 void sim_new_weights(struct tg_sim *s, struct tg_weights *w);
-/* exec.c */
+void *sim_new_table(struct tg_sim *s, uint64_t n, uint64_t bytes); /* zeroed, in large pages where it has some */
+/* exec.c; a run of a step is begin, bundles until one halts or traps, and end, which reports a trap */
+bool sim_begin_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word);
+bool sim_end_run(struct tg_sim *s, struct tg_diag *d, bool ok);
 bool sim_run_bundle(struct tg_sim *s, bool *halted);
 /* Adds what an instruction moved to the counters; the occupancy is counted apart. */
 void sim_count(struct tg_counters *c, const struct tg_writes *w);

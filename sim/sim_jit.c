@@ -14,13 +14,16 @@
 
 /* ---- what translated code calls ---- */
 
-static void call_fetch(struct tg_sim *s, uint64_t bundle)
+static void call_fetch(struct tg_sim *s, uint64_t which)
 {
-	const struct decoded *b = &s->bundles[bundle];
+	const struct decoded *b = &s->bundles[(uint32_t)which];
+	uint32_t block = (uint32_t)(which >> 32);
 	struct tg_counters *c = &s->by_prov[b->prov];
 	uint64_t before = s->cycle;
 	fetch_bundle(s, c, b);
 	c->cycles += s->cycle - before;
+	if (block && fetch_is_quiet(s, s->bundles[s->jit.blocks->at[block - 1].first].word / FETCH_LINE_WORDS, (s->bundles[s->jit.blocks->at[block - 1].end - 1].end_word - 1) / FETCH_LINE_WORDS))
+		s->fetch.quiet = block - 1;
 }
 
 struct rows {
@@ -203,24 +206,35 @@ static void call_settle(struct tg_sim *s, uint64_t set)
 
 static void call_settle_box(struct tg_sim *s, uint64_t at, uint64_t end)
 {
-	for (uint64_t set = s->jit.viewed; set; set &= set - 1) {
+	const struct jit *j = &s->jit;
+	if ((int64_t)at >= j->views_end || (int64_t)end <= j->views_first)
+		return;
+	for (uint64_t set = j->viewed; set; set &= set - 1) {
 		unsigned r = (unsigned)__builtin_ctzll(set);
-		const struct view *v = &s->jit.view[r];
-		int64_t first = v->at, last = v->at, a = (int64_t)((v->rows < v->n ? v->rows : v->n) - 1) * v->step, b = (int64_t)((v->rows - 1) / v->n) * v->block_step;
-		first += (a < 0 ? a : 0) + (b < 0 ? b : 0);
-		last += (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)v->lanes * 4;
-		if ((int64_t)at < last && first < (int64_t)end)
+		if ((int64_t)at < j->view[r].end && j->view[r].first < (int64_t)end)
 			settle_one(s, r);
 	}
 }
 
+/* Stores ask about the box of a view more often than there are views. */
+static void find_box(struct view *v)
+{
+	int64_t a = (int64_t)((v->rows < v->n ? v->rows : v->n) - 1) * v->step, b = v->rows > v->n ? (int64_t)((v->rows - 1) / v->n) * v->block_step : 0;
+	v->first = v->at + (a < 0 ? a : 0) + (b < 0 ? b : 0);
+	v->end = v->at + (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)v->lanes * 4;
+}
+
 static void call_view(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape)
 {
-	struct view *v = &s->jit.view[r];
+	struct jit *j = &s->jit;
+	struct view *v = &j->view[r];
 	*v = (struct view){.at = (int64_t)at, .step = (int64_t)step, .block_step = (int64_t)block_step, .rows = (uint32_t)(shape & 0xffff), .n = (uint32_t)(shape >> 16 & 0xffff)};
 	v->lanes = (uint32_t)(shape >> 32 & 0xffff);
 	v->spread = shape >> 63;
-	s->jit.viewed |= UINT64_C(1) << r;
+	find_box(v);
+	j->views_first = j->viewed && j->views_first < v->first ? j->views_first : v->first;
+	j->views_end = j->viewed && j->views_end > v->end ? j->views_end : v->end;
+	j->viewed |= UINT64_C(1) << r;
 }
 
 /* Whether the instruction needs no more of its operand than the view has. */
@@ -231,8 +245,8 @@ static bool view_serves(const struct tg_core *now, const struct tg_insn *in, con
 		return false;
 	if (in->op <= TG_I_push_u8) {
 		struct tg_extent x = extent_of(now, (int64_t)with);
-		uint32_t cols = x.lanes < chip->array_cols ? x.lanes : chip->array_cols;
-		return in->f[6] ? v->rows == now->rows && v->lanes >= chip->array_rows : v->rows >= x.rows && v->lanes >= cols;
+		uint32_t most = in->f[6] ? chip->array_rows : chip->array_cols;
+		return v->rows >= x.rows && v->lanes >= (x.lanes < most ? x.lanes : most);
 	}
 	const struct tg_weights *w = &now->array[in->f[0]].set[now->array[in->f[0]].active];
 	uint32_t lanes = array_type_of(in) != TG_ARRAY_f32 || !w->uniform ? chip->array_rows : w->n_k ? w->k[w->n_k - 1] + 1u : 0;
@@ -296,31 +310,6 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	now->clock = was;
 }
 
-/* The usual one, with fewer questions on the way to the kernel. */
-static void call_multiply(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
-{
-	const struct tg_insn *in = &s->uops[(uint32_t)which].in;
-	struct tg_core *now = &s->core;
-	struct tg_array *u = &now->array[in->f[0]];
-	const struct tg_weights *w = &u->set[u->active];
-	uint64_t reg = which >> 32 & 0xff;
-	uint32_t n = (uint32_t)in->f[4];
-	if (!w->uniform || s->workers || n > now->rows || (s->jit.viewed >> reg & 1)) {
-		call_matrix(s, (uint32_t)which, bundle, clock, place, with);
-		return;
-	}
-	const struct tg_product p = {.w = w, .a = now->v[reg], .a_stride = now->lanes, .stride = now->stride, .acc = u->acc + place * now->stride, .n = n,
-				     .array_rows = now->chip->array_rows, .add = with != 0};
-	s->matrix->columns(&p, 0, now->stride);
-	for (uint64_t r = place; r < place + n; r++) {
-		u->acc_written[r] = 1;
-		u->acc_ready[r] = clock + now->chip->latency.multiply_read;
-	}
-	struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
-	c->acc_bytes += (uint64_t)n * now->chip->array_cols * (with ? 8 : 4);
-	c->macs[TG_ARRAY_f32] += w->present * n;
-}
-
 static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
@@ -374,7 +363,6 @@ const struct jit_calls jit_calls = {
 	.act = call_act,
 	.may_matrix = call_may_matrix,
 	.matrix = call_matrix,
-	.multiply = call_multiply,
 	.view = call_view,
 	.settle = call_settle,
 	.settle_box = call_settle_box,
@@ -544,28 +532,37 @@ static bool interpret(struct tg_sim *s, bool *halted)
 	return sim_run_bundle(s, halted);
 }
 
+static inline bool turn(struct tg_sim *s, struct jit_turn *t)
+{
+	const struct blocks *k = s->jit.blocks;
+	uint32_t block = k->block_of[s->now_bundle];
+	jit_code *code = code_of(s, block);
+	if (!code || (!t->checked && !loops_fit(s, &k->at[block]))) {
+		t->checked = false;
+		return interpret(s, &t->halted);
+	}
+	uint64_t next = code(s);
+	s->now_bundle = (uint32_t)next;
+	t->checked = true;
+	if (next & (JIT_INTERPRET | JIT_LEAVE)) {
+		leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
+		t->checked = false;
+		return interpret(s, &t->halted);
+	}
+	return true;
+}
+
+bool jit_turn(struct tg_sim *s, struct jit_turn *t)
+{
+	return turn(s, t);
+}
+
 bool jit_run(struct tg_sim *s)
 {
-	struct blocks *k = s->jit.blocks;
-	bool halted = false, checked = false;
-	while (!halted) {
-		uint32_t block = k->block_of[s->now_bundle];
-		jit_code *code = code_of(s, block);
-		if (!code || (!checked && !loops_fit(s, &k->at[block]))) {
-			checked = false;
-			if (!interpret(s, &halted))
-				return false;
-			continue;
-		}
-		uint64_t next = code(s);
-		s->now_bundle = (uint32_t)next;
-		checked = true;
-		if (next & (JIT_INTERPRET | JIT_LEAVE)) {
-			leave_early(s, block, (uint32_t)next, (next & JIT_INTERPRET) != 0);
-			checked = false;
-			if (!interpret(s, &halted))
-				return false;
-		}
+	struct jit_turn t = {0};
+	while (!t.halted) {
+		if (!turn(s, &t))
+			return false;
 	}
 	return true;
 }
@@ -605,11 +602,17 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 	return chosen;
 }
 
-void jit_begin(struct tg_sim *s, bool wait)
+void jit_begin(struct tg_sim *s, enum jit_when when)
 {
 	struct blocks *k = sim_find_blocks(s);
 	uint32_t *order = tg_alloc_n(s->arena, (size_t)k->n + 1, sizeof *order), n = k->usable ? choose(s, k, order) : 0;
+	s->jit.blocks = k;
+	if (n && when == JIT_IF_KEPT && !jit_kept(s, order, n)) {
+		s->jit.blocks = NULL;
+		return;
+	}
 	s->jit.patience = 0;
+	s->jit.blocks = NULL;
 	if (!n)
 		return;
 	s->jit.calls = &jit_calls;
@@ -621,11 +624,11 @@ void jit_begin(struct tg_sim *s, bool wait)
 	s->jit.proofs = tg_alloc_n(s->arena, 2 * (size_t)s->x->n_words + 2, sizeof *s->jit.proofs);
 	s->core.mem.known = tg_alloc_n(s->arena, MAX_KNOWN, sizeof *s->core.mem.known);
 	s->jit.blocks = k;
-	if (!jit_translate(s, order, n, wait))
+	if (!jit_translate(s, order, n, when == JIT_AT_ONCE))
 		s->jit.blocks = NULL;
 }
 
-/* A program that is over before translation could pay stays with the interpreter: about a second of it. */
+/* A program that is over before translation could pay stays with the interpreter, about a second of it, unless it was translated before. */
 void jit_open(struct tg_sim *s)
 {
 	const uint64_t nanoseconds = 1000000000;
@@ -637,9 +640,12 @@ void jit_open(struct tg_sim *s)
 	if (s->options.trace) /* the interpreter keeps the record */
 		return;
 	if (s->options.engine == TG_ENGINE_JIT)
-		jit_begin(s, true);
-	else if (s->options.engine == TG_ENGINE_DEFAULT)
+		jit_begin(s, JIT_AT_ONCE);
+	else if (s->options.engine == TG_ENGINE_DEFAULT) {
 		s->jit.patience = nanoseconds / (40 + s->core.n / 4);
+		if (s->options.cache_dir)
+			jit_begin(s, JIT_IF_KEPT);
+	}
 }
 
 bool tg_sim_can_translate(void)

@@ -140,7 +140,8 @@ void threads_swapped(struct tg_sim *s, const struct tg_insn *in)
 	struct tg_weights *shadow = &array->set[array->active ^ 1], old = *shadow;
 	wait_until(k, spare->last);
 	*shadow = spare->w;
-	shadow->any = shadow->odd = false;
+	shadow->any = false;
+	shadow->form = 0;
 	shadow->groups = 0;
 	*spare = (struct spare){old, atomic_load_explicit(&k->issued, memory_order_relaxed)};
 }

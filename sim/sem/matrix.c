@@ -3,65 +3,12 @@
  * The defined order: for each output, p = +0; for k ascending over the present weights p = fma(a[k], w[k], p); then acc = p or acc + p.
  * The kernels (tiles.h) keep that order while they work on blocks of a few rows x 2 vectors of columns. */
 #include "level.h"
+#include "enter.h"
 #include "matrix_rules.h"
 #include "tiles.h"
-
-#define HOLES UINT16_MAX
-#define MAX_ROWS 16
+#include "weights.h"
 
 /* ---- weights ---- */
-
-static uint32_t entering(unsigned type, uint32_t a)
-{
-	switch (type) {
-	case TG_ARRAY_bf16:
-		return tg_from_bf16(tg_to_bf16(a));
-	case TG_ARRAY_f16:
-		return tg_from_f16(tg_to_f16(a));
-	case TG_ARRAY_e4m3:
-		return tg_from_e4m3(tg_to_e4m3(a));
-	case TG_ARRAY_e5m2:
-		return tg_from_e5m2(tg_to_e5m2(a));
-	case TG_ARRAY_i8:
-		return (uint32_t)(int32_t)(int8_t)a;
-	case TG_ARRAY_u8:
-		return a & 0xff;
-	default:
-		return a;
-	}
-}
-
-static inline __attribute__((always_inline)) void enter_row(unsigned type, uint32_t *restrict d, const uint32_t *restrict a, uint32_t n)
-{
-#define CASE(t)                                                                                                                                      \
-	case t:                                                                                                                                      \
-		for (uint32_t j = 0; j < n; j++)                                                                                                     \
-			d[j] = entering(t, a[j]);                                                                                                    \
-		break
-	switch (type) {
-		CASE(TG_ARRAY_bf16);
-		CASE(TG_ARRAY_f16);
-		CASE(TG_ARRAY_e4m3);
-		CASE(TG_ARRAY_e5m2);
-		CASE(TG_ARRAY_i8);
-		CASE(TG_ARRAY_u8);
-	default:
-		memcpy(d, a, n * sizeof *d);
-	}
-}
-
-static void set_bit(uint64_t bits[4], uint32_t i, bool on)
-{
-	uint64_t one = UINT64_C(1) << (i & 63);
-	bits[i >> 6] = on ? bits[i >> 6] | one : bits[i >> 6] & ~one;
-}
-
-/* Bits [0, n) of one row of present columns. */
-static void set_low(uint64_t bits[4], uint32_t n)
-{
-	for (uint32_t k = 0; k < 4; k++)
-		bits[k] = n >= 64 * (k + 1) ? ~UINT64_C(0) : n <= 64 * k ? 0 : ~UINT64_C(0) >> (64 * (k + 1) - n);
-}
 
 /* n lanes, PANEL at most; a library call would take longer than most copies. */
 static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, uint32_t n)
@@ -76,29 +23,6 @@ static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, 
 	}
 	for (uint32_t i = 0; i < n; i++)
 		d[i] = a[i];
-}
-
-/* From now on `bits` tells what is present. */
-static void spell_out(const struct tg_core *now, struct tg_weights *w)
-{
-	if (w->odd)
-		return;
-	w->odd = true;
-	memset(w->bits, 0, now->chip->array_rows * sizeof *w->bits);
-	for (uint64_t groups = w->groups; groups; groups &= groups - 1) {
-		uint32_t first = (uint32_t)__builtin_ctzll(groups) * now->rows;
-		for (uint32_t r = first; r < first + now->rows; r++)
-			set_low(w->bits[r], w->group_cols);
-	}
-}
-
-/* Takes a push into account: in `groups`, as long as the set is plain. */
-static void note_group(const struct tg_core *now, struct tg_weights *w, uint32_t group, uint32_t rows, uint32_t cols, bool masked)
-{
-	if (masked || rows < now->rows || group > 63 || (w->groups && w->group_cols != cols))
-		spell_out(now, w);
-	w->group_cols = (uint16_t)cols;
-	w->groups |= UINT64_C(1) << (group & 63);
 }
 
 /* Weights mostly come group by group from SRAM, rows far from each other: the host is told which ones will be next. */
@@ -116,7 +40,7 @@ static void fetch_ahead(const struct tg_operand *v, uint32_t rows, uint32_t cols
 static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x, const uint32_t *mask)
 {
 	uint32_t cols = now->chip->array_cols < x.lanes ? now->chip->array_cols : x.lanes;
-	note_group(now, w, first / now->rows, x.rows, cols, mask != NULL);
+	bool plain = note_push(now, w, &(struct pushed){.group = first / now->rows, .lines = x.rows, .side = cols, .masked = mask != NULL});
 	fetch_ahead(v, x.rows, cols);
 	for (uint32_t r = 0; r < x.rows; r++) {
 		const uint32_t *a = operand_row(v, r);
@@ -128,7 +52,7 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 				enter_row(type, d, a + c, n);
 		}
 	}
-	for (uint32_t r = 0; w->odd && r < now->rows; r++) {
+	for (uint32_t r = 0; !plain && r < now->rows; r++) {
 		uint64_t *bits = w->bits[first + r];
 		set_low(bits, r < x.rows ? cols : 0);
 		for (uint32_t j = 0; mask && r < x.rows && j < cols; j++)
@@ -139,14 +63,20 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
-	uint32_t rows = now->chip->array_rows, t[MAX_ROWS][256];
-	spell_out(now, w);
-	for (uint32_t r = 0; r < x.rows; r++)
-		enter_row(type, t[r], operand_row(v, r), rows);
-	for (uint32_t k = 0; k < rows; k++) {
-		for (uint32_t r = 0; r < x.rows; r++)
-			w->w[weight_at(rows, k, first + r)] = t[r][k];
+	uint32_t rows = now->chip->array_rows, lanes = rows < x.lanes ? rows : x.lanes, entered[MAX_ROWS][256];
+	const uint32_t *row[MAX_ROWS];
+	bool plain = note_push(now, w, &(struct pushed){.group = first / now->rows, .lines = x.rows, .side = lanes, .across = true, .masked = mask != NULL});
+	uint32_t whole = (lanes + 3) / 4 * 4; /* an operand that is pushed across has all rows of the group and all lanes; what is absent may come along */
+	for (uint32_t r = 0; r < now->rows; r++) {
+		row[r] = operand_row(v, r);
+		if (type == TG_ARRAY_f32)
+			continue;
+		enter_row(type, entered[r], row[r], whole);
+		row[r] = entered[r];
 	}
+	turn(w->w + weight_at(rows, 0, first), row, now->rows, whole);
+	if (plain)
+		return;
 	if (!mask && (first & 63) + now->rows <= 64) { /* columns of one word, all rows alike */
 		uint64_t group = (~UINT64_C(0) >> (64 - now->rows)) << (first & 63), present = (~UINT64_C(0) >> (64 - x.rows)) << (first & 63);
 		for (uint32_t k = 0; k < rows; k++)
@@ -189,55 +119,6 @@ SEM(push_e5m2) { push_register(now, next, in); }
 SEM(push_i8) { push_register(now, next, in); }
 SEM(push_u8) { push_register(now, next, in); }
 
-/* The run of a row's present columns. */
-static void find_run(const uint64_t bits[4], uint16_t *lo, uint16_t *hi, uint64_t *present)
-{
-	uint32_t n = 0, first = 0, last = 0;
-	for (uint32_t k = 0; k < 4; k++) {
-		if (!bits[k])
-			continue;
-		if (n == 0)
-			first = 64 * k + (uint32_t)__builtin_ctzll(bits[k]);
-		last = 64 * k + 63 - (uint32_t)__builtin_clzll(bits[k]);
-		n += (uint32_t)__builtin_popcountll(bits[k]);
-	}
-	*present += n;
-	*lo = (uint16_t)first;
-	*hi = (uint16_t)(n == 0 ? first : n == last - first + 1 ? last + 1 : HOLES);
-}
-
-static void find_uniform(struct tg_weights *w, uint32_t rows)
-{
-	w->uniform = true;
-	w->paired = w->listed = false;
-	w->n_k = 0;
-	for (uint32_t k = 0; k < rows; k++) {
-		if (w->lo[k] == w->hi[k])
-			continue;
-		if (w->n_k == 0) {
-			w->from = w->lo[k];
-			w->to = w->hi[k];
-		}
-		w->uniform = w->uniform && w->hi[k] != HOLES && w->lo[k] == w->from && w->hi[k] == w->to;
-		w->k[w->n_k++] = (uint16_t)k;
-	}
-}
-
-/* Whole row groups from the first on with the same columns: nothing is left to find out. */
-static bool plain_groups(const struct tg_core *now, struct tg_weights *w)
-{
-	if (w->odd || !w->groups || (w->groups & (w->groups + 1)))
-		return false;
-	w->uniform = true;
-	w->paired = w->listed = false;
-	w->from = 0;
-	w->to = w->group_cols;
-	w->n_k = (uint32_t)__builtin_popcountll(w->groups) * now->rows;
-	w->k[w->n_k - 1] = (uint16_t)(w->n_k - 1); /* all up to it: nobody asks for the others */
-	w->present = (uint64_t)w->n_k * w->to;
-	return true;
-}
-
 SEM(swap)
 {
 	struct tg_array *u = &now->array[in->f[0]];
@@ -247,14 +128,9 @@ SEM(swap)
 		return;
 	u->active ^= 1;
 	struct tg_weights *w = &u->set[u->active], *shadow = &u->set[u->active ^ 1];
-	if (!plain_groups(now, w)) {
-		spell_out(now, w);
-		w->present = 0;
-		for (uint32_t k = 0; k < now->chip->array_rows; k++)
-			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
-		find_uniform(w, now->chip->array_rows);
-	}
-	shadow->any = shadow->odd = false;
+	settle_weights(now, w);
+	shadow->any = false;
+	shadow->form = 0;
 	shadow->groups = 0;
 }
 
@@ -330,6 +206,14 @@ static void multiply_columns(const struct tg_product *p, uint32_t first, uint32_
 		accumulate(p->acc + r * p->stride + first, zeros, from - first, p->add);
 		accumulate(p->acc + r * p->stride + to, zeros, end - to, p->add);
 	}
+}
+
+static void multiply_whole(const struct tg_weights *w, const uint32_t *a, uint32_t *acc, uint64_t shape)
+{
+	const uint32_t n = shape >> 36 & 0xfff, stride = shape >> 12 & 0xfff;
+	const struct tile t = {.a = a, .a_stride = shape & 0xfff, .w = w->w, .w_rows = shape >> 24 & 0xfff, .stride = stride, .n_k = w->n_k, .to = w->to, .acc = acc,
+			       .add = shape >> 63};
+	bands_f32(&t, n, 0, stride, false);
 }
 
 static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
@@ -495,4 +379,5 @@ static void swap_known(struct tg_core *now, struct tg_writes *next, const struct
 	SEM_NAME(swap)(now, next, in);
 }
 
-const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns};
+const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns,
+							    .whole = multiply_whole};

@@ -1,11 +1,14 @@
-/* engines.c [BUNDLES [SEED]]: random bundle programs on both engines. A program is a setup step and many short ones; after each, state,
- * counters and message of the interpreter and of translated code (every block) must be the same to the bit, with any number of threads.
+/* engines.c [BUNDLES [SEED]]: random bundle programs on both engines, from that seed on until so many bundles have run. A program is a setup step and many
+ * short ones. After each block of translated code the interpreter runs the same bundles, and registers, memory, accumulators, loops and times must be the same to the
+ * bit; after each step counters, message and digest too, with any number of threads. Every fourth program runs its steps at a stretch instead.
  *
  * Programs keep the rules mostly, so that they run on: registers are taken when they are free, addresses stay in what is written. Now and then
  * they break one, and then both engines must trap alike; the next program begins. Scalar registers: 1..4 addresses, 5..6 post-increments,
  * 7..10 strides, 11..14 extents, 15 accumulator row, 16..23 data, 24..27 loop counts, 28..31 DMA. */
 #include "harness.h"
+#include "jit.h"
 #include "numerics.h"
+#include "threads.h"
 
 #define SRAM_USED 65536
 #define DMA_AREA 66560
@@ -197,17 +200,18 @@ static void add_ordinary(struct maker *m)
 
 /* ---- matrix unit ---- */
 
-static void add_matrix(struct maker *m)
+/* One that reads register v, or any. */
+static void add_matrix(struct maker *m, int64_t fed)
 {
 	const struct tg_chip *c = &m->f->chip;
 	struct tg_insn in = {0};
-	int64_t v = take(m, TG_FIELD_V, 0, c->n_vregs, false), block = draw(m, ACC_BLOCKS);
+	int64_t v = fed < 0 ? take(m, TG_FIELD_V, 0, c->n_vregs, false) : fed, block = draw(m, ACC_BLOCKS);
 	if (v < 0 || m->loaded)
 		return;
 	if (once_in(m, 3) && m->push_free <= m->clock) {
 		in = (struct tg_insn){.op = (uint16_t)(TG_I_push_f32 + m->array_type), .f = {0, v, 0, draw(m, c->array_rows / c->sublanes), once_in(m, 2) ? 11 + draw(m, 4) : 0, 0, draw(m, 2)}};
 		m->push_free = m->clock + tg_insn_occupancy(c, &in);
-	} else if (once_in(m, 3) && m->acc_ready[block] <= m->clock) {
+	} else if (fed < 0 && once_in(m, 3) && m->acc_ready[block] <= m->clock) {
 		v = take(m, TG_FIELD_V, 0, c->n_vregs, true);
 		if (v < 0)
 			return;
@@ -239,12 +243,34 @@ static void stretch(struct maker *m, unsigned n)
 		unsigned most = 1 + draw(m, 6);
 		for (unsigned k = 0; k < most; k++) {
 			if (once_in(m, 6))
-				add_matrix(m);
+				add_matrix(m, -1);
 			else
 				add_ordinary(m);
 		}
 		put_bundle(m, once_in(m, 4) ? 1 + draw(m, 6) : 0);
 	}
+}
+
+/* A register that only the array reads from one load to the next, and stores between them: what translated code would rather not load. */
+static void feed(struct maker *m)
+{
+	int64_t v = take(m, TG_FIELD_V, 0, m->f->chip.n_vregs, true), a = take(m, TG_FIELD_S, 1, 4, false);
+	if (v < 0 || a < 0)
+		return;
+	for (unsigned loads = 2 + draw(m, 2); loads; loads--) {
+		m->b.insn[m->b.n++] = (struct tg_insn){.op = once_in(m, 3) ? TG_I_vld_i32 : TG_I_vld_f32,
+						       .f = {v, a, (int64_t)draw(m, 64) * (once_in(m, 8) ? 3 : 4), 7 + draw(m, 4), 7 + draw(m, 4), once_in(m, 3) ? 11 + draw(m, 4) : 0, 0, 0, !once_in(m, 8), 0}};
+		put_bundle(m, tg_insn_latency(&m->f->chip, TG_I_vld_f32));
+		m->ready[TG_FIELD_V][v] = UINT64_MAX;
+		for (unsigned uses = draw(m, 4); uses && loads > 1; uses--) {
+			if (once_in(m, 2))
+				stretch(m, 1 + draw(m, 3));
+			add_matrix(m, v);
+			put_bundle(m, draw(m, 4));
+		}
+		rest(m);
+	}
+	m->ready[TG_FIELD_V][v] = m->clock;
 }
 
 static void patch_target(struct maker *m, const struct patch *p)
@@ -322,6 +348,8 @@ static void code(struct maker *m, unsigned size)
 			loop(m, n);
 		else if (once_in(m, 8))
 			branch(m);
+		else if (once_in(m, 6))
+			feed(m);
 		else if (once_in(m, 10))
 			transfer(m);
 		else if (once_in(m, 12))
@@ -388,8 +416,121 @@ static void setup(struct maker *m)
 	end_step(m);
 }
 
-/* Runs the program's steps while both go on; returns bundles. */
-static uint64_t run_program(struct maker *m, uint64_t seed)
+/* ---- block by block ---- */
+
+struct lockstep {
+	struct tg_sim *interp, *jit;
+	uint32_t *kept;   /* what registers hold that have views: stale, and to stay so */
+	uint64_t blocks, views; /* compared; found in them */
+};
+
+/* Registers that are free have any clock that has passed. */
+static bool same_clocks(const struct tg_sim *a, const struct tg_sim *b)
+{
+	for (unsigned r = 0; r < N_REGS; r++) {
+		if ((a->ready[r] > a->core.clock ? a->ready[r] : a->core.clock) != (b->ready[r] > b->core.clock ? b->ready[r] : b->core.clock))
+			return false;
+	}
+	return true;
+}
+
+/* Those that somebody may still read, unless the code keeps them all. */
+static void find_live(const struct tg_sim *jit, uint64_t *v, uint32_t *m)
+{
+	const struct blocks *k = jit->jit.blocks;
+	*v = jit->options.all_registers ? ~UINT64_C(0) : 0;
+	*m = jit->options.all_registers ? ~UINT32_C(0) : 0;
+	for (uint32_t i = 0; i < k->n && !*v; i++) {
+		if (jit->now_bundle >= k->at[i].first && jit->now_bundle < k->at[i].whole_end)
+			sim_live_at(jit, &k->at[i], jit->now_bundle, v, m);
+	}
+}
+
+static bool same_registers(const struct tg_core *a, const struct tg_core *b, uint64_t live_v, uint32_t live_m)
+{
+	bool same = memcmp(a->s, b->s, sizeof a->s) == 0 && memcmp(a->p, b->p, sizeof a->p) == 0;
+	for (unsigned r = 0; r < a->chip->n_vregs; r++)
+		same = same && (!(live_v >> r & 1) || memcmp(a->v[r], b->v[r], a->n * sizeof(uint32_t)) == 0);
+	for (unsigned r = 0; r < a->chip->n_mregs; r++)
+		same = same && (!(live_m >> r & 1) || memcmp(a->m[r], b->m[r], a->n * sizeof(uint32_t)) == 0);
+	return same;
+}
+
+static bool same_accumulators(const struct tg_core *a, const struct tg_core *b)
+{
+	const struct tg_array *x = &a->array[0], *y = &b->array[0];
+	bool same = memcmp(x->acc_written, y->acc_written, a->chip->acc_rows) == 0 && x->active == y->active;
+	for (uint32_t r = 0; same && r < ACC_BLOCKS * a->rows; r++)
+		same = !x->acc_written[r] || memcmp(x->acc + (size_t)r * a->stride, y->acc + (size_t)r * a->stride, a->chip->array_cols * sizeof(uint32_t)) == 0;
+	return same;
+}
+
+static bool same_memory(const struct tg_memory *a, const struct tg_memory *b)
+{
+	return memcmp(a->written, b->written, (OUTSIDE + 64 * 1024) / 8) == 0 && memcmp(a->at, b->at, OUTSIDE + 64 * 1024) == 0;
+}
+
+static bool same_place(const struct tg_sim *a, const struct tg_sim *b)
+{
+	bool same = a->n_loops == b->n_loops && a->core.clock == b->core.clock && a->cycle == b->cycle && a->now_bundle == b->now_bundle;
+	for (uint32_t i = 0; same && i < a->n_loops; i++)
+		same = a->loops[i].start == b->loops[i].start && a->loops[i].end == b->loops[i].end && a->loops[i].index == b->loops[i].index && a->loops[i].count == b->loops[i].count;
+	return same;
+}
+
+/* Looks through the views, and leaves them. */
+static void compare_block(struct lockstep *l, const char *what)
+{
+	const struct tg_core *a = &l->interp->core, *b = &l->jit->core;
+	uint64_t viewed = l->jit->jit.viewed, live_v;
+	uint32_t live_m;
+	for (uint64_t set = viewed; set; set &= set - 1)
+		memcpy(l->kept + (size_t)__builtin_ctzll(set) * b->n, b->v[__builtin_ctzll(set)], b->n * sizeof *l->kept);
+	jit_calls.settle(l->jit, viewed);
+	threads_wait(l->jit);
+	threads_wait(l->interp);
+	ck_assert_msg(same_place(l->interp, l->jit), "%s, block %llu: at bundle %u, cycle %llu interpreted, at %u, %llu translated", what, (unsigned long long)l->blocks, l->interp->now_bundle,
+		      (unsigned long long)l->interp->cycle, l->jit->now_bundle, (unsigned long long)l->jit->cycle);
+	find_live(l->jit, &live_v, &live_m);
+	ck_assert_msg(same_registers(a, b, live_v, live_m), "%s, block %llu: registers", what, (unsigned long long)l->blocks);
+	ck_assert_msg(same_clocks(l->interp, l->jit), "%s, block %llu: when registers land", what, (unsigned long long)l->blocks);
+	ck_assert_msg(same_accumulators(a, b), "%s, block %llu: accumulators", what, (unsigned long long)l->blocks);
+	ck_assert_msg(same_memory(&a->mem, &b->mem), "%s, block %llu: memory", what, (unsigned long long)l->blocks);
+	for (uint64_t set = viewed; set; set &= set - 1)
+		memcpy(b->v[__builtin_ctzll(set)], l->kept + (size_t)__builtin_ctzll(set) * b->n, b->n * sizeof *l->kept);
+	l->jit->jit.viewed = viewed;
+	l->blocks++;
+	l->views += (uint64_t)__builtin_popcountll(viewed);
+}
+
+static bool step_by_blocks(struct fixture *f, struct lockstep *l, const char *what, uint32_t entry_word, struct tg_diag *d)
+{
+	struct jit_turn t = {0};
+	struct tg_diag other;
+	bool halted = false, ok = true, same = true;
+	tg_diag_init(&other, f->a);
+	ck_assert(sim_begin_run(l->interp, d, entry_word) && sim_begin_run(l->jit, &other, entry_word));
+	while (ok && same && !t.halted && !halted) {
+		same = jit_turn(l->jit, &t);
+		/* a bundle that traps issues no more */
+		while (ok && !halted && (l->interp->core.clock < l->jit->core.clock || !same))
+			ok = sim_run_bundle(l->interp, &halted);
+		if (ok && same)
+			compare_block(l, what);
+	}
+	ck_assert_msg(ok == same && halted == t.halted, "%s: one engine goes on", what);
+	ok = sim_end_run(l->interp, d, ok);
+	sim_end_run(l->jit, &other, same);
+	same_ends(what, l->interp, l->jit, ok || l->jit->options.all_registers, l->interp->x, d, &other);
+	return ok;
+}
+
+struct seen {
+	uint64_t programs, bundles, blocks, views, traps;
+};
+
+/* Runs the program's steps while both go on. */
+static void run_program(struct maker *m, uint64_t seed, struct seen *seen)
 {
 	struct tg_sim_options o = {.engine = TG_ENGINE_INTERP, .max_cycles = 1 << 22, .threads = seed % 7 == 3 ? 3 : 1};
 	m->p->x.code = m->p->code.at;
@@ -397,24 +538,36 @@ static uint64_t run_program(struct maker *m, uint64_t seed)
 	struct tg_sim *interp = tg_sim_new(m->f->a, &m->p->x, &o);
 	o.engine = TG_ENGINE_JIT;
 	o.translate_all = true;
+	o.all_registers = seed % 3 == 0;
 	o.threads = (uint32_t)(seed % 4);
 	struct tg_sim *jit = tg_sim_new(m->f->a, &m->p->x, &o);
+	struct lockstep l = {.interp = interp, .jit = jit, .kept = tg_alloc_n(m->f->a, (size_t)64 * jit->core.n, sizeof *l.kept)};
+	bool trapped = false;
 	ck_assert_msg(tg_sim_translates(jit), "seed %llu: nothing was translated", (unsigned long long)seed);
 	for (size_t i = 0; i < m->p->x.steps.n; i++) {
 		struct tg_diag d;
+		const char *what = tg_asprintf(m->f->a, "seed %llu step %zu", (unsigned long long)seed, i);
+		uint32_t entry_word = m->p->x.steps.at[i].entry_word;
 		tg_diag_init(&d, m->f->a);
-		if (!step_on_both(m->f, tg_asprintf(m->f->a, "seed %llu step %zu", (unsigned long long)seed, i), interp, jit, &m->p->x, m->p->x.steps.at[i].entry_word, &d)) {
+		if (!(seed / 5 % 4 ? step_by_blocks(m->f, &l, what, entry_word, &d) : step_on_both(m->f, what, interp, jit, o.all_registers, &m->p->x, entry_word, &d))) {
 			ck_assert_msg(i > 0, "seed %llu: the setup traps: %s", (unsigned long long)seed, first_message(&d));
+			trapped = true;
 			break;
 		}
 	}
-	uint64_t n = tg_sim_counters(interp)->busy[TG_SLOT_S] + tg_sim_counters(interp)->busy[TG_SLOT_V] + tg_sim_counters(interp)->busy[TG_SLOT_L];
+	uint64_t n = 0;
+	for (size_t i = 0; i <= m->p->x.provs.n; i++)
+		n += interp->fetched[i];
+	seen->bundles += n;
+	seen->blocks += l.blocks;
+	seen->views += l.views;
+	seen->traps += trapped;
+	seen->programs++;
 	tg_sim_free(interp);
 	tg_sim_free(jit);
-	return n;
 }
 
-static uint64_t one_program(uint64_t seed)
+static void one_program(uint64_t seed, struct seen *seen)
 {
 	struct fixture *f = fixture_new(seed % 5 == 4 ? "t1" : "t1-edge");
 	struct maker *m = tg_alloc(f->a, sizeof *m);
@@ -430,22 +583,23 @@ static uint64_t one_program(uint64_t seed)
 		code(m, 10 + draw(m, 40));
 		end_step(m);
 	}
-	uint64_t n = run_program(m, seed);
+	run_program(m, seed, seen);
 	fixture_free(f);
-	return n;
 }
 
-#define PER_TEST 200000 /* instructions: Check cannot report a test of more than half an hour */
+#define PER_TEST 200000 /* bundles: Check cannot report a test of more than half an hour */
 #define SEEDS 1000      /* more than a test needs */
 
 static uint64_t wanted = PER_TEST, first_seed = 1;
 
 START_TEST(engines_agree)
 {
-	uint64_t done = 0, programs = 0, most = wanted < PER_TEST ? wanted : PER_TEST;
-	for (uint64_t seed = first_seed + SEEDS * (uint64_t)_i; done < most; seed++, programs++)
-		done += one_program(seed);
-	fprintf(stderr, "%llu programs, %llu instructions\n", (unsigned long long)programs, (unsigned long long)done);
+	struct seen seen = {0};
+	uint64_t first = first_seed + SEEDS * (uint64_t)_i, most = wanted < PER_TEST ? wanted : PER_TEST;
+	while (seen.bundles < most)
+		one_program(first + seen.programs, &seen);
+	fprintf(stderr, "%llu programs from seed %llu on, %llu bundles; compared after %llu blocks, with %llu views; %llu ended in a trap\n", (unsigned long long)seen.programs, (unsigned long long)first,
+		(unsigned long long)seen.bundles, (unsigned long long)seen.blocks, (unsigned long long)seen.views, (unsigned long long)seen.traps);
 }
 END_TEST
 
@@ -460,6 +614,7 @@ int main(int argc, char **argv)
 	Suite *s = suite_create("engines");
 	TCase *t = tcase_create("engines");
 	tcase_set_timeout(t, 0);
+	tcase_add_unchecked_fixture(t, load_translator, NULL);
 	tcase_add_loop_test(t, engines_agree, 0, (int)((wanted + PER_TEST - 1) / PER_TEST));
 	suite_add_tcase(s, t);
 	return run_suite(s);

@@ -3,7 +3,7 @@
 #include "harness.h"
 
 #define BYTES 4096 /* of a small memory */
-#define ROUNDS 4000
+#define ROUNDS 40000
 
 static uint64_t state = 1;
 static int64_t below(int64_t n)
@@ -78,7 +78,7 @@ START_TEST(random_sides)
 	static uint8_t is[2][BYTES], want[BYTES];
 	struct fixture *f = fixture_new("t1");
 	struct tg_dma_plan p[2];
-	int told = 0, done = 0;
+	int told = 0, met = 0, done = 0;
 	for (int round = 0; round < ROUNDS; round++) {
 		struct grid g[2];
 		if (!random_plan(&f->chip, &p[0]) || !random_plan(&f->chip, &p[1]))
@@ -93,13 +93,17 @@ START_TEST(random_sides)
 			ck_assert_msg(covers(want, is[i]), "round %d: the coarse grid lacks a byte", round);
 		}
 		done++;
-		bool meet = share(is[0], is[1]), may = grids_may_meet(&g[0], &g[1]);
-		ck_assert_msg(may || !meet, "round %d: they meet", round);
-		ck_assert(grids_may_meet(&g[1], &g[0]) == may);
-		told += !meet && !may && g[0].n && g[1].n && g[0].first < g[1].end && g[1].first < g[0].end;
+		bool meet = share(is[0], is[1]);
+		enum meeting known = grids_meet(&g[0], &g[1]);
+		ck_assert_msg(known != (meet ? APART : MEET), "round %d: they %s", round, meet ? "meet" : "are apart");
+		ck_assert(grids_meet(&g[1], &g[0]) == known);
+		ck_assert(grids_may_meet(&g[1], &g[0]) == (known != APART));
+		told += !meet && known == APART && g[0].n && g[1].n && g[0].first < g[1].end && g[1].first < g[0].end;
+		met += known == MEET;
 	}
 	ck_assert_int_gt(done, ROUNDS / 10);
 	ck_assert_msg(told > 0, "no two sides were told apart whose boxes meet");
+	ck_assert_msg(met > 0, "no two sides are known to meet");
 	fixture_free(f);
 }
 END_TEST
@@ -116,7 +120,8 @@ START_TEST(beside_each_other)
 		d.dst_offset = 1024 + 144 * i;
 		ck_assert(tg_dma_plan(&f->chip, &d, TG_DRAM_BASE, 0, &p) == NULL);
 		g[i] = grid_of_side(&p, false);
-		ck_assert(grid_of_side(&p, true).n == 0); /* in DRAM */
+		ck_assert(grid_in_sram(&p, true).n == 0);
+		ck_assert(grid_of_side(&p, true).n > 0);
 	}
 	ck_assert_int_eq(g[0].n, 144);
 	ck_assert(!grids_may_meet(&g[0], &g[1]));
@@ -127,6 +132,12 @@ START_TEST(beside_each_other)
 	ck_assert(grids_may_meet(&g[0], &g[1]));
 	const struct grid frame = {.first = 0, .end = 128 + 111 * 14592, .n = 128, .levels = 1, .size = {112}, .step = {14592}}, line = grid_of_bytes(14592 + 128, 14592 - 128);
 	ck_assert(!grids_may_meet(&frame, &line));
+	/* every third column of one matrix, and rows of another that end before its first column or lie between two */
+	const struct grid columns = {.first = 4096, .end = 4096 + 9 * 400 + 30 * 12 + 4, .n = 4, .levels = 2, .size = {31, 10}, .step = {12, 400}};
+	const struct grid between = {.first = 4100, .end = 4100 + 8 * 400 + 8, .n = 8, .levels = 1, .size = {9}, .step = {400}};
+	const struct grid across = {.first = 4100, .end = 4100 + 7 * 404 + 4, .n = 4, .levels = 1, .size = {8}, .step = {404}};
+	ck_assert_int_eq(grids_meet(&columns, &between), APART);
+	ck_assert_int_eq(grids_meet(&columns, &across), MEET);
 	const struct grid longer = grid_of_bytes(14592 + 128, 14592 - 127);
 	ck_assert(grids_may_meet(&frame, &longer));
 	fixture_free(f);

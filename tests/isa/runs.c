@@ -89,12 +89,55 @@ START_TEST(idle_ends_no_block)
 }
 END_TEST
 
+/* Registers are live from a write to its last read, around loops and past writes that may not happen, and all when the program halts. */
+static struct program *live_program(struct fixture *f, int64_t end, int64_t *body_end)
+{
+	struct program *p = program_new(f);
+	EMIT1(p, smov, 7, 0);                            /* 0 */
+	EMIT1(p, smov, 8, 3);                            /* 1 */
+	EMIT1(p, loop, 8, end);                          /* 2 */
+	EMIT1(p, vadd_f32, 3, 4, 2);                     /* 3: v3 is dead, the next round writes it again; v4 comes from the round before */
+	EMIT1(p, vadd_f32, 4, 2, 2);                     /* 4 */
+	EMIT1(p, idle, 8);                               /* 5 */
+	*body_end = (int64_t)p->code.n;
+	EMIT1(p, vmov, 5, 2);                            /* 6 */
+	EMIT1(p, vld_f32, 6, 0, 0, 7, 0, 0, 1, 0, 1, 0); /* 7: lanes that m1 does not select stay */
+	EMIT1(p, vmov, 3, 5);                            /* 8 */
+	program_end(p);
+	return p;
+}
+
+START_TEST(live_registers)
+{
+	struct fixture *f = fixture_new("t1");
+	uint64_t v;
+	uint32_t m;
+	int64_t end;
+	live_program(f, 0, &end);
+	struct program *p = live_program(f, end, &end);
+	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
+	const struct blocks *k = sim_find_blocks(s);
+	ck_assert(k->usable);
+	const struct block *body = &k->at[k->block_of[3]], *tail = &k->at[k->block_of[6]];
+	sim_live_at(s, body, 3, &v, &m);
+	ck_assert_msg((v >> 4 & 1) && (v >> 2 & 1) && !(v >> 3 & 1) && !(v >> 5 & 1), "before the loop's body: %llx", (unsigned long long)v);
+	sim_live_at(s, body, 5, &v, &m);
+	ck_assert_msg((v >> 4 & 1) && !(v >> 3 & 1) && (v >> 6 & 1), "behind the loop's body: %llx", (unsigned long long)v);
+	sim_live_at(s, tail, 7, &v, &m);
+	ck_assert_msg((v >> 6 & 1) && (v >> 5 & 1) && !(v >> 3 & 1) && (m >> 1 & 1), "before a load that keeps lanes: %llx", (unsigned long long)v);
+	sim_live_at(s, tail, 9, &v, &m);
+	ck_assert_msg(v >> 3 & 1, "at the end: %llx", (unsigned long long)v);
+	tg_sim_free(s);
+	fixture_free(f);
+}
+END_TEST
+
 static void hash_with(struct fixture *f, enum tg_engine engine, const char *dir, uint8_t out[32])
 {
 	struct program *p = loop_program(f);
 	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = engine, .cache_dir = dir, .translate_all = true});
 	ck_assert_msg(tg_sim_run(s, &f->d, p->x.steps.at[0].entry_word), "%s", messages(f));
-	ck_assert(engine == TG_ENGINE_INTERP || tg_sim_translates(s));
+	ck_assert(engine != TG_ENGINE_JIT || tg_sim_translates(s));
 	tg_sim_state_hash(s, out);
 	tg_sim_free(s);
 }
@@ -170,6 +213,52 @@ START_TEST(many_writers)
 }
 END_TEST
 
+/* Whether this process has LLVM's library; 1 where the host does not say. */
+static int has_llvm(void)
+{
+	char line[1024];
+	int found = 0;
+	FILE *maps = fopen("/proc/self/maps", "r");
+	if (!maps)
+		return 1;
+	while (fgets(line, sizeof line, maps))
+		found |= strstr(line, "libLLVM") != NULL;
+	fclose(maps);
+	return found;
+}
+
+/* Whoever finds all code kept does without LLVM, with --engine jit and by default. */
+START_TEST(kept_code_runs_alone)
+{
+	char dir[256];
+	uint8_t want[32], got[32];
+	struct fixture *f = fixture_new("t1");
+	temporary_name(dir, sizeof dir);
+	ck_assert(mkdtemp(dir) != NULL);
+	hash_with(f, TG_ENGINE_INTERP, NULL, want);
+	hash_with(f, TG_ENGINE_DEFAULT, dir, got); /* nothing is kept: too short to be translated */
+	ck_assert_int_eq(each_file(dir, must_be_whole), 0);
+	pid_t pid = fork();
+	ck_assert(pid >= 0);
+	if (pid == 0)
+		_exit(same_result(dir, want) && has_llvm() ? 0 : 1);
+	int status = 1;
+	ck_assert(wait(&status) == pid);
+	ck_assert_int_eq(status, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		hash_with(f, i ? TG_ENGINE_DEFAULT : TG_ENGINE_JIT, dir, got);
+		ck_assert_mem_eq(got, want, sizeof want);
+	}
+	FILE *maps = fopen("/proc/self/maps", "r");
+	ck_assert_msg(!maps || !has_llvm(), "LLVM was loaded");
+	if (maps)
+		fclose(maps);
+	each_file(dir, take_away);
+	ck_assert(rmdir(dir) == 0);
+	fixture_free(f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("runs");
@@ -177,8 +266,11 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, sparse_dram);
 	tcase_add_test(t, idle_ends_no_block);
-	if (tg_sim_can_translate())
+	tcase_add_test(t, live_registers);
+	if (tg_sim_can_translate()) {
 		tcase_add_test(t, many_writers);
+		tcase_add_test(t, kept_code_runs_alone);
+	}
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

@@ -795,10 +795,10 @@ END_TEST
 
 int main(void)
 {
-	tg_sim_can_translate(); /* loads LLVM before the tests fork */
 	Suite *s = suite_create("semantics");
 	TCase *t = tcase_create("semantics");
 	tcase_set_timeout(t, 0); /* CTest watches the time: a busy machine must not decide */
+	tcase_add_unchecked_fixture(t, load_translator, NULL);
 	tcase_add_loop_test(t, vector_lanes, 0, 2);
 	tcase_add_test(t, vector_others);
 	tcase_add_test(t, scalar_rows);
