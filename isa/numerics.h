@@ -93,62 +93,6 @@ static inline uint32_t tg_from_bf16(uint32_t h)
 	return tg_f32_is_nan(a) ? TG_F32_NAN : a;
 }
 
-/* Rounds |a| to a format with `man` fraction bits and the exponent bias `bias`, without a limit upwards: the caller cuts.
- * Small values: adding a power of two whose ulp is the format's smallest step lets the f32 adder do the rounding. */
-static inline uint32_t tg_round_small(uint32_t mag, uint32_t man, uint32_t bias)
-{
-	uint32_t magic = (127 - bias + 23 - man + 1) << 23;
-	return tg_bits(tg_float(mag) + tg_float(magic)) - magic;
-}
-static inline uint32_t tg_round_normal(uint32_t mag, uint32_t man, uint32_t bias)
-{
-	uint32_t shift = 23 - man;
-	return (mag - ((127 - bias) << 23) + ((UINT32_C(1) << (shift - 1)) - 1) + (mag >> shift & 1)) >> shift;
-}
-static inline uint32_t tg_to_f16(uint32_t a)
-{
-	uint32_t mag = a & 0x7fffffff, sign = a >> 16 & 0x8000;
-	uint32_t small = tg_round_small(mag < 0x38800000 ? mag : 0, 10, 15);
-	uint32_t r = mag < 0x38800000 ? small : tg_round_normal(mag, 10, 15);
-	r = mag >= 0x47800000 ? 0x7c00 : r;
-	return mag > TG_F32_INF ? 0x7e00 : (r | sign);
-}
-static inline uint32_t tg_from_f16(uint32_t h)
-{
-	uint32_t mag = h & 0x7fff, sign = (h & 0x8000) << 16;
-	uint32_t small = tg_bits((float)(int32_t)mag * 0x1p-24f);
-	uint32_t r = mag < 0x400 ? small : (mag << 13) + (112u << 23);
-	r = mag >= 0x7c00 ? TG_F32_INF : r;
-	return mag > 0x7c00 ? TG_F32_NAN : (r | sign);
-}
-static inline uint32_t tg_to_e5m2(uint32_t a)
-{
-	uint32_t mag = a & 0x7fffffff, sign = a >> 24 & 0x80;
-	uint32_t small = tg_round_small(mag < 0x38800000 ? mag : 0, 2, 15);
-	uint32_t r = mag < 0x38800000 ? small : tg_round_normal(mag < TG_F32_INF ? mag : TG_F32_INF, 2, 15);
-	r = r > 0x7b ? 0x7b : r;
-	return mag > TG_F32_INF ? 0x7f : (r | sign);
-}
-static inline uint32_t tg_from_e5m2(uint32_t h)
-{
-	return tg_from_f16((h & 0xff) << 8);
-}
-static inline uint32_t tg_to_e4m3(uint32_t a)
-{
-	uint32_t mag = a & 0x7fffffff, sign = a >> 24 & 0x80;
-	uint32_t small = tg_round_small(mag < 0x3c800000 ? mag : 0, 3, 7);
-	uint32_t r = mag < 0x3c800000 ? small : tg_round_normal(mag < TG_F32_INF ? mag : TG_F32_INF, 3, 7);
-	r = r > 0x7e ? 0x7e : r;
-	return mag > TG_F32_INF ? 0x7f : (r | sign);
-}
-static inline uint32_t tg_from_e4m3(uint32_t h)
-{
-	uint32_t mag = h & 0x7f, sign = (h & 0x80) << 24;
-	uint32_t small = tg_bits((float)(int32_t)mag * 0x1p-9f);
-	uint32_t r = mag < 8 ? small : (mag << 20) + (120u << 23);
-	return mag == 0x7f ? TG_F32_NAN : (r | sign);
-}
-
 /* ---- f32 to and from integers ---- */
 
 static inline uint32_t tg_f2i(uint32_t a)
@@ -175,7 +119,7 @@ static inline uint32_t tg_u2f(uint32_t a)
 	return tg_bits((float)(int32_t)(a >> 16) * 65536.0f + (float)(int32_t)(a & 0xffff));
 }
 
-/* ---- transcendentals: at most 2 ulp from the exact value; measured bounds are in docs/numerics.md ---- */
+/* ---- conversions and transcendentals: lane_functions.def for one lane ---- */
 
 /* Coefficients from the highest power down, by Horner's rule with fma. */
 static inline float tg_polynomial(float x, const float *c, unsigned n)
@@ -187,118 +131,75 @@ static inline float tg_polynomial(float x, const float *c, unsigned n)
 }
 #define TG_POLYNOMIAL(x, ...) tg_polynomial(x, (const float[]){ __VA_ARGS__ }, (unsigned)(sizeof((const float[]){ __VA_ARGS__ }) / sizeof(float)))
 
-/* 2^x for -151 <= x <= 129, no special values. x = n + f, |f| <= 1/2; a polynomial for 2^f; scaled in two steps so that a denormal or
- * infinite result is rounded once, by the last multiplication. */
-static inline float tg_exp2_core(float x)
-{
-	float t = x + 0x1.8p23f;
-	int32_t n = (int32_t)(tg_bits(t) - UINT32_C(0x4b400000));
-	float f = x - (t - 0x1.8p23f);
-	float p = TG_POLYNOMIAL(f, 0x1.417a5cp-13f, 0x1.5f0946p-10f, 0x1.3b2dd2p-7f, 0x1.c6af7ap-5f, 0x1.ebfbdcp-3f, 0x1.62e430p-1f, 1.0f);
-	int32_t half = n >> 1;
-	return p * tg_pow2i(half) * tg_pow2i(n - half);
-}
-static inline uint32_t tg_f32_exp2(uint32_t a)
-{
-	float x = tg_float(a);
-	x = x > -151.0f ? x : -151.0f;
-	x = x < 129.0f ? x : 129.0f;
-	uint32_t r = tg_bits(tg_exp2_core(x));
-	return tg_f32_is_nan(a) ? TG_F32_NAN : r;
-}
-
-/* log2 x = e + log2(1 + r), 2/3 <= 1 + r < 4/3; log2(1 + r) = r c + r (r P(r)) with c = 1 / ln 2 in two parts. */
-static inline uint32_t tg_f32_log2(uint32_t a)
-{
-	bool tiny = a < 0x00800000;
-	uint32_t u = tiny ? tg_bits(tg_float(a & 0x7fffff) * 0x1p23f) : a;
-	int32_t e = (int32_t)(u - UINT32_C(0x3f2aaaab)) >> 23;
-	float r = tg_float(u - ((uint32_t)e << 23)) - 1.0f;
-	float p = TG_POLYNOMIAL(r, -0x1.7bcb64p-3f, 0x1.9cddeep-3f, -0x1.685292p-3f, 0x1.9de5bap-3f, -0x1.ecd0b6p-3f, 0x1.279d70p-2f, -0x1.7153e0p-2f, 0x1.ec7030p-2f, -0x1.715476p-1f);
-	float s = __builtin_fmaf(r, p * r, r * 0x1.4ae0c0p-26f);
-	float m = __builtin_fmaf(r, 0x1.715476p+0f, s);
-	uint32_t v = tg_bits((float)(tiny ? e - 23 : e) + m);
-	v = a == TG_F32_INF ? TG_F32_INF : v;
-	v = a > TG_F32_INF ? TG_F32_NAN : v; /* negative numbers and NaNs, as unsigned bits */
-	return (a & 0x7fffffff) == 0 ? 0xff800000 : v;
-}
-
-/* 1/m for 1 <= m < 2: a linear guess in the bits and four Newton steps. */
-static inline float tg_rcp_core(float m)
-{
-	float y = tg_float(UINT32_C(0x7ef311c7) - tg_bits(m));
-	y = __builtin_fmaf(y, __builtin_fmaf(-m, y, 1.0f), y);
-	y = __builtin_fmaf(y, __builtin_fmaf(-m, y, 1.0f), y);
-	y = __builtin_fmaf(y, __builtin_fmaf(-m, y, 1.0f), y);
-	return __builtin_fmaf(y, __builtin_fmaf(-m, y, 1.0f), y);
-}
-static inline uint32_t tg_f32_rcp(uint32_t a)
-{
-	uint32_t mag = a & 0x7fffffff, sign = a & 0x80000000;
-	bool tiny = mag < 0x00800000;
-	uint32_t u = tiny ? tg_bits(tg_float(mag) * 0x1p23f) : mag;
-	u = mag == 0 || mag >= TG_F32_INF ? 0x3f800000 : u;
-	int32_t e = (int32_t)(u >> 23) - 127;
-	float y = tg_rcp_core(tg_float(u - ((uint32_t)e << 23)));
-	e = -(tiny ? e - 23 : e);
-	int32_t half = e >> 1;
-	uint32_t r = tg_bits(y * tg_pow2i(half) * tg_pow2i(e - half));
-	r = mag == 0 ? TG_F32_INF : r;
-	r = mag == TG_F32_INF ? 0 : r;
-	return mag > TG_F32_INF ? TG_F32_NAN : (r | sign);
-}
-
-/* 1 / sqrt(m 4^k), 1 <= m < 4 */
-static inline uint32_t tg_f32_rsqrt(uint32_t a)
-{
-	bool tiny = a < 0x00800000;
-	uint32_t u = tiny ? tg_bits(tg_float(a & 0x7fffff) * 0x1p24f) : a;
-	bool bad = u - 1 >= TG_F32_INF - 1; /* zero, infinity, NaN, negative */
-	u = bad ? 0x3f800000 : u;
-	int32_t k = ((int32_t)(u >> 23) - 127) >> 1;
-	float m = tg_float(u - ((uint32_t)k << 24));
-	float y = tg_float(UINT32_C(0x5f3759df) - (tg_bits(m) >> 1));
-	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
-	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
-	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
-	y = __builtin_fmaf(0.5f * y, __builtin_fmaf(-(m * y), y, 1.0f), y);
-	uint32_t r = tg_bits(y * tg_pow2i(tiny ? 12 - k : -k));
-	r = bad ? TG_F32_NAN : r;
-	r = a == TG_F32_INF ? 0 : r;
-	return (a & 0x7fffffff) == 0 ? (a | TG_F32_INF) : r;
-}
-
-/* |x| < 0.625: x + x^3 P(x^2); else 1 - 2 / (2^(2 x / ln 2) + 1), which is 1 from 9.02 on. */
-static inline uint32_t tg_f32_tanh(uint32_t a)
-{
-	uint32_t mag = a & 0x7fffffff, sign = a & 0x80000000;
-	float x = tg_float(mag > 0x41200000 ? 0x41200000 : mag);
-	float s = x * x;
-	float p = TG_POLYNOMIAL(s, 0x1.1ace3ep-9f, -0x1.0c895ep-7f, 0x1.63ad18p-6f, -0x1.b9f220p-5f, 0x1.11107cp-3f, -0x1.555554p-2f);
-	uint32_t near = tg_bits(__builtin_fmaf(x * s, p, x));
-	float w = tg_exp2_core(x * 0x1.715476p+1f) + 1.0f;
-	uint32_t wb = tg_bits(w);
-	int32_t e = (int32_t)(wb >> 23) - 127;
-	float q = tg_rcp_core(tg_float(wb - ((uint32_t)e << 23))) * tg_pow2i(-e);
-	uint32_t far = tg_bits(__builtin_fmaf(-2.0f, q, 1.0f));
-	uint32_t r = mag < 0x3f200000 ? near : far;
-	return mag > TG_F32_INF ? TG_F32_NAN : (r | sign);
-}
-
-/* |x| < 0.92: x + x Q(x^2); else 1 - 2^(-x R(x)), which is 1 from 4 on. */
-static inline uint32_t tg_f32_erf(uint32_t a)
-{
-	uint32_t mag = a & 0x7fffffff, sign = a & 0x80000000;
-	float x = tg_float(mag > 0x40800000 ? 0x40800000 : mag);
-	float s = x * x;
-	float p = TG_POLYNOMIAL(s, 0x1.4fa924p-14f, -0x1.a61810p-11f, 0x1.544b08p-8f, -0x1.b80124p-6f, 0x1.ce2d64p-4f, -0x1.812740p-2f, 0x1.06eba8p-3f);
-	uint32_t near = tg_bits(__builtin_fmaf(x, p, x));
-	float q = TG_POLYNOMIAL(x, -0x1.c92fe6p-19f, 0x1.c646bap-15f, -0x1.67dcbap-12f, 0x1.b97526p-11f, 0x1.39431ap-9f, -0x1.f21160p-6f, 0x1.335e98p-3f, 0x1.d5e72cp-1f, 0x1.a0c592p+0f);
-	uint32_t far = tg_bits(1.0f - tg_exp2_core(-(x * q)));
-	uint32_t r = mag < 0x3f6b851f ? near : far;
-	r = mag >= 0x40800000 ? 0x3f800000 : r;
-	return mag > TG_F32_INF ? TG_F32_NAN : (r | sign);
-}
+#define FUNCTION_U(name, a) static inline uint32_t tg_##name(uint32_t a)
+#define FUNCTION_F(name, a) static inline float tg_##name(float a)
+#define LET_U(x, e) uint32_t x = e;
+#define LET_F(x, e) float x = e;
+#define GIVES(e) return e;
+#define CALL(name, x) tg_##name(x)
+#define U(c) ((uint32_t)(c))
+#define F(c) (c)
+#define AS_F(u) tg_float(u)
+#define AS_U(f) tg_bits(f)
+#define ADD(x, y) ((x) + (y))
+#define SUB(x, y) ((x) - (y))
+#define AND(x, y) ((x) & (y))
+#define OR(x, y) ((x) | (y))
+#define XOR(x, y) ((x) ^ (y))
+#define SHL(x, n) ((x) << (n))
+#define SHR(x, n) ((x) >> (n))
+#define SAR(x, n) ((uint32_t)((int32_t)(x) >> (n)))
+#define FADD(x, y) ((x) + (y))
+#define FSUB(x, y) ((x) - (y))
+#define FMUL(x, y) ((x) * (y))
+#define FDIV(x, y) ((x) / (y))
+#define FNEG(x) (-(x))
+#define FMA(x, y, z) __builtin_fmaf(x, y, z)
+#define I2F(u) ((float)(int32_t)(u))
+#define POLY(x, ...) TG_POLYNOMIAL(x, __VA_ARGS__)
+#define ULT(x, y) ((x) < (y))
+#define UGE(x, y) ((x) >= (y))
+#define UGT(x, y) ((x) > (y))
+#define EQ(x, y) ((x) == (y))
+#define FLT(x, y) ((x) < (y))
+#define FGT(x, y) ((x) > (y))
+#define IS_NAN(x) ((x) != (x))
+#define PICK(test, x, y) ((test) ? (x) : (y))
+#include "lane_functions.def"
+#undef FUNCTION_U
+#undef FUNCTION_F
+#undef LET_U
+#undef LET_F
+#undef GIVES
+#undef CALL
+#undef U
+#undef F
+#undef AS_F
+#undef AS_U
+#undef ADD
+#undef SUB
+#undef AND
+#undef OR
+#undef XOR
+#undef SHL
+#undef SHR
+#undef SAR
+#undef FADD
+#undef FSUB
+#undef FMUL
+#undef FDIV
+#undef FNEG
+#undef FMA
+#undef I2F
+#undef POLY
+#undef ULT
+#undef UGE
+#undef UGT
+#undef EQ
+#undef FLT
+#undef FGT
+#undef IS_NAN
+#undef PICK
 
 /* |x| = (quadrant + f) pi/2 with |f| <= 1/2, by multiplying the integer fraction of x with the 96 bits of 2/pi that matter
  * (Payne and Hanek 1983); returns f pi/2. Needs pi/4 < |x| < infinity. */

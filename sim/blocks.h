@@ -18,6 +18,9 @@ struct block {
 	uint32_t known;      /* bit r: scalar register r has the value s[r] */
 	int64_t s[32];
 	double weight;       /* how often it runs, estimated */
+	uint32_t whole_end;  /* `end`, or bundles that the interpreter runs follow up to here */
+	uint64_t live_v;     /* behind whole_end: vector registers that may be read before they are written; */
+	uint32_t live_m;     /* and masks */
 };
 struct blocks {
 	struct loop_ctx *ctx;
@@ -32,6 +35,8 @@ struct blocks {
 struct blocks *sim_find_blocks(struct tg_sim *s);
 /* The control instruction of a bundle, or NULL. */
 const struct uop *sim_control_of(const struct tg_sim *s, const struct decoded *b);
+/* The registers that are live before a bundle of the block, or at its end. All are when the program halts. */
+void sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle, uint64_t *live_v, uint32_t *live_m);
 /* Loops that a taken branch to bundle `to` leaves running. */
 int32_t sim_ctx_after_branch(const struct blocks *k, int32_t ctx, uint32_t to);
 

@@ -88,6 +88,7 @@ struct tg_weights {
 	uint16_t from, to;
 	uint16_t *k;       /* the rows that have weights, ascending; uniform only */
 	uint32_t n_k;
+	bool whole;        /* uniform; the rows [0, n_k), all columns or all but the last few: what is absent is better masked than left out */
 	uint32_t *pairs;   /* of i8 and u8 weights: rows 2 i and 2 i + 1 as the halves of a word, absent ones 0; made when first used */
 	bool paired;
 	uint16_t *list;    /* of weights that are not uniform: for each vector of the host's of columns, the rows that have some in it (matrix.c); made when first used */
@@ -165,6 +166,10 @@ struct tg_product {
 	bool add;
 };
 
+/* The shape of products of whole weights: words from one row of operands to the next, from one accumulator row to the next; rows of the array, and of operands; whether they add. */
+#define TG_WHOLE(a_stride, stride, array_rows, n, add) \
+	((uint64_t)(a_stride) | (uint64_t)(stride) << 12 | (uint64_t)(array_rows) << 24 | (uint64_t)(n) << 36 | (uint64_t)(add) << 63)
+
 /* Legal pushes, swaps and multiplies of a level with their operands given: a row group and an extent; an accumulator row and whether to add. */
 struct tg_matrix {
 	void (*push)(struct tg_core *now, const struct tg_insn *in, const struct tg_operand *v, int64_t group, int64_t extent);
@@ -175,6 +180,8 @@ struct tg_matrix {
 		      uint32_t *rows);
 	/* and the products in columns [first, end), multiples of 32 */
 	void (*columns)(const struct tg_product *p, uint32_t first, uint32_t end);
+	/* All products of weights that are whole with rows of f32 from `a` on; shape: TG_WHOLE */
+	void (*whole)(const struct tg_weights *w, const uint32_t *a, uint32_t *acc, uint64_t shape);
 };
 extern const struct tg_matrix tg_matrix_base, tg_matrix_v3, tg_matrix_v4;
 

@@ -56,8 +56,6 @@ struct jit_calls {
 	 * after: whether the arrays will have been swapped by then: 0 no, 1 perhaps, 2 yes */
 	uint64_t (*may_matrix)(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place, uint64_t with, uint64_t after);
 	void (*matrix)(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
-	/* A multiply of f32; which: uop, and from bit 32 on the register, 8 bits for it. */
-	void (*multiply)(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with);
 	/* Register r is from now on what a load of 32-bit lanes would give. */
 	void (*view)(struct tg_sim *s, uint64_t r, uint64_t at, uint64_t step, uint64_t block_step, uint64_t shape);
 	/* The registers of this set hold their lanes again; the same for those that have bytes in [at, end). */

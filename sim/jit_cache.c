@@ -95,6 +95,7 @@ bool jit_cache_begin(struct tg_arena *a, const struct tg_sim *s, struct tg_sha25
 	tg_sha256_add(&h, host, strlen(host) + 1);
 	tg_sha256_add(&h, chip, strlen(chip) + 1);
 	add_number(&h, x->n_words);
+	add_number(&h, s->options.all_registers);
 	add_blocks(&h, a, s);
 	*out = h;
 	return true;

@@ -18,8 +18,13 @@ bool lanes_has(unsigned op)
 #undef X
 		return true;
 	default:
-		return false;
+		return tg_insn_info((enum tg_opcode)op)->n_fields == 2 && lane_has_math(op);
 	}
+}
+
+unsigned lanes_effort(unsigned op)
+{
+	return lane_has_math(op) ? 8 : 1;
 }
 
 /* ---- constants and values ---- */
@@ -57,6 +62,11 @@ val lane_bits(struct gen *g, struct lane_value *v)
 	if (!v->i)
 		v->i = g->L->BuildSelect(g->b, unordered(g, v->f, v->f), lane_const(g, TG_F32_NAN), g->L->BuildBitCast(g->b, v->f, g->iv, ""), "");
 	return v->i;
+}
+
+val lane_raw(struct gen *g, struct lane_value *v)
+{
+	return v->i ? v->i : g->L->BuildBitCast(g->b, v->f, g->iv, "");
 }
 
 val lane_float(struct gen *g, struct lane_value *v)
@@ -331,6 +341,8 @@ struct lane_value lane_compute(struct body *y, const struct lane_op *o)
 		return out;
 	for (unsigned i = 1; i < info->n_fields && i < 4; i++)
 		in[i - 1] = lane_reg(y, (unsigned)o->u->in.f[i]);
+	if (lane_has_math(o->u->in.op))
+		return lane_of_bits(lane_math(y->g, o->u->in.op, lane_raw(y->g, in[0])));
 	if (compute_float(y->g, o->u->in.op, in[0], in[1], in[2], &out))
 		return out;
 	return compute_int(y->g, o->u->in.op, in[0], in[1]);

@@ -91,7 +91,7 @@ struct segment {
 	uint64_t late_v;  /* vector registers that they read */
 	uint32_t late_m;
 	struct lane_op op[MAX_LANE_OPS];
-	unsigned n_op;
+	unsigned n_op, effort; /* effort: what the loop costs LLVM, a simple instruction counting one */
 	struct called call[MAX_CALLED];
 	unsigned n_call, n_temp;
 	struct written wrote[4 * TG_MAX_BUNDLE];
@@ -104,6 +104,8 @@ struct segment {
 	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
+	uint64_t keep_v;  /* those of them that somebody reads behind the segment's loop */
+	uint32_t keep_m;
 	uint64_t length;  /* bundles with idle ones */
 	bool stores, ends; /* ends: what comes after must see what this segment does */
 	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */
@@ -145,8 +147,9 @@ struct gen {
 	LLVMContextRef c;
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
-	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f32, iv, fv, cv, code_type, lookup_type;
+	LLVMTypeRef i1, i8, i16, i32, i64, ptr, f16, f32, iv, fv, cv, code_type, lookup_type;
 	bool quick;      /* LLVM's quickest code, not its best */
+	bool has_half;   /* the host converts half precision */
 	unsigned strip;  /* lanes that the loop takes at a time: a host register of them, so that as many values as possible stay in registers */
 	/* the block at work */
 	const struct block *block;
@@ -227,6 +230,7 @@ void gen_check_pairs(struct gen *g, LLVMBasicBlockRef leave);
 bool places_apart(const struct place *a, const struct place *b, bool *same);
 /* jit_compute.c */
 bool lanes_has(unsigned op);
+unsigned lanes_effort(unsigned op);
 /* jit_lanes.c */
 unsigned lanes_load_bytes(unsigned op);  /* of an element that the loop can load; 0: it cannot */
 unsigned lanes_store_bytes(unsigned op);

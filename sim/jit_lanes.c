@@ -15,9 +15,12 @@ unsigned lanes_load_bytes(unsigned op)
 	case TG_I_vld_i32:
 		return 4;
 	case TG_I_vld_bf16:
+	case TG_I_vld_f16:
 	case TG_I_vld_i16:
 	case TG_I_vld_u16:
 		return 2;
+	case TG_I_vld_e4m3:
+	case TG_I_vld_e5m2:
 	case TG_I_vld_i8:
 	case TG_I_vld_u8:
 		return 1;
@@ -32,10 +35,13 @@ unsigned lanes_store_bytes(unsigned op)
 	case TG_I_vst_f32:
 		return 4;
 	case TG_I_vst_bf16:
+	case TG_I_vst_f16:
 	case TG_I_vst_i16:
 	case TG_I_vst_i16s:
 	case TG_I_vst_u16s:
 		return 2;
+	case TG_I_vst_e4m3:
+	case TG_I_vst_e5m2:
 	case TG_I_vst_i8:
 	case TG_I_vst_i8s:
 	case TG_I_vst_u8s:
@@ -52,29 +58,26 @@ static LLVMTypeRef element_type(struct gen *g, unsigned bytes)
 	return bytes == 4 ? g->i32 : bytes == 2 ? g->i16 : g->i8;
 }
 
-static struct lane_value widen(struct gen *g, unsigned op, val raw, LLVMTypeRef to)
+static struct lane_value widen(struct gen *g, unsigned op, val raw)
 {
-	bool vector = to == g->iv;
 	val h;
 	switch (op) {
 	case TG_I_vld_bf16:
-		h = g->L->BuildZExt(g->b, raw, to, "");
-		h = g->L->BuildShl(g->b, h, vector ? lane_const(g, 16) : g->L->ConstInt(g->i32, 16, 0), "");
-		return lane_of_bits(h); /* its NaNs: settle_nans */
+		h = g->L->BuildShl(g->b, g->L->BuildZExt(g->b, raw, g->iv, ""), lane_const(g, 16), "");
+		return lane_of_float(g->L->BuildBitCast(g->b, h, g->fv, ""));
+	case TG_I_vld_f16:
+	case TG_I_vld_e4m3:
+	case TG_I_vld_e5m2:
+		return lane_of_bits(lane_math(g, op, g->L->BuildZExt(g->b, raw, g->iv, "")));
 	case TG_I_vld_i16:
 	case TG_I_vld_i8:
-		return lane_of_bits(g->L->BuildSExt(g->b, raw, to, ""));
+		return lane_of_bits(g->L->BuildSExt(g->b, raw, g->iv, ""));
 	case TG_I_vld_u16:
 	case TG_I_vld_u8:
-		return lane_of_bits(g->L->BuildZExt(g->b, raw, to, ""));
+		return lane_of_bits(g->L->BuildZExt(g->b, raw, g->iv, ""));
 	default:
 		return lane_of_bits(raw);
 	}
-}
-
-static struct lane_value settle_nans(struct gen *g, unsigned op, struct lane_value v)
-{
-	return op == TG_I_vld_bf16 ? lane_of_float(g->L->BuildBitCast(g->b, v.i, g->fv, "")) : v;
 }
 
 static val outside(struct gen *g, const struct tg_insn *in)
@@ -163,13 +166,13 @@ static struct lane_value load(struct body *y, unsigned k, const struct lane_op *
 		return lane_of_bits(not_read(y, o));
 	val some = reached(y, o);
 	if (o->at.spread) {
-		v = settle_nans(g, o->u->in.op, lane_of_bits(lane_splat(g, y->spread[k], g->iv)));
+		v = lane_of_bits(y->spread[k]);
 	} else if (some) {
-		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some), g->iv));
+		v = widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some));
 	} else {
 		val raw = g->L->BuildLoad2(g->b, vector, strip_at(y, k, o), "");
 		g->L->SetAlignment(raw, 1);
-		v = settle_nans(g, o->u->in.op, widen(g, o->u->in.op, raw, g->iv));
+		v = widen(g, o->u->in.op, raw);
 	}
 	if (some)
 		return lane_of_bits(g->L->BuildSelect(g->b, some, lane_bits(g, &v), not_read(y, o), ""));
@@ -191,6 +194,11 @@ static val narrow(struct gen *g, unsigned op, struct lane_value *v, LLVMTypeRef 
 		return a;
 	case TG_I_vst_bf16:
 		a = g->L->BuildLShr(g->b, lane_round_bf16(g, v), lane_const(g, 16), "");
+		break;
+	case TG_I_vst_f16:
+	case TG_I_vst_e4m3:
+	case TG_I_vst_e5m2:
+		a = lane_math(g, op, a);
 		break;
 	case TG_I_vst_i16s:
 		a = clamped(g, a, INT16_MIN, INT16_MAX);
@@ -300,7 +308,8 @@ static void strip(struct body *y)
 		}
 	}
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
-		if (!y->reg[r].dirty)
+		bool kept = r < JIT_MASK ? e->keep_v >> r & 1 : e->keep_m >> (r - JIT_MASK) & 1;
+		if (!y->reg[r].dirty || !kept)
 			continue;
 		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);
 	}
@@ -401,7 +410,8 @@ static void row_addresses(struct body *y)
 		y->lane = gen_int(g, 0);
 		val one = g->L->BuildLoad2(g->b, element_type(g, p->bytes), strip_at(y, k, o), "");
 		g->L->SetAlignment(one, 1);
-		y->spread[k] = widen(g, o->u->in.op, one, g->i32).i;
+		struct lane_value v = widen(g, o->u->in.op, lane_splat(g, one, g->L->VectorType(element_type(g, p->bytes), g->strip)));
+		y->spread[k] = lane_bits(g, &v);
 	}
 }
 

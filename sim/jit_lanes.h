@@ -17,9 +17,12 @@ struct body {
 	uint32_t from, to;          /* the range of lanes */
 	val row_at[MAX_LANE_OPS];   /* the row's address, where it has bytes */
 	int64_t past[MAX_LANE_OPS]; /* and so many bytes behind it: accesses that differ by constants share one address */
-	val spread[MAX_LANE_OPS];   /* a value for the whole row */
+	val spread[MAX_LANE_OPS];   /* a value for the whole row, in all lanes of a strip */
 };
 
+/* jit_math.c: conversions and transcendentals, by the instruction that they belong to: bits -> bits, NaNs canonical */
+bool lane_has_math(unsigned op);
+val lane_math(struct gen *g, unsigned op, val a);
 /* jit_compute.c */
 val lane_splat(struct gen *g, val one, LLVMTypeRef vector);
 val lane_const(struct gen *g, uint32_t x);
@@ -32,6 +35,7 @@ val lane_register_at(struct body *y, unsigned r);    /* where the strip's lanes 
 struct lane_value *lane_reg(struct body *y, unsigned r);
 val lane_round_bf16(struct gen *g, struct lane_value *a);
 val lane_pick(struct gen *g, LLVMIntPredicate p, val a, val b, val x, val y);
+val lane_raw(struct gen *g, struct lane_value *v);   /* bits, where it does not matter which NaN one is */
 struct lane_value lane_compute(struct body *y, const struct lane_op *o); /* what an ALU instruction gives */
 
 #endif

@@ -121,6 +121,7 @@ static void find_types(struct gen *g)
 	g->i16 = L->Int16TypeInContext(g->c);
 	g->i32 = L->Int32TypeInContext(g->c);
 	g->i64 = L->Int64TypeInContext(g->c);
+	g->f16 = L->HalfTypeInContext(g->c);
 	g->f32 = L->FloatTypeInContext(g->c);
 	g->ptr = L->PointerTypeInContext(g->c, 0);
 	g->iv = L->VectorType(g->i32, g->strip);
@@ -164,6 +165,7 @@ static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct 
 	g->m = n->L.ModuleCreateWithNameInContext("tegula", g->c);
 	g->b = n->L.CreateBuilderInContext(g->c);
 	g->strip = strstr(n->features, "+avx512f") ? MAX_STRIP : 8;
+	g->has_half = strstr(n->features, "+f16c") || strstr(n->features, "+neon");
 	g->quick = machine == n->quick && !s->options.translate_all; /* tests want the long loops */
 	find_types(g);
 	n->L.SetTarget(g->m, n->triple);

@@ -234,6 +234,17 @@ static val push_for(struct gen *g, const struct tg_insn *in)
 	return fn;
 }
 
+/* Goes on only if the operand's lanes are in its register. */
+static void unless_viewed(struct gen *g, const struct tg_insn *in, LLVMBasicBlockRef else_to)
+{
+	if (!gen_has_views(g))
+		return;
+	LLVMBasicBlockRef lanes = gen_label(g);
+	val view = g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)(UINT64_C(1) << in->f[1])), "");
+	g->L->BuildCondBr(g->b, is_zero(g, g->i64, view), lanes, else_to);
+	g->L->PositionBuilderAtEnd(g->b, lanes);
+}
+
 /* Returns where to go on when it is done here; NULL: it is not tried. */
 static LLVMBasicBlockRef push_rows(struct gen *g, const struct called *c, val clock)
 {
@@ -241,15 +252,101 @@ static LLVMBasicBlockRef push_rows(struct gen *g, const struct called *c, val cl
 	if (!copies_rows(g, c))
 		return NULL;
 	LLVMBasicBlockRef done = gen_label(g), called = gen_label(g);
-	if (gen_has_views(g)) {
-		LLVMBasicBlockRef lanes = gen_label(g);
-		val view = g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)(UINT64_C(1) << in->f[1])), "");
-		g->L->BuildCondBr(g->b, is_zero(g, g->i64, view), lanes, called);
-		g->L->PositionBuilderAtEnd(g->b, lanes);
-	}
+	unless_viewed(g, in, called);
 	val from = gen_at(g, g->registers, gen_int(g, (int64_t)jit_register_bytes(&g->s->core, (uint64_t)in->f[1])));
 	val args[4] = {g->sim, from, c->place, gen_clock(g, clock, c->clock)};
 	g->L->BuildCondBr(g->b, g->L->BuildCall2(g->b, push_type(g), push_for(g, in), args, 4, ""), done, called);
+	g->L->PositionBuilderAtEnd(g->b, called);
+	return done;
+}
+
+/* A multiply of f32 rows of a register, in pieces whose accumulator rows' flags are a word. */
+static bool multiplies_rows(const struct gen *g, const struct tg_insn *in)
+{
+	int64_t n = in->f[4];
+	return in->op == TG_I_mul_f32 && (n == 1 || n == 2 || n == 4 || n == 8) && n <= g->s->core.rows;
+}
+
+static LLVMTypeRef multiply_type(struct gen *g)
+{
+	LLVMTypeRef in[6] = {g->ptr, g->ptr, g->i64, g->i64, g->i64, g->i64};
+	return g->L->FunctionType(g->i1, in, 6, 0);
+}
+
+static void note_rows(struct gen *g, val sim, const struct tg_insn *in, val first, val clock)
+{
+	unsigned n = (unsigned)in->f[4];
+	LLVMTypeRef word = n == 1 ? g->i8 : n == 2 ? g->i16 : n == 4 ? g->i32 : g->i64;
+	val flags = gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc_written))), first);
+	g->L->SetAlignment(g->L->BuildStore(g->b, g->L->ConstInt(word, UINT64_C(0x0101010101010101) >> (64 - 8 * n), 0), flags), 1);
+	val ready = gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc_ready))), g->L->BuildMul(g->b, first, gen_int(g, 8), ""));
+	val when = gen_clock(g, clock, g->s->core.chip->latency.multiply_read);
+	for (unsigned r = 0; r < n; r++)
+		set_offset(g, ready, 8 * r, when);
+}
+
+static void add_offset(struct gen *g, val base, size_t offset, val by)
+{
+	set_offset(g, base, offset, g->L->BuildAdd(g->b, at_offset(g, g->i64, base, offset), by, ""));
+}
+
+static void count_multiply(struct gen *g, val sim, const struct tg_insn *in, val w, val counters, val adds)
+{
+	unsigned n = (unsigned)in->f[4];
+	val by = gen_at(g, at_offset(g, g->ptr, sim, FIELD(by_prov)), counters);
+	int64_t bytes = (int64_t)n * g->s->core.chip->array_cols * 4;
+	add_offset(g, by, offsetof(struct tg_counters, acc_bytes), g->L->BuildShl(g->b, gen_int(g, bytes), adds, ""));
+	val present = at_offset(g, g->i64, w, offsetof(struct tg_weights, present));
+	add_offset(g, by, offsetof(struct tg_counters, macs) + TG_ARRAY_f32 * sizeof(uint64_t), g->L->BuildMul(g->b, present, gen_int(g, n), ""));
+}
+
+static void call_whole(struct gen *g, val sim, const struct tg_insn *in, val w, val a, val first, val adds)
+{
+	const struct tg_core *core = &g->s->core;
+	LLVMTypeRef types[4] = {g->ptr, g->ptr, g->ptr, g->i64}, type = g->L->FunctionType(g->L->VoidTypeInContext(g->c), types, 4, 0);
+	val fn = at_offset(g, g->ptr, at_offset(g, g->ptr, sim, FIELD(matrix)), offsetof(struct tg_matrix, whole));
+	val acc = gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc))), g->L->BuildMul(g->b, first, gen_int(g, (int64_t)core->stride * 4), ""));
+	int64_t shape = (int64_t)TG_WHOLE(core->lanes, core->stride, core->chip->array_rows, in->f[4], 0);
+	val args[4] = {w, a, acc, g->L->BuildOr(g->b, gen_int(g, shape), g->L->BuildShl(g->b, adds, gen_int(g, 63), ""), "")};
+	g->L->BuildCall2(g->b, type, fn, args, 4, "");
+}
+
+/* sim, operands, accumulator row, 1 if it adds, clock, bytes to its counters -> whether it was done: not with weights that are not whole, nor where threads multiply. */
+static val multiply_for(struct gen *g, const struct tg_insn *in)
+{
+	char name[32];
+	LLVMBasicBlockRef here;
+	val own;
+	snprintf(name, sizeof name, "multiply_%u_%u", (unsigned)in->f[0], (unsigned)in->f[4]);
+	val fn = g->L->GetNamedFunction(g->m, name);
+	if (fn)
+		return fn;
+	fn = begin_function(g, name, multiply_type(g), &here, &own);
+	val sim = g->L->GetParam(fn, 0), first = g->L->GetParam(fn, 2), adds = g->L->GetParam(fn, 3), w = weights_of(g, sim, in, false);
+	val alone = is_zero(g, g->i64, at_offset(g, g->i64, sim, FIELD(workers)));
+	val whole = g->L->BuildNot(g->b, is_zero(g, g->i8, at_offset(g, g->i8, w, offsetof(struct tg_weights, whole))), "");
+	LLVMBasicBlockRef no = gen_around(g, g->L->BuildAnd(g->b, whole, alone, ""));
+	call_whole(g, sim, in, w, g->L->GetParam(fn, 1), first, adds);
+	note_rows(g, sim, in, first, g->L->GetParam(fn, 4));
+	count_multiply(g, sim, in, w, g->L->GetParam(fn, 5), adds);
+	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 1, 0));
+	g->L->PositionBuilderAtEnd(g->b, no);
+	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 0, 0));
+	end_function(g, here, own);
+	return fn;
+}
+
+static LLVMBasicBlockRef multiply_rows(struct gen *g, const struct called *c, val clock)
+{
+	const struct tg_insn *in = &c->u->in;
+	if (!multiplies_rows(g, in))
+		return NULL;
+	LLVMBasicBlockRef done = gen_label(g), called = gen_label(g);
+	unless_viewed(g, in, called);
+	val from = gen_at(g, g->registers, gen_int(g, (int64_t)jit_register_bytes(&g->s->core, (uint64_t)in->f[1])));
+	val counters = gen_int(g, (int64_t)(g->s->bundles[c->bundle].prov * sizeof(struct tg_counters)));
+	val args[6] = {g->sim, from, c->place, c->with, gen_clock(g, clock, c->clock), counters};
+	g->L->BuildCondBr(g->b, g->L->BuildCall2(g->b, multiply_type(g), multiply_for(g, in), args, 6, ""), done, called);
 	g->L->PositionBuilderAtEnd(g->b, called);
 	return done;
 }
@@ -258,14 +355,9 @@ void gen_matrix(struct gen *g, const struct called *c, val clock)
 {
 	const struct tg_insn *in = &c->u->in;
 	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
-	LLVMBasicBlockRef done = push_rows(g, c, clock);
+	LLVMBasicBlockRef done = in->op == TG_I_mul_f32 ? multiply_rows(g, c, clock) : push_rows(g, c, clock);
 	val args[6] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), gen_clock(g, clock, c->clock), c->place, c->with};
-	if (in->op == TG_I_mul_f32) {
-		args[1] = g->L->BuildOr(g->b, args[1], gen_int(g, in->f[1] << 32), "");
-		CALL(g, multiply, none, args);
-	} else {
-		CALL(g, matrix, none, args);
-	}
+	CALL(g, matrix, none, args);
 	gen_meet(g, done);
 }
 #else

@@ -370,11 +370,19 @@ static bool touches_view(const struct segment *e, const struct uop *u)
 	return u->result == 'v' && (e->viewed >> (u->writes[0] - REG_V) & 1);
 }
 
+/* What the instruction makes of the loop (struct segment). */
+static unsigned effort_of(enum role role, const struct uop *u)
+{
+	if (role == R_VIEW || role == R_ROWS || role == R_PURE)
+		return 1;
+	return role == R_LANE || role == R_LOAD || role == R_STORE ? lanes_effort(u->in.op) : 0;
+}
+
 /* Whether the bundle can join the segment. For a segment's first bundle false means that it cannot be translated. */
 static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 {
 	struct segment *e = &g->seg;
-	unsigned n_op = e->n_op, n_call = e->n_call, n_temp = e->n_temp;
+	unsigned n_op = e->n_op, effort = e->effort, n_call = e->n_call, n_temp = e->n_temp;
 	b->early = goes_early(g, d, b);
 	memcpy(b->array, e->array, sizeof b->array);
 	if (!spares_late(g, d))
@@ -407,9 +415,10 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 		if ((*role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE) && !b->early && !late_works(g, d, u))
 			return false;
 		n_op += *role == R_LANE || *role == R_LOAD || *role == R_VIEW || *role == R_ROWS || *role == R_STORE || *role == R_PURE;
+		effort += effort_of(*role, u);
 		n_call += *role == R_PURE || *role == R_PURE_SCALAR || *role == R_ACT || *role == R_MATRIX || *role == R_LATE_STORE;
 		n_temp += *role == R_PURE;
-		if (n_op > (!g->quick ? MAX_LANE_OPS : large_registers(g->s) ? 2 * QUICK_LANE_OPS : QUICK_LANE_OPS) || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
+		if (n_op > MAX_LANE_OPS || (g->quick && effort > (large_registers(g->s) ? 2 * QUICK_LANE_OPS : QUICK_LANE_OPS) && e->end > e->first) || n_call > MAX_CALLED || n_temp >= JIT_N_TEMPS)
 			return false;
 	}
 	return true;
@@ -502,6 +511,7 @@ static void take_vector(struct gen *g, const struct uop *u, uint32_t bundle, enu
 		extent_operands(g, gen_s(g, u->in.f[1]), &o);
 	}
 	take_lane(g, &o);
+	g->seg.effort += effort_of(role, u);
 }
 
 static void post_increment(struct gen *g, const struct uop *u, struct scalar_landing *l)
@@ -613,7 +623,7 @@ static void begin_segment(struct gen *g, uint32_t first)
 	struct segment *e = &g->seg;
 	memset(e, 0, offsetof(struct segment, op));
 	e->first = e->end = first;
-	e->n_op = e->n_call = e->n_temp = e->n_wrote = e->n_busy = e->n_hit = 0;
+	e->n_op = e->effort = e->n_call = e->n_temp = e->n_wrote = e->n_busy = e->n_hit = 0;
 	e->dirty_v = e->reads_v = e->viewed = 0;
 	e->dirty_m = e->late_m = 0;
 	e->late_v = 0;

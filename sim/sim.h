@@ -17,6 +17,7 @@ struct tg_sim_options {
 	const char *cache_dir; /* where translated code is kept between runs; NULL: nowhere */
 	uint32_t threads;      /* host threads, 0 and 1: one; the results are the same */
 	bool translate_all;    /* also what hardly runs: for tests */
+	bool all_registers;    /* translated code writes vector registers and masks that nobody will read, too: the state is then that of the interpreter even after a trap */
 };
 struct tg_counters {
 	uint64_t cycles, bundles;
@@ -44,7 +45,7 @@ bool tg_sim_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word);
 const struct tg_counters *tg_sim_counters(const struct tg_sim *s);
 /* Cycles, stalls, MACs, DMA bytes of each provenance set; array of x->provs.n entries. */
 const struct tg_counters *tg_sim_by_prov(const struct tg_sim *s);
-/* Digest over registers, what is written of SRAM and accumulators, and touched DRAM. */
+/* Digest over registers, what is written of SRAM and accumulators, and touched DRAM. After a trap it says something only for the interpreter, or with all_registers. */
 void tg_sim_state_hash(const struct tg_sim *s, uint8_t out[32]);
 
 /* ---- sim_trace.c: what happened when, in bounded memory ---------------------------------------------------------------

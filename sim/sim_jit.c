@@ -307,31 +307,6 @@ static void call_matrix(struct tg_sim *s, uint64_t uop, uint64_t bundle, uint64_
 	now->clock = was;
 }
 
-/* The usual one, with fewer questions on the way to the kernel. */
-static void call_multiply(struct tg_sim *s, uint64_t which, uint64_t bundle, uint64_t clock, uint64_t place, uint64_t with)
-{
-	const struct tg_insn *in = &s->uops[(uint32_t)which].in;
-	struct tg_core *now = &s->core;
-	struct tg_array *u = &now->array[in->f[0]];
-	const struct tg_weights *w = &u->set[u->active];
-	uint64_t reg = which >> 32 & 0xff;
-	uint32_t n = (uint32_t)in->f[4];
-	if (!w->uniform || s->workers || n > now->rows || (s->jit.viewed >> reg & 1)) {
-		call_matrix(s, (uint32_t)which, bundle, clock, place, with);
-		return;
-	}
-	const struct tg_product p = {.w = w, .a = now->v[reg], .a_stride = now->lanes, .stride = now->stride, .acc = u->acc + place * now->stride, .n = n,
-				     .array_rows = now->chip->array_rows, .add = with != 0};
-	s->matrix->columns(&p, 0, now->stride);
-	for (uint64_t r = place; r < place + n; r++) {
-		u->acc_written[r] = 1;
-		u->acc_ready[r] = clock + now->chip->latency.multiply_read;
-	}
-	struct tg_counters *c = &s->by_prov[s->bundles[bundle].prov];
-	c->acc_bytes += (uint64_t)n * now->chip->array_cols * (with ? 8 : 4);
-	c->macs[TG_ARRAY_f32] += w->present * n;
-}
-
 static uint64_t call_may_read_rows(struct tg_sim *s, uint64_t uop, uint64_t clock, uint64_t place)
 {
 	const struct tg_insn *in = &s->uops[uop].in;
@@ -385,7 +360,6 @@ const struct jit_calls jit_calls = {
 	.act = call_act,
 	.may_matrix = call_may_matrix,
 	.matrix = call_matrix,
-	.multiply = call_multiply,
 	.view = call_view,
 	.settle = call_settle,
 	.settle_box = call_settle_box,

@@ -3,50 +3,12 @@
  * The defined order: for each output, p = +0; for k ascending over the present weights p = fma(a[k], w[k], p); then acc = p or acc + p.
  * The kernels (tiles.h) keep that order while they work on blocks of a few rows x 2 vectors of columns. */
 #include "level.h"
+#include "enter.h"
 #include "matrix_rules.h"
 #include "tiles.h"
 #include "weights.h"
 
 /* ---- weights ---- */
-
-static uint32_t entering(unsigned type, uint32_t a)
-{
-	switch (type) {
-	case TG_ARRAY_bf16:
-		return tg_from_bf16(tg_to_bf16(a));
-	case TG_ARRAY_f16:
-		return tg_from_f16(tg_to_f16(a));
-	case TG_ARRAY_e4m3:
-		return tg_from_e4m3(tg_to_e4m3(a));
-	case TG_ARRAY_e5m2:
-		return tg_from_e5m2(tg_to_e5m2(a));
-	case TG_ARRAY_i8:
-		return (uint32_t)(int32_t)(int8_t)a;
-	case TG_ARRAY_u8:
-		return a & 0xff;
-	default:
-		return a;
-	}
-}
-
-static inline __attribute__((always_inline)) void enter_row(unsigned type, uint32_t *restrict d, const uint32_t *restrict a, uint32_t n)
-{
-#define CASE(t)                                                                                                                                      \
-	case t:                                                                                                                                      \
-		for (uint32_t j = 0; j < n; j++)                                                                                                     \
-			d[j] = entering(t, a[j]);                                                                                                    \
-		break
-	switch (type) {
-		CASE(TG_ARRAY_bf16);
-		CASE(TG_ARRAY_f16);
-		CASE(TG_ARRAY_e4m3);
-		CASE(TG_ARRAY_e5m2);
-		CASE(TG_ARRAY_i8);
-		CASE(TG_ARRAY_u8);
-	default:
-		memcpy(d, a, n * sizeof *d);
-	}
-}
 
 /* n lanes, PANEL at most; a library call would take longer than most copies. */
 static inline void copy_panel(uint32_t *restrict d, const uint32_t *restrict a, uint32_t n)
@@ -98,30 +60,21 @@ static void push_plain(struct tg_core *now, struct tg_weights *w, unsigned type,
 	}
 }
 
-/* Rows become columns, from `first` on. Lanes that are absent need not be there. */
-static void turn_rows(struct tg_weights *w, uint32_t array_rows, const uint32_t *const row[], uint32_t first, uint32_t rows, uint32_t lanes)
-{
-	for (uint32_t r = 0, some; r < rows; r += some) {
-		uint32_t room = PANEL - (first + r) % PANEL;
-		some = rows - r < room ? rows - r : room;
-		turn(w->w + weight_at(array_rows, 0, first + r), row + r, some, lanes);
-	}
-}
-
 static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned type, const struct tg_operand *v, uint32_t first, struct tg_extent x,
 			    const uint32_t *mask)
 {
 	uint32_t rows = now->chip->array_rows, lanes = rows < x.lanes ? rows : x.lanes, entered[MAX_ROWS][256];
 	const uint32_t *row[MAX_ROWS];
 	bool plain = note_push(now, w, &(struct pushed){.group = first / now->rows, .lines = x.rows, .side = lanes, .across = true, .masked = mask != NULL});
-	for (uint32_t r = 0; r < x.rows; r++) {
+	uint32_t whole = (lanes + 3) / 4 * 4; /* an operand that is pushed across has all rows of the group and all lanes; what is absent may come along */
+	for (uint32_t r = 0; r < now->rows; r++) {
 		row[r] = operand_row(v, r);
 		if (type == TG_ARRAY_f32)
 			continue;
-		enter_row(type, entered[r], row[r], lanes);
+		enter_row(type, entered[r], row[r], whole);
 		row[r] = entered[r];
 	}
-	turn_rows(w, rows, row, first, x.rows, lanes);
+	turn(w->w + weight_at(rows, 0, first), row, now->rows, whole);
 	if (plain)
 		return;
 	if (!mask && (first & 63) + now->rows <= 64) { /* columns of one word, all rows alike */
@@ -253,6 +206,14 @@ static void multiply_columns(const struct tg_product *p, uint32_t first, uint32_
 		accumulate(p->acc + r * p->stride + first, zeros, from - first, p->add);
 		accumulate(p->acc + r * p->stride + to, zeros, end - to, p->add);
 	}
+}
+
+static void multiply_whole(const struct tg_weights *w, const uint32_t *a, uint32_t *acc, uint64_t shape)
+{
+	const uint32_t n = shape >> 36 & 0xfff, stride = shape >> 12 & 0xfff;
+	const struct tile t = {.a = a, .a_stride = shape & 0xfff, .w = w->w, .w_rows = shape >> 24 & 0xfff, .stride = stride, .n_k = w->n_k, .to = w->to, .acc = acc,
+			       .add = shape >> 63};
+	bands_f32(&t, n, 0, stride, false);
 }
 
 static void multiply_uniform(struct tg_core *now, struct tg_array *u, const uint32_t *a, size_t a_stride, int64_t first, uint32_t n, bool add)
@@ -418,4 +379,5 @@ static void swap_known(struct tg_core *now, struct tg_writes *next, const struct
 	SEM_NAME(swap)(now, next, in);
 }
 
-const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns};
+const struct tg_matrix LEVEL_JOIN(tg_, matrix, TG_LEVEL) = {.push = push, .swap = swap_known, .multiply = multiply, .start = multiply_start, .columns = multiply_columns,
+							    .whole = multiply_whole};

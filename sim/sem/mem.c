@@ -210,7 +210,7 @@ INLINE uint32_t narrow(enum element e, uint32_t a)
 	case E_e4m3:
 		return tg_to_e4m3(a);
 	case E_e5m2:
-		return (a & 0x7fffffffu) == 0x7f800000u ? a >> 31 << 7 | 0x7c : tg_to_e5m2(a); /* only finite values saturate */
+		return tg_to_e5m2_store(a);
 	case E_i16s:
 		return clamped(a, INT16_MIN, INT16_MAX);
 	case E_u16s:

@@ -136,13 +136,14 @@ static inline bool plain_groups(const struct tg_core *now, struct tg_weights *w)
 static inline void settle_weights(const struct tg_core *now, struct tg_weights *w)
 {
 	w->paired = w->listed = false;
-	if (plain_groups(now, w))
-		return;
-	spell_out(now, w);
-	w->present = 0;
-	for (uint32_t k = 0; k < now->chip->array_rows; k++)
-		find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
-	find_uniform(w, now->chip->array_rows);
+	if (!plain_groups(now, w)) {
+		spell_out(now, w);
+		w->present = 0;
+		for (uint32_t k = 0; k < now->chip->array_rows; k++)
+			find_run(w->bits[k], &w->lo[k], &w->hi[k], &w->present);
+		find_uniform(w, now->chip->array_rows);
+	}
+	w->whole = w->uniform && w->n_k && w->k[w->n_k - 1] + 1u == w->n_k && w->from == 0 && now->stride - w->to < PANEL / 4;
 }
 
 /* ---- turning ---- */
@@ -192,23 +193,19 @@ static inline void turn8(uint32_t *d, const uint32_t *const row[], uint32_t k)
 }
 #endif
 
-/* Lanes [0, n) of `rows` rows become columns [0, rows) of n rows of a panel. */
+/* Lanes [0, n) of `rows` rows become columns [0, rows) of n rows of a panel; both are multiples of four, as all chips' sublanes. */
 static inline void turn(uint32_t *d, const uint32_t *const row[], uint32_t rows, uint32_t n)
 {
-	uint32_t c = 0, whole = n / 4 * 4;
+	uint32_t c = 0;
 #if VW >= 8
 	for (; c + 8 <= rows; c += 8) {
-		for (uint32_t k = 0; k < whole; k += 4)
+		for (uint32_t k = 0; k < n; k += 4)
 			turn8(d + k * PANEL + c, row + c, k);
 	}
 #endif
-	for (; c + 4 <= rows; c += 4) {
-		for (uint32_t k = 0; k < whole; k += 4)
+	for (; c < rows; c += 4) {
+		for (uint32_t k = 0; k < n; k += 4)
 			turn4(d + k * PANEL + c, row + c, k);
-	}
-	for (uint32_t r = 0; r < rows; r++) {
-		for (uint32_t k = r < c ? whole : 0; k < n; k++)
-			d[k * PANEL + r] = row[r][k];
 	}
 }
 

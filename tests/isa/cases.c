@@ -125,7 +125,7 @@ static void run_mode(struct fixture *f, const struct tg_exe *x, const struct tes
 {
 	struct tg_diag d;
 	tg_diag_init(&d, f->a);
-	struct tg_sim_options o = {.dma = mode, .seed = seed, .max_cycles = c->budget ? c->budget : 10000000};
+	struct tg_sim_options o = {.dma = mode, .seed = seed, .max_cycles = c->budget ? c->budget : 10000000, .all_registers = c->trap != NULL};
 	bool ok;
 	/* both engines take the same way through the DMA engine: once is enough */
 	struct tg_sim *s = mode == TG_DMA_EARLY ? run_on_both(f, c->name, x, o, &d, &ok) : tg_sim_new(f->a, x, &o);

@@ -116,6 +116,18 @@ START_TEST(exp2_ends)
 }
 END_TEST
 
+/* rcp_core divides; the chip's definition is a guess and four Newton steps */
+START_TEST(reciprocal_steps)
+{
+	for (uint32_t bits = 0x3f800000; bits < 0x40000000; bits++) {
+		float m = tg_float(bits), y = tg_float(UINT32_C(0x7ef311c7) - bits);
+		for (int i = 0; i < 4; i++)
+			y = fmaf(y, fmaf(-m, y, 1.0f), y);
+		ck_assert_msg(tg_rcp_core(m) == y, "1/%a = %a, expected %a", (double)m, (double)tg_rcp_core(m), (double)y);
+	}
+}
+END_TEST
+
 /* Every value of the narrow formats; every f32 pattern of the stride rounds as base/ defines it. */
 static const struct {
 	enum tg_dtype type;
@@ -161,6 +173,7 @@ int main(void)
 	tcase_add_loop_test(t, within_two_ulp, 0, TG_ARRAY_LEN(fns));
 	tcase_add_loop_test(t, special_values, 0, TG_ARRAY_LEN(fns));
 	tcase_add_test(t, exp2_ends);
+	tcase_add_test(t, reciprocal_steps);
 	tcase_add_loop_test(t, narrow_formats, 0, TG_ARRAY_LEN(formats));
 	suite_add_tcase(s, t);
 	return run_suite(s);

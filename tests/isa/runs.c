@@ -89,6 +89,49 @@ START_TEST(idle_ends_no_block)
 }
 END_TEST
 
+/* Registers are live from a write to its last read, around loops and past writes that may not happen, and all when the program halts. */
+static struct program *live_program(struct fixture *f, int64_t end, int64_t *body_end)
+{
+	struct program *p = program_new(f);
+	EMIT1(p, smov, 7, 0);                            /* 0 */
+	EMIT1(p, smov, 8, 3);                            /* 1 */
+	EMIT1(p, loop, 8, end);                          /* 2 */
+	EMIT1(p, vadd_f32, 3, 4, 2);                     /* 3: v3 is dead, the next round writes it again; v4 comes from the round before */
+	EMIT1(p, vadd_f32, 4, 2, 2);                     /* 4 */
+	EMIT1(p, idle, 8);                               /* 5 */
+	*body_end = (int64_t)p->code.n;
+	EMIT1(p, vmov, 5, 2);                            /* 6 */
+	EMIT1(p, vld_f32, 6, 0, 0, 7, 0, 0, 1, 0, 1, 0); /* 7: lanes that m1 does not select stay */
+	EMIT1(p, vmov, 3, 5);                            /* 8 */
+	program_end(p);
+	return p;
+}
+
+START_TEST(live_registers)
+{
+	struct fixture *f = fixture_new("t1");
+	uint64_t v;
+	uint32_t m;
+	int64_t end;
+	live_program(f, 0, &end);
+	struct program *p = live_program(f, end, &end);
+	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
+	const struct blocks *k = sim_find_blocks(s);
+	ck_assert(k->usable);
+	const struct block *body = &k->at[k->block_of[3]], *tail = &k->at[k->block_of[6]];
+	sim_live_at(s, body, 3, &v, &m);
+	ck_assert_msg((v >> 4 & 1) && (v >> 2 & 1) && !(v >> 3 & 1) && !(v >> 5 & 1), "before the loop's body: %llx", (unsigned long long)v);
+	sim_live_at(s, body, 5, &v, &m);
+	ck_assert_msg((v >> 4 & 1) && !(v >> 3 & 1) && (v >> 6 & 1), "behind the loop's body: %llx", (unsigned long long)v);
+	sim_live_at(s, tail, 7, &v, &m);
+	ck_assert_msg((v >> 6 & 1) && (v >> 5 & 1) && !(v >> 3 & 1) && (m >> 1 & 1), "before a load that keeps lanes: %llx", (unsigned long long)v);
+	sim_live_at(s, tail, 9, &v, &m);
+	ck_assert_msg(v >> 3 & 1, "at the end: %llx", (unsigned long long)v);
+	tg_sim_free(s);
+	fixture_free(f);
+}
+END_TEST
+
 static void hash_with(struct fixture *f, enum tg_engine engine, const char *dir, uint8_t out[32])
 {
 	struct program *p = loop_program(f);
@@ -223,6 +266,7 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, sparse_dram);
 	tcase_add_test(t, idle_ends_no_block);
+	tcase_add_test(t, live_registers);
 	if (tg_sim_can_translate()) {
 		tcase_add_test(t, many_writers);
 		tcase_add_test(t, kept_code_runs_alone);
