@@ -93,25 +93,8 @@ static inline uint32_t tg_from_bf16(uint32_t h)
 	return tg_f32_is_nan(a) ? TG_F32_NAN : a;
 }
 
-/* ---- f32 to and from integers ---- */
+/* ---- integers to f32 ---- */
 
-static inline uint32_t tg_f2i(uint32_t a)
-{
-	float v = tg_float(a);
-	bool low = v < -2147483648.0f, high = v >= 2147483648.0f, fits = !low && !high && v == v;
-	uint32_t r = (uint32_t)(int32_t)(fits ? v : 0.0f);
-	r = low ? 0x80000000 : r;
-	return high ? 0x7fffffff : r;
-}
-static inline uint32_t tg_f2u(uint32_t a)
-{
-	float v = tg_float(a);
-	bool fits = v > 0.0f && v < 4294967296.0f, upper = v >= 2147483648.0f;
-	float in_range = fits ? v : 0.0f;
-	uint32_t low = (uint32_t)(int32_t)(upper ? in_range - (fits ? 2147483648.0f : 0.0f) : in_range);
-	uint32_t r = upper ? low + 0x80000000 : low;
-	return v >= 4294967296.0f ? 0xffffffff : r;
-}
 static inline uint32_t tg_i2f(uint32_t a) { return tg_bits((float)(int32_t)a); }
 /* Two exact halves and one rounding add: the same value as a direct conversion, and it vectorises. */
 static inline uint32_t tg_u2f(uint32_t a)
@@ -156,6 +139,7 @@ static inline float tg_polynomial(float x, const float *c, unsigned n)
 #define FNEG(x) (-(x))
 #define FMA(x, y, z) __builtin_fmaf(x, y, z)
 #define I2F(u) ((float)(int32_t)(u))
+#define F2I(f) ((uint32_t)(int32_t)(f))
 #define POLY(x, ...) TG_POLYNOMIAL(x, __VA_ARGS__)
 #define ULT(x, y) ((x) < (y))
 #define UGE(x, y) ((x) >= (y))
@@ -191,6 +175,7 @@ static inline float tg_polynomial(float x, const float *c, unsigned n)
 #undef FNEG
 #undef FMA
 #undef I2F
+#undef F2I
 #undef POLY
 #undef ULT
 #undef UGE

@@ -34,8 +34,9 @@ static inline size_t jit_register_bytes(const struct tg_core *c, uint64_t r)
 
 /* What translated code calls; uop is an index in s->uops, bundle one in s->bundles. */
 struct jit_calls {
-	/* the instruction fetch of a bundle */
-	void (*fetch)(struct tg_sim *s, uint64_t bundle);
+	/* The instruction fetch of a bundle; which: bundle, and from bit 32 on 1 + the number of its block if that is all of a loop: fetch.quiet then says whether the next
+	 * round needs to ask. */
+	void (*fetch)(struct tg_sim *s, uint64_t which);
 	/* Whether what `how` says (CLEAN_READ ...) holds of all these bytes. If so, the proof is widened to them and what lies around. */
 	uint64_t (*prove)(struct tg_sim *s, uint64_t proof, uint64_t at, uint64_t bytes, uint64_t how);
 	/* whether rows may be read; written; and they were written */

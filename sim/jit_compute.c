@@ -5,7 +5,7 @@
 
 #define CLASS_LIST                                                                                                                                   \
 	X(vadd_f32) X(vsub_f32) X(vmul_f32) X(vfma_f32) X(vfnma_f32) X(vmin_f32) X(vmax_f32) X(vclamp_f32) X(vabs_f32) X(vneg_f32) X(vfloor_f32)       \
-	X(vceil_f32) X(vtrunc_f32) X(vrne_f32) X(vrnd_bf16) X(veq_f32) X(vne_f32) X(vlt_f32) X(vle_f32) X(vf2i) X(vf2u) X(vi2f) X(vu2f) X(vadd_i32)     \
+	X(vceil_f32) X(vtrunc_f32) X(vrne_f32) X(vrnd_bf16) X(veq_f32) X(vne_f32) X(vlt_f32) X(vle_f32) X(vi2f) X(vu2f) X(vadd_i32)     \
 	X(vsub_i32) X(vmul_i32) X(vmulh_u32) X(vmin_i32) X(vmax_i32) X(vmin_u32) X(vmax_u32) X(vand) X(vor) X(vxor) X(vshl) X(vshr) X(vsar)             \
 	X(veq_i32) X(vne_i32) X(vlt_i32) X(vle_i32) X(vlt_u32) X(vle_u32) X(vmov) X(vmovi) X(vsplat) X(vsel) X(mand) X(mor) X(mxor) X(mext) X(xlane)    \
 	X(xrow)
@@ -96,7 +96,7 @@ struct lane_value *lane_reg(struct body *y, unsigned r)
 	return v;
 }
 
-static val lane_numbers(struct body *y)
+val lane_numbers(struct body *y)
 {
 	struct gen *g = y->g;
 	val each[MAX_STRIP];
@@ -146,13 +146,6 @@ static struct lane_value float_unary(struct gen *g, const char *name, struct lan
 {
 	val x = lane_float(g, a);
 	return lane_of_float(lane_intrinsic(g, name, &g->fv, 1, &x, 1));
-}
-
-static struct lane_value to_int(struct gen *g, const char *name, struct lane_value *a)
-{
-	LLVMTypeRef types[2] = {g->iv, g->fv};
-	val x = lane_float(g, a);
-	return lane_of_bits(lane_intrinsic(g, name, types, 2, &x, 1));
 }
 
 static val small_shift(struct gen *g, val b)
@@ -276,8 +269,6 @@ static bool compute_float(struct gen *g, unsigned op, struct lane_value *a, stru
 		TEST(vne_f32, LLVMRealUNE);
 		TEST(vlt_f32, LLVMRealOLT);
 		TEST(vle_f32, LLVMRealOLE);
-		ON(vf2i, to_int(g, "llvm.fptosi.sat", a));
-		ON(vf2u, to_int(g, "llvm.fptoui.sat", a));
 		ON(vi2f, lane_of_float(g->L->BuildSIToFP(g->b, lane_bits(g, a), g->fv, "")));
 		ON(vu2f, lane_of_float(g->L->BuildUIToFP(g->b, lane_bits(g, a), g->fv, "")));
 	default:

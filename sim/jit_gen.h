@@ -37,7 +37,8 @@ struct place {
 	int64_t s, t;    /* then these are the steps */
 	int64_t lo, hi;  /* and the bytes lie in base + [lo, hi) */
 	uint32_t rows, lanes, n, bytes, row_bytes; /* bytes: of an element; row_bytes: that a row touches */
-	val extent;      /* of a load that leaves a view and whose extent only the run knows: rows, lanes and n above are the most; else NULL */
+	val extent;      /* of a load whose extent only the run knows: rows, lanes and n above are the most; else NULL */
+	val run_rows, run_lanes, run_n; /* and these are then its own */
 	bool spread;     /* a load of element 0 for all lanes */
 	unsigned mask;   /* the mask register that selects lanes; 0: all */
 };
@@ -155,6 +156,7 @@ struct gen {
 	const struct block *block;
 	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */
 	val fn, sim, mem, clean, registers, calls;
+	val quiet;       /* of a block that is all of a loop: no fetch of this round does anything; else NULL */
 	LLVMBasicBlockRef head;
 	val sreg[32], preg[8];
 	bool s_dirty[32], p_dirty[8];

@@ -132,10 +132,66 @@ static void masked_store(struct gen *g, LLVMTypeRef vector, val v, val p, val ma
 	g->L->BuildCall2(g->b, g->L->FunctionType(g->L->VoidTypeInContext(g->c), in, 4, 0), f, args, 4, "");
 }
 
+/* Lanes [from, from + n) of a vector. */
+static val part_of(struct gen *g, val v, uint32_t from, uint32_t n)
+{
+	val each[MAX_STRIP];
+	for (uint32_t i = 0; i < n; i++)
+		each[i] = g->L->ConstInt(g->i32, from + i, 0);
+	return g->L->BuildShuffleVector(g->b, v, v, g->L->ConstVector(each, n), "");
+}
+
+/* `into` with n lanes of `part` from lane `at` on. */
+static val with_part(struct gen *g, val into, val part, uint32_t at, uint32_t n)
+{
+	val each[MAX_STRIP];
+	for (uint32_t i = 0; i < g->strip; i++)
+		each[i] = g->L->ConstInt(g->i32, i < n ? i : 0, 0);
+	val wide = g->L->BuildShuffleVector(g->b, part, part, g->L->ConstVector(each, g->strip), "");
+	for (uint32_t i = 0; i < g->strip; i++)
+		each[i] = g->L->ConstInt(g->i32, i >= at && i < at + n ? g->strip + i - at : i, 0);
+	return g->L->BuildShuffleVector(g->b, into, wide, g->L->ConstVector(each, g->strip), "");
+}
+
+/* The first n lanes of a strip, in pieces of powers of two: hosts have masked accesses for wide elements only, and slow ones for stores. */
+static void store_first(struct gen *g, unsigned bytes, val v, val p, uint32_t n)
+{
+	for (uint32_t size = g->strip / 2, at = 0; size; size /= 2) {
+		if (!(n & size))
+			continue;
+		g->L->SetAlignment(g->L->BuildStore(g->b, part_of(g, v, at, size), gen_at(g, p, gen_int(g, (int64_t)at * bytes))), 1);
+		at += size;
+	}
+}
+static val load_first(struct gen *g, unsigned bytes, val p, uint32_t n)
+{
+	LLVMTypeRef one = element_type(g, bytes);
+	val v = g->L->ConstNull(g->L->VectorType(one, g->strip));
+	for (uint32_t size = g->strip / 2, at = 0; size; size /= 2) {
+		if (!(n & size))
+			continue;
+		val part = g->L->BuildLoad2(g->b, g->L->VectorType(one, size), gen_at(g, p, gen_int(g, (int64_t)at * bytes)), "");
+		g->L->SetAlignment(part, 1);
+		v = with_part(g, v, part, at, size);
+		at += size;
+	}
+	return v;
+}
+
+/* The lanes of the strip that are inside an extent which only the run knows. */
+static val run_reaches(struct body *y, const struct place *p)
+{
+	struct gen *g = y->g;
+	val lanes = lane_splat(g, g->L->BuildTrunc(g->b, p->run_lanes, g->i32, ""), g->iv), row_in = g->L->BuildICmp(g->b, LLVMIntULT, y->row, p->run_rows, "");
+	return g->L->BuildSelect(g->b, row_in, g->L->BuildICmp(g->b, LLVMIntULT, lane_numbers(y), lanes, ""), g->L->ConstNull(g->cv), "");
+}
+
 /* The lanes of the strip that the access reaches and its mask selects; NULL: all. */
 static val reached(struct body *y, const struct lane_op *o)
 {
 	struct gen *g = y->g;
+	if (o->at.extent)
+		return run_reaches(y, &o->at);
 	val inside = y->to > o->at.lanes ? first_lanes(g, o->at.lanes - y->from) : NULL;
 	if (!o->at.mask)
 		return inside;
@@ -167,6 +223,8 @@ static struct lane_value load(struct body *y, unsigned k, const struct lane_op *
 	val some = reached(y, o);
 	if (o->at.spread) {
 		v = lane_of_bits(y->spread[k]);
+	} else if (some && !o->at.mask && !o->at.extent && o->at.bytes < 4) {
+		v = widen(g, o->u->in.op, load_first(g, o->at.bytes, strip_at(y, k, o), o->at.lanes - y->from));
 	} else if (some) {
 		v = widen(g, o->u->in.op, masked_load(g, vector, strip_at(y, k, o), some));
 	} else {
@@ -226,7 +284,9 @@ static void store(struct body *y, unsigned k, const struct lane_op *o)
 		return;
 	val v = narrow(g, o->u->in.op, lane_reg(y, (unsigned)o->u->in.f[0]), vector), p = strip_at(y, k, o);
 	val some = reached(y, o);
-	if (some)
+	if (some && !o->at.mask)
+		store_first(g, o->at.bytes, v, p, o->at.lanes - y->from);
+	else if (some)
 		masked_store(g, vector, v, p, some);
 	else
 		g->L->SetAlignment(g->L->BuildStore(g->b, v, p), 1);
@@ -366,6 +426,8 @@ static bool side_by_side(const struct lane_op *x, const struct lane_op *y)
 	const struct place *a = &x->at, *b = &y->at;
 	if (x->kind == LANE_ROWS || y->kind == LANE_ROWS || a->root != b->root || a->bytes != b->bytes || a->n != b->n)
 		return false;
+	if (a->extent != b->extent)
+		return false;
 	bool same = a->step == b->step && a->block_step == b->block_step;
 	return same || (a->fixed && b->fixed && a->rows == b->rows && a->s == b->s && a->t == b->t);
 }
@@ -384,8 +446,8 @@ static val row_address(struct body *y, const struct place *p)
 {
 	struct gen *g = y->g;
 	val r = y->row, at = p->base;
-	if (p->n < p->rows) {
-		val n = gen_int(g, p->n);
+	if (p->n < p->rows || p->extent) {
+		val n = p->extent ? p->run_n : gen_int(g, p->n);
 		at = g->L->BuildAdd(g->b, at, g->L->BuildMul(g->b, g->L->BuildUDiv(g->b, r, n, ""), p->block_step, ""), "");
 		r = g->L->BuildURem(g->b, r, n, "");
 	}

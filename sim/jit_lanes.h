@@ -32,6 +32,7 @@ val lane_float(struct gen *g, struct lane_value *v);
 struct lane_value lane_of_bits(val i);
 struct lane_value lane_of_float(val f);
 val lane_register_at(struct body *y, unsigned r);    /* where the strip's lanes of a register are */
+val lane_numbers(struct body *y);                    /* of the strip */
 struct lane_value *lane_reg(struct body *y, unsigned r);
 val lane_round_bf16(struct gen *g, struct lane_value *a);
 val lane_pick(struct gen *g, LLVMIntPredicate p, val a, val b, val x, val y);

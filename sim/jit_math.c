@@ -43,6 +43,7 @@ static val polynomial(struct gen *g, val x, const float *c, size_t n)
 #define SUB(x, y) BINARY(Sub, x, y)
 #define AND(x, y) BINARY(And, x, y)
 #define OR(x, y) BINARY(Or, x, y)
+#define XOR(x, y) BINARY(Xor, x, y)
 #define SHL(x, n) BINARY(Shl, x, U(n))
 #define SHR(x, n) BINARY(LShr, x, U(n))
 #define SAR(x, n) BINARY(AShr, x, U(n))
@@ -53,6 +54,7 @@ static val polynomial(struct gen *g, val x, const float *c, size_t n)
 #define FNEG(x) g->L->BuildFNeg(g->b, x, "")
 #define FMA(x, y, z) fma_of(g, x, y, z)
 #define I2F(u) g->L->BuildSIToFP(g->b, u, g->fv, "")
+#define F2I(f) g->L->BuildFPToSI(g->b, f, g->iv, "")
 #define POLY(x, ...) polynomial(g, x, (const float[]){__VA_ARGS__}, sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
 #define ULT(x, y) g->L->BuildICmp(g->b, LLVMIntULT, x, y, "")
 #define UGE(x, y) g->L->BuildICmp(g->b, LLVMIntUGE, x, y, "")
@@ -91,6 +93,7 @@ static make *const at[TG_N_INSNS] = {
 	[TG_I_vexp2] = make_f32_exp2,	      [TG_I_vlog2] = make_f32_log2,	  [TG_I_vrcp] = make_f32_rcp,	       [TG_I_vrsqrt] = make_f32_rsqrt,
 	[TG_I_vtanh] = make_f32_tanh,	      [TG_I_verf] = make_f32_erf,	  [TG_I_vrnd_f16] = half_round,        [TG_I_vrnd_e4m3] = make_round_e4m3,
 	[TG_I_vrnd_e5m2] = make_round_e5m2,   [TG_I_vld_f16] = half_up,	  [TG_I_vld_e4m3] = make_from_e4m3,    [TG_I_vld_e5m2] = make_from_e5m2,
+	[TG_I_vf2i] = make_f2i,		      [TG_I_vf2u] = make_f2u,
 	[TG_I_vst_f16] = half_down,	      [TG_I_vst_e4m3] = make_to_e4m3,	  [TG_I_vst_e5m2] = make_to_e5m2_store,
 };
 

@@ -20,6 +20,14 @@ static void bound_place(struct place *p)
 	p->hi = (a > 0 ? a : 0) + (b > 0 ? b : 0) + (int64_t)p->row_bytes;
 }
 
+/* A field of an extent that only the run knows: 0, or more than `most`, stands for `all`. */
+static val extent_field(struct gen *g, val extent, unsigned shift, uint32_t all, uint32_t most)
+{
+	val v = g->L->BuildAnd(g->b, g->L->BuildLShr(g->b, extent, gen_int(g, shift), ""), gen_int(g, 0xffff), "");
+	val no = g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntEQ, v, gen_int(g, 0), ""), g->L->BuildICmp(g->b, LLVMIntUGT, v, gen_int(g, most), ""), "");
+	return g->L->BuildSelect(g->b, no, gen_int(g, all), v, "");
+}
+
 static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 {
 	const struct tg_insn *in = &u->in;
@@ -33,7 +41,13 @@ static bool vector_place(struct gen *g, const struct uop *u, struct place *p)
 	struct symbol sym = gen_symbol(g, in->f[1]);
 	*p = (struct place){.root = sym.root, .off = (int64_t)((uint64_t)sym.off + (uint64_t)in->f[2]), .rows = x.rows, .lanes = x.lanes, .n = x.n, .bytes = bytes, .spread = !k, .mask = (unsigned)in->f[6]};
 	p->row_bytes = p->spread ? bytes : x.lanes * bytes;
-	p->extent = known ? NULL : gen_s(g, in->f[5]);
+	if (!known) {
+		const struct tg_core *c = &g->s->core;
+		p->extent = gen_s(g, in->f[5]);
+		p->run_rows = extent_field(g, p->extent, 0, c->rows, c->rows);
+		p->run_lanes = extent_field(g, p->extent, 16, c->lanes, c->lanes);
+		p->run_n = extent_field(g, p->extent, 32, c->rows, 0xffff);
+	}
 	p->base = g->L->BuildAdd(g->b, gen_s(g, in->f[1]), gen_int(g, in->f[2]), "");
 	p->step = gen_s(g, in->f[3]);
 	p->block_step = gen_s(g, in->f[4]);
@@ -62,22 +76,13 @@ static void rows_place(struct gen *g, const struct uop *u, struct place *p)
 	p->base = g->L->BuildMul(g->b, array_number(g, &u->in), p->step, "");
 }
 
-/* A field of an extent that only the run knows: 0, or more than `most`, stands for `all`. */
-static val extent_field(struct gen *g, val extent, unsigned shift, uint32_t all, uint32_t most)
-{
-	val v = g->L->BuildAnd(g->b, g->L->BuildLShr(g->b, extent, gen_int(g, shift), ""), gen_int(g, 0xffff), "");
-	val no = g->L->BuildOr(g->b, g->L->BuildICmp(g->b, LLVMIntEQ, v, gen_int(g, 0), ""), g->L->BuildICmp(g->b, LLVMIntUGT, v, gen_int(g, most), ""), "");
-	return g->L->BuildSelect(g->b, no, gen_int(g, all), v, "");
-}
-
 val gen_shape(struct gen *g, const struct place *p, uint32_t unit)
 {
-	const struct tg_core *c = &g->s->core;
 	if (!p->extent)
 		return gen_int(g, (int64_t)jit_shape(p->rows, p->n, p->spread ? unit : p->lanes * unit));
-	val n = g->L->BuildShl(g->b, extent_field(g, p->extent, 32, c->rows, 0xffff), gen_int(g, 16), "");
-	val lanes = g->L->BuildMul(g->b, extent_field(g, p->extent, 16, c->lanes, c->lanes), gen_int(g, (int64_t)((uint64_t)unit << 32)), "");
-	return g->L->BuildOr(g->b, extent_field(g, p->extent, 0, c->rows, c->rows), g->L->BuildOr(g->b, n, lanes, ""), "");
+	val n = g->L->BuildShl(g->b, p->run_n, gen_int(g, 16), "");
+	val lanes = g->L->BuildMul(g->b, p->run_lanes, gen_int(g, (int64_t)((uint64_t)unit << 32)), "");
+	return g->L->BuildOr(g->b, p->run_rows, g->L->BuildOr(g->b, n, lanes, ""), "");
 }
 
 #define VIEW_BYTES 1024 /* smaller registers are copied in less time than it takes to remember where their lanes are */
@@ -136,6 +141,12 @@ static bool view_works(struct gen *g, const struct uop *u, const struct place *p
 	return plain_load(g, u, p) && !p->spread && readers_after(g, u->writes[0], g->at_bundle + 1) == READ_BY_ARRAY;
 }
 
+/* An extent that only the run knows selects lanes like a mask, which hosts have for wide elements. */
+static enum role without_view(const struct place *p)
+{
+	return p->extent && (p->bytes < 4 || !p->fixed) ? R_PURE : R_LOAD;
+}
+
 static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 {
 	switch (u->slot) {
@@ -155,7 +166,7 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 			return R_PURE_SCALAR;
 		return lanes_has(u->in.op) ? R_LANE : R_PURE;
 	case TG_SLOT_L:
-		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : p->extent ? R_PURE : R_LOAD;
+		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : without_view(p);
 	case TG_SLOT_W:
 		if (vector_place(g, u, p))
 			return R_STORE;
@@ -173,11 +184,6 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 	default:
 		return R_NO;
 	}
-}
-
-static enum role without_view(const struct place *p)
-{
-	return p->extent ? R_PURE : R_LOAD;
 }
 
 static bool reads_dirty(const struct segment *e, const struct uop *u)

@@ -87,22 +87,37 @@ static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLV
 	gen_meet(g, no);
 }
 
+/* The loop that consists of the block. */
+static bool is_loop(const struct gen *g)
+{
+	const struct block *b = g->block;
+	const struct loop_ctx *c = b->ctx < 0 ? NULL : &g->s->jit.blocks->ctx[b->ctx];
+	return c && c->start == b->first && c->end == b->end;
+}
+
+/* Goes past a fetch, to the result, where it does nothing; NULL: nowhere. */
+static LLVMBasicBlockRef past_fetch(struct gen *g, uint32_t bundle)
+{
+	bool begins = bundle == g->block->first, there = begins && gen_first_line(g, bundle) == gen_last_line(g, bundle);
+	if (begins)
+		g->quiet = !is_loop(g) ? NULL : g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.quiet)), g->L->ConstInt(g->i32, g->index, 0), "");
+	val skip = g->quiet;
+	if (there) {
+		val same = g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.line)), g->L->ConstInt(g->i32, gen_first_line(g, bundle), 0), "");
+		skip = skip ? g->L->BuildOr(g->b, skip, same, "") : same;
+	}
+	return skip ? gen_around(g, g->L->BuildNot(g->b, skip, "")) : NULL;
+}
+
 static void fetch_one(struct gen *g, uint32_t bundle, uint64_t *cycles)
 {
-	val args[2] = {g->sim, gen_int(g, bundle)};
-	LLVMBasicBlockRef past = NULL;
 	bool begins = bundle == g->block->first;
 	if (!begins && gen_first_line(g, bundle) == gen_last_line(g, bundle - 1) && gen_first_line(g, bundle) == gen_last_line(g, bundle))
 		return;
 	gen_add_field(g, FIELD(cycle), *cycles);
 	*cycles = 0;
-	if (begins && gen_first_line(g, bundle) == gen_last_line(g, bundle)) {
-		val there = gen_field(g, g->i32, FIELD(fetch.line));
-		LLVMBasicBlockRef other = gen_label(g);
-		past = gen_label(g);
-		g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntEQ, there, g->L->ConstInt(g->i32, gen_first_line(g, bundle), 0), ""), past, other);
-		g->L->PositionBuilderAtEnd(g->b, other);
-	}
+	LLVMBasicBlockRef past = past_fetch(g, bundle);
+	val args[2] = {g->sim, gen_int(g, (int64_t)(bundle | (is_loop(g) ? (uint64_t)g->index + 1 : 0) << 32))};
 	CALL(g, fetch, g->L->VoidTypeInContext(g->c), args);
 	gen_meet(g, past);
 }
@@ -251,8 +266,14 @@ static void choose_kept(struct gen *g)
 	if (g->s->options.all_registers)
 		return;
 	sim_live_at(g->s, g->block, e->end, &e->keep_v, &e->keep_m);
-	e->keep_v |= e->late_v;
-	e->keep_m |= e->late_m;
+	for (unsigned i = 0; i < e->n_call; i++) {
+		const struct uop *u = e->call[i].u;
+		for (unsigned k = 0; k < u->n_reads && e->call[i].kind != CALL_PURE; k++) {
+			unsigned r = u->reads[k];
+			e->keep_v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
+			e->keep_m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
+		}
+	}
 }
 
 void gen_segment(struct gen *g)

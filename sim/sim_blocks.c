@@ -206,87 +206,6 @@ static void make_blocks(struct finder *f)
 	}
 }
 
-/* ---- live registers ----
- * Backwards. A predicated write may leave the register as it was; a load that keeps lanes reads it. Results that are under way are no matter: whoever read the register
- * before they land would trap. */
-
-struct live {
-	uint64_t v;
-	uint32_t m;
-};
-
-static void step_live(const struct tg_sim *s, const struct decoded *b, struct live *l)
-{
-	struct live read = {0}, written = {0};
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
-		for (unsigned k = 0; k < u->n_reads; k++) {
-			unsigned r = u->reads[k];
-			read.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
-			read.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
-		}
-		for (unsigned k = 0; k < u->n_writes && !u->in.pred; k++) {
-			unsigned r = u->writes[k];
-			written.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
-			written.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
-		}
-	}
-	l->v = (l->v & ~written.v) | read.v;
-	l->m = (l->m & ~written.m) | read.m;
-}
-
-void sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle, uint64_t *live_v, uint32_t *live_m)
-{
-	struct live l = {b->live_v, b->live_m};
-	for (uint32_t i = b->whole_end; i-- > bundle;)
-		step_live(s, &s->bundles[i], &l);
-	*live_v = l.v;
-	*live_m = l.m;
-}
-
-struct live_flow {
-	struct finder f; /* first: on_next gets it */
-	struct live out, *in; /* in: by block */
-};
-
-static void live_from(struct finder *f, uint32_t bundle, int32_t ctx, bool far)
-{
-	struct live_flow *w = (struct live_flow *)(void *)f;
-	uint32_t to = bundle < f->s->n_bundles ? f->k->block_of[bundle] : UINT32_MAX;
-	(void)ctx;
-	(void)far;
-	if (to == UINT32_MAX) /* it traps there */
-		return;
-	w->out.v |= w->in[to].v;
-	w->out.m |= w->in[to].m;
-}
-
-static void find_live(struct finder *f)
-{
-	struct live_flow *w = tg_alloc(f->a, sizeof *w);
-	struct blocks *k = f->k;
-	w->f = *f;
-	w->in = tg_alloc_n(f->a, (size_t)k->n + 1, sizeof *w->in);
-	for (bool changed = true; changed;) {
-		changed = false;
-		for (uint32_t i = k->n; i-- > 0;) {
-			struct block *b = &k->at[i];
-			const struct uop *last = sim_control_of(f->s, &f->s->bundles[b->whole_end - 1]);
-			bool halts = last && last->in.op == TG_I_halt;
-			struct live now;
-			w->out = halts ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
-			each_next(&w->f, b->whole_end - 1, b->ctx, live_from);
-			if (w->in[i].v && w->out.v == b->live_v && w->out.m == b->live_m)
-				continue;
-			b->live_v = w->out.v;
-			b->live_m = w->out.m;
-			sim_live_at(f->s, b, b->first, &now.v, &now.m);
-			changed |= now.v != w->in[i].v || now.m != w->in[i].m;
-			w->in[i] = now;
-		}
-	}
-}
-
 /* ---- facts ---- */
 
 static bool busy_unit(const struct uop *u, uint32_t *unit)
@@ -487,25 +406,121 @@ static void settle(struct finder *f)
 	}
 }
 
-static void weigh(struct finder *f)
+/* Trips of loops: the block that ends with a loop knows. */
+static void count_trips(struct finder *f)
 {
 	struct blocks *k = f->k;
 	for (uint32_t i = 0; i < k->n; i++) {
-		/* the block that ends with a loop knows its trips */
-		const struct uop *u = sim_control_of(f->s, &f->s->bundles[k->at[i].end - 1]);
-		int32_t inside = u ? k->loop_at[k->at[i].end - 1] : -1;
+		const struct uop *u = sim_control_of(f->s, &f->s->bundles[k->at[i].whole_end - 1]);
+		int32_t inside = u ? k->loop_at[k->at[i].whole_end - 1] : -1;
 		if (!u || u->in.op != TG_I_loop || inside < 0)
 			continue;
 		struct facts now = f->in[i];
-		for (uint32_t b = k->at[i].first; b + 1 < k->at[i].end; b++)
+		for (uint32_t b = k->at[i].first; b + 1 < k->at[i].whole_end; b++)
 			step_known(f, &f->s->bundles[b], &now);
 		if (now.known >> u->in.f[0] & 1)
 			k->ctx[inside].trips = now.s[u->in.f[0]] > 0 ? (uint64_t)now.s[u->in.f[0]] : 0;
 	}
+}
+
+static void weigh(struct finder *f)
+{
+	struct blocks *k = f->k;
 	for (uint32_t i = 0; i < k->n; i++) {
 		k->at[i].weight = 1;
 		for (int32_t c = k->at[i].ctx; c >= 0; c = k->ctx[c].parent)
 			k->at[i].weight *= k->ctx[c].trips ? (double)k->ctx[c].trips : UNKNOWN_TRIPS;
+	}
+}
+
+/* ---- live registers ----
+ * Backwards. A predicated write may leave the register as it was; a load that keeps lanes reads it. Results that are under way are no matter: whoever read the register
+ * before they land would trap. */
+
+struct live {
+	uint64_t v;
+	uint32_t m;
+};
+
+static void step_live(const struct tg_sim *s, const struct decoded *b, struct live *l)
+{
+	struct live read = {0}, written = {0};
+	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
+		const struct uop *u = &s->uops[i];
+		for (unsigned k = 0; k < u->n_reads; k++) {
+			unsigned r = u->reads[k];
+			read.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
+			read.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
+		}
+		for (unsigned k = 0; k < u->n_writes && !u->in.pred; k++) {
+			unsigned r = u->writes[k];
+			written.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
+			written.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
+		}
+	}
+	l->v = (l->v & ~written.v) | read.v;
+	l->m = (l->m & ~written.m) | read.m;
+}
+
+void sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle, uint64_t *live_v, uint32_t *live_m)
+{
+	struct live l = {b->live_v, b->live_m};
+	for (uint32_t i = b->whole_end; i-- > bundle;)
+		step_live(s, &s->bundles[i], &l);
+	*live_v = l.v;
+	*live_m = l.m;
+}
+
+struct live_flow {
+	struct finder f; /* first: on_next gets it */
+	struct live out, *in; /* in: by block */
+};
+
+static void live_from(struct finder *f, uint32_t bundle, int32_t ctx, bool far)
+{
+	struct live_flow *w = (struct live_flow *)(void *)f;
+	uint32_t to = bundle < f->s->n_bundles ? f->k->block_of[bundle] : UINT32_MAX;
+	(void)ctx;
+	(void)far;
+	if (to == UINT32_MAX) /* it traps there */
+		return;
+	w->out.v |= w->in[to].v;
+	w->out.m |= w->in[to].m;
+}
+
+/* A loop that is known to run: what lies behind its end does not follow the bundle that begins it. */
+static bool surely_enters(const struct blocks *k, uint32_t bundle, const struct uop *control)
+{
+	int32_t inside = control && control->in.op == TG_I_loop ? k->loop_at[bundle] : -1;
+	return inside >= 0 && k->ctx[inside].trips > 0;
+}
+
+static void find_live(struct finder *f)
+{
+	struct live_flow *w = tg_alloc(f->a, sizeof *w);
+	struct blocks *k = f->k;
+	w->f = *f;
+	w->in = tg_alloc_n(f->a, (size_t)k->n + 1, sizeof *w->in);
+	for (bool changed = true; changed;) {
+		changed = false;
+		for (uint32_t i = k->n; i-- > 0;) {
+			struct block *b = &k->at[i];
+			const struct uop *last = sim_control_of(f->s, &f->s->bundles[b->whole_end - 1]);
+			bool halts = last && last->in.op == TG_I_halt;
+			struct live now;
+			w->out = halts ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
+			if (surely_enters(k, b->whole_end - 1, last))
+				live_from(&w->f, b->whole_end, 0, true);
+			else
+				each_next(&w->f, b->whole_end - 1, b->ctx, live_from);
+			if (w->in[i].v && w->out.v == b->live_v && w->out.m == b->live_m)
+				continue;
+			b->live_v = w->out.v;
+			b->live_m = w->out.m;
+			sim_live_at(f->s, b, b->first, &now.v, &now.m);
+			changed |= now.v != w->in[i].v || now.m != w->in[i].m;
+			w->in[i] = now;
+		}
 	}
 }
 
@@ -534,11 +549,12 @@ struct blocks *sim_find_blocks(struct tg_sim *s)
 		if (f->ctx.n)
 			memcpy(k->ctx, f->ctx.at, f->ctx.n * sizeof *k->ctx);
 		make_blocks(f);
-		find_live(f);
 		f->in = tg_alloc_n(f->a, (size_t)k->n + 1, sizeof *f->in);
 		f->core = tg_alloc(f->a, sizeof *f->core);
 		w->pending = tg_alloc(f->a, (size_t)k->n + 1);
 		fixpoint(w);
+		count_trips(f);
+		find_live(f);
 		settle(f);
 		weigh(f);
 	}

@@ -48,12 +48,13 @@ void fetch_reset(struct tg_sim *s, uint32_t entry_word)
 {
 	struct fetch *f = &s->fetch;
 	f->first = f->end = entry_word / FETCH_LINE_WORDS;
-	f->line = UINT32_MAX;
+	f->line = f->quiet = UINT32_MAX;
 }
 
 static void reach_line(struct tg_sim *s, struct tg_counters *c, uint32_t line)
 {
 	struct fetch *f = &s->fetch;
+	f->quiet = UINT32_MAX;
 	if (line < f->first || line > f->end)
 		f->first = f->end = line;
 	prefetch(s, c, line);
@@ -72,4 +73,16 @@ void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded 
 		reach_line(s, c, first);
 	if (last != first)
 		reach_line(s, c, last);
+}
+
+bool fetch_is_quiet(const struct tg_sim *s, uint32_t first_line, uint32_t last_line)
+{
+	const struct fetch *f = &s->fetch;
+	if (first_line < f->first || last_line >= f->end)
+		return false;
+	for (uint32_t line = first_line; line <= last_line; line++) {
+		if (f->ready[line % f->n_lines] > s->cycle || (f->end < f->total_lines && f->end < keep_from(s, line) + f->n_lines))
+			return false;
+	}
+	return true;
 }

@@ -65,6 +65,7 @@ struct fetch {
 	uint32_t total_lines;  /* of the code */
 	uint32_t first, end;   /* resident or on their way: lines [first, end) */
 	uint32_t line;         /* of the last bundle */
+	uint32_t quiet;        /* a block whose lines are all there, and none more are wanted, until another line is reached; UINT32_MAX: none known */
 	uint64_t free;         /* cycle from which the code port takes the next line */
 	uint64_t *ready;       /* ring of n_lines: the cycle a line arrives */
 };
@@ -203,6 +204,8 @@ void dram_touch(struct tg_sim *s, uint64_t at, uint64_t n);
 /* fetch.c */
 void fetch_reset(struct tg_sim *s, uint32_t entry_word);
 void fetch_bundle(struct tg_sim *s, struct tg_counters *c, const struct decoded *b);
+/* Whether to reach these lines, from the loops around the bundle at work, changes nothing. */
+bool fetch_is_quiet(const struct tg_sim *s, uint32_t first_line, uint32_t last_line);
 /* trace.c; only when options.trace is set. A bundle's share is what its counters gain between begin and end. */
 void trace_begin(struct tg_sim *s, const struct tg_counters *c);
 void trace_end(struct tg_sim *s, const struct tg_counters *c, const struct decoded *b);

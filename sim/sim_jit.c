@@ -14,13 +14,16 @@
 
 /* ---- what translated code calls ---- */
 
-static void call_fetch(struct tg_sim *s, uint64_t bundle)
+static void call_fetch(struct tg_sim *s, uint64_t which)
 {
-	const struct decoded *b = &s->bundles[bundle];
+	const struct decoded *b = &s->bundles[(uint32_t)which];
+	uint32_t block = (uint32_t)(which >> 32);
 	struct tg_counters *c = &s->by_prov[b->prov];
 	uint64_t before = s->cycle;
 	fetch_bundle(s, c, b);
 	c->cycles += s->cycle - before;
+	if (block && fetch_is_quiet(s, s->bundles[s->jit.blocks->at[block - 1].first].word / FETCH_LINE_WORDS, (s->bundles[s->jit.blocks->at[block - 1].end - 1].end_word - 1) / FETCH_LINE_WORDS))
+		s->fetch.quiet = block - 1;
 }
 
 struct rows {

@@ -384,6 +384,10 @@ static void known_registers(struct maker *m, bool all)
 	for (int64_t r = 5; r <= 14 && all; r++) {
 		int64_t strides[] = {64, -64, 4 * (int64_t)c->lanes, 0, 12, 4 * (int64_t)c->lanes + 4};
 		set(m, r, r < 11 ? strides[r - 5] : extents[r - 11]);
+		if (r > 12 && once_in(m, 2)) { /* an extent that only the run knows */
+			m->b.insn[m->b.n++] = (struct tg_insn){.op = TG_I_smov, .pred = (uint8_t)(1 + draw(m, 3)), .f = {r, extents[draw(m, 4)]}};
+			put_bundle(m, 8);
+		}
 	}
 }
 
