@@ -29,9 +29,9 @@ static const uint8_t op_of[256] = {
 #define INSN(name, opcode, slot, latency, format, doc) [opcode] = TG_I_##name,
 #include "isa.def"
 };
-_Static_assert(TG_N_INSNS <= 256, "an opcode has eight bits");
+_Static_assert(TG_N_INSNS <= 256, "opcodes");
 
-/* Immediates whose range is the chip's and not only the field's width. One row a rule. */
+/* Immediates whose range is the chip's and not only the field's width. One row a rule; the test table.c goes to every field's limits. */
 enum limit { LIM_ARRAYS, LIM_ROWS_1, LIM_ACC, LIM_LOG_LANES, LIM_LOG_ROWS, LIM_ROW, LIM_LANE, LIM_GROUP, LIM_PUSH_GROUP, LIM_QUEUE, LIM_LEVEL };
 static const struct {
 	enum format format;
@@ -39,23 +39,23 @@ static const struct {
 	enum limit limit;
 	const char *why;
 } limits[] = {
-	{FORMAT_PUSH, 'u', LIM_ARRAYS, "no such matrix unit"},
-	{FORMAT_SWAP, 'u', LIM_ARRAYS, "no such matrix unit"},
-	{FORMAT_MUL, 'u', LIM_ARRAYS, "no such matrix unit"},
-	{FORMAT_MRD, 'u', LIM_ARRAYS, "no such matrix unit"},
-	{FORMAT_MUL, 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"},
-	{FORMAT_MRD, 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"},
-	{FORMAT_MUL, 'i', LIM_ACC, "no such accumulator row"},
-	{FORMAT_MRD, 'i', LIM_ACC, "no such accumulator row"},
-	{FORMAT_XRED, 'u', LIM_LOG_LANES, "segment is larger than the register"},
-	{FORMAT_XGET, 'r', LIM_ROW, "no such row"},
-	{FORMAT_XGET, 'u', LIM_LANE, "no such lane"},
-	{FORMAT_XW, 'g', LIM_GROUP, "no such row group of the transposer"},
-	{FORMAT_XR, 'g', LIM_GROUP, "no such column group of the transposer"},
-	{FORMAT_PUSH, 'i', LIM_PUSH_GROUP, "no such row group of the array"},
-	{FORMAT_DMAS, 'q', LIM_QUEUE, "no such DMA queue"},
-	{FORMAT_DMAW, 'q', LIM_QUEUE, "no such DMA queue"},
-	{FORMAT_PLVL, 'u', LIM_LEVEL, "loops are at most 8 deep"},
+	{FORMAT_PUSH, 'u', LIM_ARRAYS, "no such matrix unit"}, /* no case: table.c */
+	{FORMAT_SWAP, 'u', LIM_ARRAYS, "no such matrix unit"}, /* no case: table.c */
+	{FORMAT_MUL, 'u', LIM_ARRAYS, "no such matrix unit"}, /* no case: table.c */
+	{FORMAT_MRD, 'u', LIM_ARRAYS, "no such matrix unit"}, /* no case: table.c */
+	{FORMAT_MUL, 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"}, /* no case: table.c */
+	{FORMAT_MRD, 'n', LIM_ROWS_1, "row count is not 1 .. sublanes"}, /* no case: table.c */
+	{FORMAT_MUL, 'i', LIM_ACC, "no such accumulator row"}, /* no case: table.c */
+	{FORMAT_MRD, 'i', LIM_ACC, "no such accumulator row"}, /* no case: table.c */
+	{FORMAT_XRED, 'u', LIM_LOG_LANES, "segment is larger than the register"}, /* no case: table.c */
+	{FORMAT_XGET, 'r', LIM_ROW, "no such row"}, /* no case: table.c */
+	{FORMAT_XGET, 'u', LIM_LANE, "no such lane"}, /* no case: table.c */
+	{FORMAT_XW, 'g', LIM_GROUP, "no such row group of the transposer"}, /* no case: table.c */
+	{FORMAT_XR, 'g', LIM_GROUP, "no such column group of the transposer"}, /* no case: table.c */
+	{FORMAT_PUSH, 'i', LIM_PUSH_GROUP, "no such row group of the array"}, /* no case: table.c */
+	{FORMAT_DMAS, 'q', LIM_QUEUE, "no such DMA queue"}, /* no case: table.c */
+	{FORMAT_DMAW, 'q', LIM_QUEUE, "no such DMA queue"}, /* no case: table.c */
+	{FORMAT_PLVL, 'u', LIM_LEVEL, "loops are at most 8 deep"}, /* no case: table.c */
 };
 
 static int64_t log2_of(uint32_t v)

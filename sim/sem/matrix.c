@@ -66,12 +66,13 @@ static void push_transposed(struct tg_core *now, struct tg_weights *w, unsigned 
 	uint32_t rows = now->chip->array_rows, lanes = rows < x.lanes ? rows : x.lanes, entered[MAX_ROWS][256];
 	const uint32_t *row[MAX_ROWS];
 	bool plain = note_push(now, w, &(struct pushed){.group = first / now->rows, .lines = x.rows, .side = lanes, .across = true, .masked = mask != NULL});
-	uint32_t whole = (lanes + 3) / 4 * 4; /* an operand that is pushed across has all rows of the group and all lanes; what is absent may come along */
+	uint32_t whole = (lanes + 3) / 4 * 4;
 	for (uint32_t r = 0; r < now->rows; r++) {
-		row[r] = operand_row(v, r);
-		if (type == TG_ARRAY_f32)
+		row[r] = r < x.rows ? operand_row(v, r) : row[0]; /* absent: any number will do, but only the extent may be read */
+		if (r >= x.rows || (type == TG_ARRAY_f32 && whole == lanes))
 			continue;
-		enter_row(type, entered[r], row[r], whole);
+		memset(entered[r] + lanes, 0, (whole - lanes) * sizeof **entered);
+		enter_row(type, entered[r], row[r], lanes);
 		row[r] = entered[r];
 	}
 	turn(w->w + weight_at(rows, 0, first), row, now->rows, whole);

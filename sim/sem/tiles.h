@@ -63,6 +63,13 @@ static inline size_t weight_at(uint32_t rows, uint32_t k, uint32_t c)
 #define MADD(a, w, p) (p) += (vu)(LOW(a) * LOW(w) + ((vi)(a) >> 16) * ((vi)(w) >> 16))
 #endif
 
+/* Before loops over a tile's rows and vectors, so that its sums are registers. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+
 /* As many sums as the host has registers for and its fma units want under way: an instruction of each unit in each cycle of its latency, and some to spare. */
 #define TILE_ROWS (VW == 16 ? 8 : 4)
 #define TILE_WIDE (VW == 8 ? 3 : 2)
@@ -114,41 +121,41 @@ static inline __attribute__((always_inline)) void tile_f32(const struct tile *t,
 	const uint32_t *w[4];
 	const size_t a_stride = t->a_stride, stride = t->stride;
 	w[0] = t->w + weight_at(t->w_rows, 0, c);
-#pragma GCC unroll 4
+UNROLLED
 	for (uint32_t v = 1; v < vectors; v++)
 		w[v] = vectors == 2 ? w[0] + VW : t->w + weight_at(t->w_rows, 0, c + v * VW);
-#pragma GCC unroll 8
+UNROLLED
 	for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
+UNROLLED
 		for (uint32_t v = 0; v < vectors; v++)
 			p[r][v] = (vf){0};
 	}
 	for (uint32_t i = 0, n = t->n_k; i < n; i++) {
 		uint32_t at = k ? k[i] : i;
 		vf of[4];
-#pragma GCC unroll 4
+UNROLLED
 		for (uint32_t v = 0; v < vectors; v++)
 			of[v] = (vf) * (const vf_row *)(const void *)(w[v] + (size_t)at * PANEL);
-#pragma GCC unroll 8
+UNROLLED
 		for (uint32_t r = 0; r < rows; r++) {
 			vf x = SPLAT(a[r * a_stride + at]);
-#pragma GCC unroll 4
+UNROLLED
 			for (uint32_t v = 0; v < vectors; v++)
 				FMA(x, of[v], p[r][v]);
 		}
 	}
 	if (c < t->from || c + vectors * VW > t->to) {
-#pragma GCC unroll 8
+UNROLLED
 		for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
+UNROLLED
 			for (uint32_t v = 0; v < vectors; v++)
 				p[r][v] = present_f32(t, p[r][v], c + v * VW);
 		}
 	}
 	const bool add = t->add;
-#pragma GCC unroll 8
+UNROLLED
 	for (uint32_t r = 0; r < rows; r++) {
-#pragma GCC unroll 4
+UNROLLED
 		for (uint32_t v = 0; v < vectors; v++)
 			finish_f32(acc + r * stride + c + v * VW, p[r][v], add);
 	}
@@ -219,14 +226,14 @@ static inline __attribute__((always_inline)) void tile_i32(const struct tile *t,
 	for (uint32_t i = 0; i < t->n_k; i++) {
 		const vu_row *w = (const vu_row *)(const void *)(t->w + weight_at(t->w_rows, i, c));
 		vu w0 = w[0], w1 = w[1];
-#pragma GCC unroll 8
+UNROLLED
 		for (uint32_t r = 0; r < rows; r++) {
 			vu x = t->a[r * t->a_stride + i] + (vu){0};
 			MADD(x, w0, p[r][0]);
 			MADD(x, w1, p[r][1]);
 		}
 	}
-#pragma GCC unroll 8
+UNROLLED
 	for (uint32_t r = 0; r < rows; r++) {
 		for (uint32_t h = 0; h < 2; h++)
 			*(vu_row *)(void *)(t->acc + r * t->stride + c + h * VW) = p[r][h];
@@ -282,7 +289,7 @@ static inline __attribute__((always_inline)) void tile_listed(const struct tile 
 		uint32_t at = list ? list[i] : first + i;
 		const vf_row *of = (const vf_row *)(const void *)(t->w + weight_at(t->w_rows, at, c));
 		vf w0 = of[0], w1 = of[vectors - 1];
-#pragma GCC unroll 16
+UNROLLED
 		for (uint32_t r = 0; r < rows; r++) {
 			vf x = SPLAT(a[r * t->a_stride + at]);
 			FMA(x, w0, p[r][0]);
@@ -290,7 +297,7 @@ static inline __attribute__((always_inline)) void tile_listed(const struct tile 
 				FMA(x, w1, p[r][1]);
 		}
 	}
-#pragma GCC unroll 16
+UNROLLED
 	for (uint32_t r = 0; r < rows; r++) {
 		finish_f32(t->acc + r * t->stride + c, p[r][0], t->add);
 		if (vectors == 2)

@@ -116,8 +116,14 @@ static void push_one(const struct tg_matrix *x, struct tg_core *c, struct model 
 	for (uint32_t i = 0; i < c->n; i++)
 		c->m[1][i] = below(3) ? UINT32_MAX : 0;
 	const struct tg_insn in = {.op = (uint16_t)(TG_I_push_f32 + type), .f = {0, 0, 0, 0, 0, masked, across}};
-	const struct tg_operand v = operand_register(c, 0);
+	/* as where a view shows no more than the extent: beyond it lies nothing that might be read */
+	uint32_t most = across ? chip->array_rows : chip->array_cols, lanes = side < most ? side : most;
+	size_t n = (size_t)(lines - 1) * c->lanes + lanes;
+	uint32_t *extent = malloc(n * sizeof *extent);
+	memcpy(extent, c->v[0], n * sizeof *extent);
+	const struct tg_operand v = {extent, c->lanes, 0, lines};
 	x->push(c, &in, &v, group, (int64_t)lines | (int64_t)side << 16);
+	free(extent);
 	for (uint32_t r = 0; r < c->rows; r++) {
 		for (uint32_t l = 0; l < (across ? chip->array_rows : chip->array_cols); l++) {
 			uint32_t line = group * c->rows + r, k = across ? l : line, col = across ? line : l;
