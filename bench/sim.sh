@@ -1,6 +1,6 @@
 #!/bin/sh
 # sim.sh TEGULA BENCH_SIM MAKE_NETWORK [MODEL.onnx|FOLDER...]: compiles models for each chip of CHIPS (t1 t1-edge) and measures the simulator on them, a table a
-# chip, the last line for all of it. Folders stand for the model.onnx below them; unknown dimensions are 1. Translated code is kept between a first pass and the one that is measured, so
+# chip, the last line for all of it. Folders stand for the model.onnx below them; unknown dimensions are those of a test_data_set beside the model, else 1. Translated code is kept between a first pass and the one that is measured, so
 # `ready` shows what a repeated run costs; what compilation and the first translation took stands before the table. Without models: the example, three of make_network,
 # and what ../shared/models offers. ONNX Runtime's time on one thread stands at the end of a row where node finds onnxruntime-node, in NODE_PATH or
 # build/ort (`make bench-sim ORT=1` asks npm for it, without its install scripts).
@@ -31,17 +31,20 @@ done >"$work/models"
 while read -r model; do
 	name=$(basename "$model" .onnx)
 	[ "$name" != model ] || name=$(basename "$(dirname "$model")")
-	echo "$name $(node "$here/bench/ort.js" "$model" 2>/dev/null || true)" >>"$work/ort"
+	shapes= # of the inputs, as compiled
 	for chip in ${CHIPS:-t1 t1-edge}; do
 		mkdir -p "$work/$chip"
 		start=$(date +%s.%N)
-		if "$tegula" compile "$model" --chip "$chip" -o "$work/$chip/$name.tgx" >/dev/null 2>&1 ||
-			"$tegula" compile "$model" --dim '*=1' --chip "$chip" -o "$work/$chip/$name.tgx" >/dev/null 2>&1; then
+		data=$(find "$(dirname "$model")" -maxdepth 1 -name 'test_data_set_*' | sort | head -n 1)
+		if "$tegula" compile "$model" ${data:+--data "$data"} --dim '*=1' --chip "$chip" -o "$work/$chip/$name.tgx" >/dev/null 2>&1; then
 			echo "$start $(date +%s.%N)" >>"$work/$chip.seconds"
+			shapes=$("$tegula" info "$work/$chip/$name.tgx" | awk '$1 == "input" { print $2 $4 }')
 		else
 			echo "$name does not compile for $chip" >&2
 		fi
 	done
+	# shellcheck disable=SC2086 # a word a shape
+	echo "$name $(node "$here/bench/ort.js" "$model" $shapes 2>/dev/null || true)" >>"$work/ort"
 done <"$work/models"
 for chip in ${CHIPS:-t1 t1-edge}; do
 	awk -v chip="$chip" '{ s += $2 - $1 } END { printf "%s: compiled in %.1f s", chip, s }' "$work/$chip.seconds"

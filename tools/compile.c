@@ -1,5 +1,5 @@
 /* compile.c: compile and opt. */
-#include "tool.h"
+#include "case.h"
 
 #include <string.h>
 
@@ -34,6 +34,16 @@ static void report_exe(struct tool *t, const struct tg_compiled *c)
 			fprintf(stderr, "note: on the host: %s\n", c->exe.steps.at[i].reason);
 }
 
+/* For the shapes of --data and the values of --bind, if there are any. */
+static bool compile_case(struct tool *t, const struct tg_compile_options *o, struct tg_compiled *c)
+{
+	struct tg_tensor_list inputs = { 0 };
+	struct case_run r = { 0 };
+	bool ok = case_inputs(t, &inputs) && case_compile(t, t->args.at[0], o, &inputs, &r);
+	*c = r.compiled;
+	return ok;
+}
+
 enum tg_status run_compile(struct tool *t)
 {
 	struct tg_compile_options o;
@@ -47,7 +57,7 @@ enum tg_status run_compile(struct tool *t)
 		tg_usage(&t->diag, TG_NOWHERE, "tegula compile needs -o FILE.tgx");
 		return TG_ERR_USAGE;
 	}
-	bool ok = tg_compile_file(&t->diag, t->arena, t->args.at[0], &o, &c);
+	bool ok = compile_case(t, &o, &c);
 	if (text.n)
 		fwrite(text.at, 1, text.n, stdout);
 	if (ok && !c.stopped) {
@@ -69,7 +79,7 @@ enum tg_status run_opt(struct tool *t)
 	pass_options(t, &o.passes, &text);
 	if (!o.passes.only && !o.passes.stop_after)
 		o.passes.stop_after = tg_passes[tg_n_passes - 1].name;
-	bool ok = tg_compile_file(&t->diag, t->arena, t->args.at[0], &o, &c);
+	bool ok = compile_case(t, &o, &c);
 	if (text.n)
 		fwrite(text.at, 1, text.n, stdout);
 	if (ok) {

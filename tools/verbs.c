@@ -5,6 +5,7 @@
 
 static const struct option_row compile_rows[] = {
 	COMPILE_OPTIONS,
+	{ "data", "DIR", "a test_data_set folder: its inputs decide shapes, as they do where they are run" },
 	{ "output", "FILE", "where the executable goes (also -o)" },
 	{ "print-after", "PASS|all", "print the IR after a pass to stdout" },
 	{ "stop-after", "PASS", "stop there; no executable" },

@@ -37,6 +37,8 @@ FILES = {
     "text.onnx": b"this is no model\n",
     "external.onnx": simple([node("Add", ["x", "w"], ["y"], name="sum")], inits=[tensor("w", FLOAT, [2, 3], extra=external(location="../secret", offset=0, length=24))]),
     "symbol.onnx": simple([node("Relu", ["x"], ["y"], name="relu")], [value("x", FLOAT, ["batch", 3])], [value("y", FLOAT, ["batch", 3])]),
+    "reshape.onnx": simple([node("Reshape", ["x", "shape"], ["y"], name="reshape")], [X, value("shape", INT64, [2])], [value("y", FLOAT, ["rows", "columns"])]),
+    "shape.pb": pb("shape", [2], [3, 2], INT64),
     "huge.onnx": simple([node("Relu", ["x"], ["y"], name="relu")], [value("x", FLOAT, [1 << 20, 1 << 16])], [value("y")]),
     "f64.onnx": simple([node("Exp", ["x"], ["y"], name="exp")], [value("x", DOUBLE, [4])], [value("y", DOUBLE, [4])]),
     "hint.onnx": simple([node("Relu", ["x"], ["y"], name="relu")], outputs=[value("y", FLOAT, [7, 7])]),
