@@ -64,7 +64,10 @@ bool case_compile(struct tool *t, const char *model, const struct tg_compile_opt
 	size_t n = strlen(model);
 	uint32_t n_names = 0;
 	const char *const *names = NULL;
-	if (n < 4 || strcmp(model + n - 4, ".tir") != 0)
+	bool given = inputs && inputs->n;
+	for (size_t i = 0; i < t->given.n; i++)
+		given |= strcmp(t->given.at[i].name, "bind") == 0;
+	if (given && (n < 4 || strcmp(model + n - 4, ".tir") != 0)) /* else nobody asks for its inputs */
 		if (!tg_onnx_inputs(&t->diag, t->arena, model, &names, &n_names))
 			return false;
 	const struct tg_tensor **bound = tg_alloc_n(t->arena, n_names + 1u, sizeof *bound);
