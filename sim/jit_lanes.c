@@ -153,13 +153,15 @@ static val with_part(struct gen *g, val into, val part, uint32_t at, uint32_t n)
 	return g->L->BuildShuffleVector(g->b, into, wide, g->L->ConstVector(each, g->strip), "");
 }
 
-/* The first n lanes of a strip, in pieces of powers of two: hosts have masked accesses for wide elements only, and slow ones for stores. */
+/* The first n lanes of a strip, in pieces of powers of two: hosts have masked accesses for wide elements only, and slow ones for stores. A piece of one lane is no vector:
+ * LLVM 19's quick code for AArch64 takes the wrong lane of those. */
 static void store_first(struct gen *g, unsigned bytes, val v, val p, uint32_t n)
 {
 	for (uint32_t size = g->strip / 2, at = 0; size; size /= 2) {
 		if (!(n & size))
 			continue;
-		g->L->SetAlignment(g->L->BuildStore(g->b, part_of(g, v, at, size), gen_at(g, p, gen_int(g, (int64_t)at * bytes))), 1);
+		val part = size == 1 ? g->L->BuildExtractElement(g->b, v, gen_int(g, at), "") : part_of(g, v, at, size);
+		g->L->SetAlignment(g->L->BuildStore(g->b, part, gen_at(g, p, gen_int(g, (int64_t)at * bytes))), 1);
 		at += size;
 	}
 }
@@ -170,9 +172,9 @@ static val load_first(struct gen *g, unsigned bytes, val p, uint32_t n)
 	for (uint32_t size = g->strip / 2, at = 0; size; size /= 2) {
 		if (!(n & size))
 			continue;
-		val part = g->L->BuildLoad2(g->b, g->L->VectorType(one, size), gen_at(g, p, gen_int(g, (int64_t)at * bytes)), "");
+		val part = g->L->BuildLoad2(g->b, size == 1 ? one : g->L->VectorType(one, size), gen_at(g, p, gen_int(g, (int64_t)at * bytes)), "");
 		g->L->SetAlignment(part, 1);
-		v = with_part(g, v, part, at, size);
+		v = size == 1 ? g->L->BuildInsertElement(g->b, v, part, gen_int(g, at), "") : with_part(g, v, part, at, size);
 		at += size;
 	}
 	return v;
