@@ -11,6 +11,18 @@ struct loop_ctx {
 	uint32_t start, end, depth;
 	uint64_t trips; /* 0: not known */
 };
+/* Vector registers and masks, a bit each. */
+struct live {
+	uint64_t v;
+	uint32_t m;
+};
+static inline void live_add(struct live *l, const uint8_t *regs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		l->v |= regs[i] >= REG_V && regs[i] < REG_M ? UINT64_C(1) << (regs[i] - REG_V) : 0;
+		l->m |= regs[i] >= REG_M && regs[i] < REG_P ? UINT32_C(1) << (regs[i] - REG_M) : 0;
+	}
+}
 struct block {
 	uint32_t first, end; /* bundles */
 	int32_t ctx;         /* -1: outside loops */
@@ -19,8 +31,7 @@ struct block {
 	int64_t s[32];
 	double weight;       /* how often it runs, estimated */
 	uint32_t whole_end;  /* `end`, or bundles that the interpreter runs follow up to here */
-	uint64_t live_v;     /* behind whole_end: vector registers that may be read before they are written; */
-	uint32_t live_m;     /* and masks */
+	struct live live;    /* behind whole_end: those that may be read before they are written */
 };
 struct blocks {
 	struct loop_ctx *ctx;
@@ -36,7 +47,7 @@ struct blocks *sim_find_blocks(struct tg_sim *s);
 /* The control instruction of a bundle, or NULL. */
 const struct uop *sim_control_of(const struct tg_sim *s, const struct decoded *b);
 /* The registers that are live before a bundle of the block, or at its end. All are when the program halts. */
-void sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle, uint64_t *live_v, uint32_t *live_m);
+struct live sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle);
 /* Loops that a taken branch to bundle `to` leaves running. */
 int32_t sim_ctx_after_branch(const struct blocks *k, int32_t ctx, uint32_t to);
 

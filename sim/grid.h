@@ -26,6 +26,23 @@ static inline bool grids_may_meet(const struct grid *a, const struct grid *b)
 {
 	return a->n && b->n && a->first < b->end && b->first < a->end && grids_meet(a, b) != APART;
 }
+/* Of a step of rows and another; 0 is none. */
+static inline int64_t grid_gcd(int64_t a, int64_t b)
+{
+	while (b) {
+		int64_t r = a % b;
+		a = b;
+		b = r;
+	}
+	return a;
+}
+/* Rows of a_n bytes, and of b_n bytes `by` behind those, all of them again after each m bytes: whether they lie beside each other. */
+static inline bool grid_beside(int64_t by, int64_t m, int64_t a_n, int64_t b_n)
+{
+	int64_t d = by % m;
+	d += d < 0 ? m : 0;
+	return d >= a_n && d + b_n <= m;
+}
 /* The same rows, those together that lie less than `gap` bytes from each other: the bytes between them belong to it then. */
 struct grid grid_coarse(const struct grid *g, int64_t gap);
 

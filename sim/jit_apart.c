@@ -18,28 +18,18 @@ static bool same_shape(const struct place *a, const struct place *b)
 	       a->bytes == b->bytes && rows_apart(a);
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-	while (b) {
-		uint64_t r = a % b;
-		a = b;
-		b = r;
-	}
-	return a;
-}
-
 /* The place's rows begin at multiples of the result from its base, and it divides m; 0: there is one row, and m is 0. */
-static uint64_t step_with(const struct place *p, uint64_t m)
+static int64_t step_with(const struct place *p, int64_t m)
 {
 	if (p->rows > 1 && p->n > 1)
-		m = gcd(m, (uint64_t)(p->s < 0 ? -p->s : p->s));
+		m = grid_gcd(m, p->s < 0 ? -p->s : p->s);
 	if (p->rows > p->n)
-		m = gcd(m, (uint64_t)(p->t < 0 ? -p->t : p->t));
+		m = grid_gcd(m, p->t < 0 ? -p->t : p->t);
 	return m;
 }
 
 /* Rows of both begin at multiples of this from their bases; 0: a row each, or rows that only the run knows. */
-static uint64_t common_step(const struct place *a, const struct place *b)
+static int64_t common_step(const struct place *a, const struct place *b)
 {
 	return a->extent || b->extent ? 0 : step_with(b, step_with(a, 0));
 }
@@ -47,9 +37,8 @@ static uint64_t common_step(const struct place *a, const struct place *b)
 /* Rows that lie in each other's gaps, as neighbours in a line do: b's base is a's and `by`, and the rows do not meet modulo their step. */
 static bool interleaved(const struct place *a, const struct place *b, int64_t by)
 {
-	int64_t m = (int64_t)common_step(a, b), d = m ? by % m : 0;
-	d += d < 0 ? m : 0;
-	return m && d >= (int64_t)a->row_bytes && d + (int64_t)b->row_bytes <= m;
+	int64_t m = common_step(a, b);
+	return m && grid_beside(by, m, a->row_bytes, b->row_bytes);
 }
 
 bool places_apart(const struct place *a, const struct place *b, bool *same)
@@ -82,7 +71,7 @@ static val modulo(struct gen *g, val v, int64_t m)
 /* The same when it runs; NULL: not with these steps. */
 static val runs_interleaved(struct gen *g, const struct place *a, const struct place *b)
 {
-	int64_t m = (int64_t)common_step(a, b);
+	int64_t m = common_step(a, b);
 	if (m < (int64_t)(a->row_bytes + b->row_bytes))
 		return NULL;
 	val d = modulo(g, g->L->BuildSub(g->b, b->base, a->base, ""), m);
@@ -202,7 +191,7 @@ static bool in_box(const struct lane_op *o, const struct box *b)
 /* Accesses of both boxes, and the step of all their rows; 0: rows that only the run knows, or a row each. */
 static int64_t step_of_boxes(const struct segment *e, const struct box *x, const struct box *y)
 {
-	uint64_t m = 0;
+	int64_t m = 0;
 	for (unsigned i = 0; i < e->n_op; i++) {
 		if (!in_box(&e->op[i], x) && !in_box(&e->op[i], y))
 			continue;
@@ -210,7 +199,7 @@ static int64_t step_of_boxes(const struct segment *e, const struct box *x, const
 			return 0;
 		m = step_with(&e->op[i].at, m);
 	}
-	return m <= INT32_MAX ? (int64_t)m : 0;
+	return m <= INT32_MAX ? m : 0;
 }
 
 /* False: there is no telling by the roots' distance, y's less x's. */

@@ -45,15 +45,15 @@ static void add_blocks(struct tg_sha256 *h, struct tg_arena *a, const struct tg_
 		at[n++] = (uint64_t)s->bundles[i].prov << 32 | s->bundles[i].n_births;
 	tg_sha256_add(h, at, n * sizeof *at);
 	n = 0;
-	for (uint32_t i = 0; i < s->jit.blocks->n; i++) {
-		const struct block *b = &s->jit.blocks->at[i];
+	for (uint32_t i = 0; i < s->jit.found->n; i++) {
+		const struct block *b = &s->jit.found->at[i];
 		at[n++] = b->first;
 		at[n++] = b->end;
 		at[n++] = (uint64_t)(int64_t)b->ctx;
 		at[n++] = b->known;
 		for (uint32_t left = b->known; left; left &= left - 1)
 			at[n++] = (uint64_t)b->s[__builtin_ctz(left)];
-		if (n + A_BLOCK > MOST || i + 1 == s->jit.blocks->n) {
+		if (n + A_BLOCK > MOST || i + 1 == s->jit.found->n) {
 			tg_sha256_add(h, at, n * sizeof *at);
 			n = 0;
 		}

@@ -105,8 +105,7 @@ struct segment {
 	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
-	uint64_t keep_v;  /* those of them that somebody reads behind the segment's loop */
-	uint32_t keep_m;
+	struct live keep; /* what somebody reads behind the segment's loop */
 	uint64_t length;  /* bundles with idle ones */
 	bool stores, ends; /* ends: what comes after must see what this segment does */
 	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */
@@ -183,6 +182,7 @@ struct scalar_landing {
 bool gen_block(struct gen *g, uint32_t block); /* false: nothing of it was worth it */
 /* jit_value.c */
 val gen_int(struct gen *g, int64_t v);
+val gen_uop(struct gen *g, const struct uop *u); /* its number */
 val gen_field(struct gen *g, LLVMTypeRef type, size_t offset); /* loads a field of struct tg_sim */
 void gen_set_field(struct gen *g, size_t offset, val v);
 void gen_add_field(struct gen *g, size_t offset, uint64_t by);

@@ -370,7 +370,7 @@ static void strip(struct body *y)
 		}
 	}
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
-		bool kept = r < JIT_MASK ? e->keep_v >> r & 1 : e->keep_m >> (r - JIT_MASK) & 1;
+		bool kept = r < JIT_MASK ? e->keep.v >> r & 1 : e->keep.m >> (r - JIT_MASK) & 1;
 		if (!y->reg[r].dirty || !kept)
 			continue;
 		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);

@@ -53,22 +53,12 @@ static LLVMOrcObjectLayerRef layer_of(void *linker, LLVMOrcExecutionSessionRef s
 	return l->L->OrcCreateRTDyldObjectLinkingLayerWithMCJITMemoryManagerLikeCallbacks(session, l, context_of, no_more, take_code, take_data, finish, no_more);
 }
 
-/* ---- */
-
-/* An error of LLVM's is an answer here: the interpreter does the work. */
-static bool worked(const struct linker *l, LLVMErrorRef e)
-{
-	if (e)
-		l->L->ConsumeError(e);
-	return e == NULL;
-}
-
 bool link_open(struct linker *l, const struct llvm_api *L)
 {
 	*l = (struct linker){.L = L};
 	LLVMOrcLLJITBuilderRef b = L->OrcCreateLLJITBuilder();
 	L->OrcLLJITBuilderSetObjectLinkingLayerCreator(b, layer_of, l);
-	return worked(l, L->OrcCreateLLJIT(&l->lljit, b));
+	return llvm_worked(l->L, L->OrcCreateLLJIT(&l->lljit, b));
 }
 
 static void give_back(struct linker *l)
@@ -83,7 +73,7 @@ static void give_back(struct linker *l)
 void link_close(struct linker *l)
 {
 	if (l->lljit)
-		worked(l, l->L->OrcDisposeLLJIT(l->lljit));
+		llvm_worked(l->L, l->L->OrcDisposeLLJIT(l->lljit));
 	l->lljit = NULL;
 	give_back(l);
 }
@@ -92,7 +82,7 @@ static bool find_entries(struct linker *l, const char *const *names, uint32_t n,
 {
 	for (uint32_t i = 0; i < n; i++) {
 		LLVMOrcExecutorAddress at = 0;
-		if (!worked(l, l->L->OrcLLJITLookup(l->lljit, &at, names[i])))
+		if (!llvm_worked(l->L, l->L->OrcLLJITLookup(l->lljit, &at, names[i])))
 			return false;
 		entry[i] = at - (uintptr_t)l->now->at;
 	}
@@ -105,8 +95,8 @@ static bool link_into(struct linker *l, struct region *r, LLVMMemoryBufferRef ob
 	LLVMMemoryBufferRef copy = L->CreateMemoryBufferWithMemoryRangeCopy(L->GetBufferStart(object), L->GetBufferSize(object), "object");
 	LLVMOrcResourceTrackerRef tracker = L->OrcJITDylibCreateResourceTracker(L->OrcLLJITGetMainJITDylib(l->lljit));
 	l->now = r;
-	bool ok = worked(l, L->OrcLLJITAddObjectFileWithRT(l->lljit, tracker, copy)) && find_entries(l, names, n, entry);
-	ok &= worked(l, L->OrcResourceTrackerRemove(tracker));
+	bool ok = llvm_worked(l->L, L->OrcLLJITAddObjectFileWithRT(l->lljit, tracker, copy)) && find_entries(l, names, n, entry);
+	ok &= llvm_worked(l->L, L->OrcResourceTrackerRemove(tracker));
 	L->OrcReleaseResourceTracker(tracker);
 	return ok;
 }

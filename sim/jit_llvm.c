@@ -74,14 +74,6 @@ static void close_translator(void *user)
 		jit_image_unload(&t->units[i]);
 }
 
-/* An error of LLVM's is an answer here: the interpreter does the work. */
-static bool worked(struct engine *n, LLVMErrorRef e)
-{
-	if (e)
-		n->L.ConsumeError(e);
-	return e == NULL;
-}
-
 static bool fast_enough(const char *features)
 {
 #if defined(__x86_64__)
@@ -138,7 +130,7 @@ static LLVMMemoryBufferRef compile(struct engine *n, struct gen *g, LLVMTargetMa
 	char *why = NULL;
 	LLVMPassBuilderOptionsRef o = n->L.CreatePassBuilderOptions();
 	assert(!n->L.VerifyModule(g->m, LLVMPrintMessageAction, NULL));
-	bool ok = worked(n, n->L.RunPasses(g->m, machine == n->best ? BEST_PASSES : QUICK_PASSES, machine, o));
+	bool ok = llvm_worked(&n->L, n->L.RunPasses(g->m, machine == n->best ? BEST_PASSES : QUICK_PASSES, machine, o));
 	n->L.DisposePassBuilderOptions(o);
 	if (ok && n->L.TargetMachineEmitToMemoryBuffer(machine, g->m, LLVMObjectFile, &why, &object)) {
 		n->L.DisposeMessage(why);

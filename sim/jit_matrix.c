@@ -9,11 +9,6 @@
 
 #define SMALL_PUSH 256 /* words; more are copied by a call */
 
-static val uop_number(struct gen *g, const struct uop *u)
-{
-	return gen_int(g, u - g->s->uops);
-}
-
 static size_t array_at(const struct tg_insn *in, size_t member)
 {
 	return FIELD(core.array) + (size_t)in->f[0] * sizeof(struct tg_array) + member;
@@ -109,6 +104,29 @@ static void end_function(struct gen *g, LLVMBasicBlockRef here, val own)
 	g->L->PositionBuilderAtEnd(g->b, here);
 }
 
+/* Of a function that says whether it did its work; `no`: where it did not. */
+static void end_attempt(struct gen *g, LLVMBasicBlockRef no, LLVMBasicBlockRef here, val own)
+{
+	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 1, 0));
+	g->L->PositionBuilderAtEnd(g->b, no);
+	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 0, 0));
+	end_function(g, here, own);
+}
+
+/* Flags of n accumulator rows as one word. */
+static bool has_flags(int64_t n)
+{
+	return n == 1 || n == 2 || n == 4 || n == 8;
+}
+static LLVMTypeRef flags_type(struct gen *g, unsigned n)
+{
+	return n == 1 ? g->i8 : n == 2 ? g->i16 : n == 4 ? g->i32 : g->i64;
+}
+static val all_flags(struct gen *g, unsigned n)
+{
+	return g->L->ConstInt(flags_type(g, n), UINT64_C(0x0101010101010101) >> (64 - 8 * n), 0);
+}
+
 static LLVMTypeRef may_multiply_type(struct gen *g)
 {
 	LLVMTypeRef in[3] = {g->ptr, g->i64, g->i64};
@@ -127,13 +145,12 @@ static val may_multiply_for(struct gen *g, const struct tg_insn *in, unsigned af
 	if (fn)
 		return fn;
 	fn = begin_function(g, name, may_multiply_type(g), &here, &own);
-	LLVMTypeRef word = n == 1 ? g->i8 : n == 2 ? g->i16 : n == 4 ? g->i32 : g->i64;
 	val sim = g->L->GetParam(fn, 0), first = g->L->GetParam(fn, 1), adds = g->L->BuildICmp(g->b, LLVMIntNE, g->L->GetParam(fn, 2), gen_int(g, 0), "");
 	val inside = g->L->BuildICmp(g->b, LLVMIntULE, first, gen_int(g, (int64_t)g->s->core.chip->acc_rows - n), "");
 	val row = g->L->BuildSelect(g->b, inside, first, gen_int(g, 0), "");
-	val written = g->L->BuildLoad2(g->b, word, gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc_written))), row), "");
+	val written = g->L->BuildLoad2(g->b, flags_type(g, n), gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc_written))), row), "");
 	g->L->SetAlignment(written, 1);
-	val all = g->L->BuildICmp(g->b, LLVMIntEQ, written, g->L->ConstInt(word, UINT64_C(0x0101010101010101) >> (64 - 8 * n), 0), "");
+	val all = g->L->BuildICmp(g->b, LLVMIntEQ, written, all_flags(g, n), "");
 	val ok = g->L->BuildAnd(g->b, inside, g->L->BuildOr(g->b, all, g->L->BuildNot(g->b, adds, ""), ""), "");
 	if (after != 2) {
 		val w = weights_of(g, sim, in, false), none = is_zero(g, g->i64, at_offset(g, g->i64, w, offsetof(struct tg_weights, present)));
@@ -149,7 +166,7 @@ static val may_multiply_for(struct gen *g, const struct tg_insn *in, unsigned af
 static bool may_multiply(struct gen *g, const struct called *c, unsigned after, LLVMBasicBlockRef leave)
 {
 	int64_t n = c->u->in.f[4];
-	if (c->u->slot != TG_SLOT_M || (n != 1 && n != 2 && n != 4 && n != 8) || n > g->s->core.chip->acc_rows)
+	if (c->u->slot != TG_SLOT_M || !has_flags(n) || n > g->s->core.chip->acc_rows)
 		return false;
 	val args[3] = {g->sim, c->place, c->with};
 	leave_unless(g, g->L->BuildCall2(g->b, may_multiply_type(g), may_multiply_for(g, &c->u->in, after), args, 3, ""), leave);
@@ -162,7 +179,7 @@ void gen_may_matrix(struct gen *g, const struct called *c, val clock, LLVMBasicB
 		return;
 	LLVMBasicBlockRef no = gen_around(g, c->pred);
 	unsigned swap = c->array.swap_sure ? 2 : c->array.swapped;
-	val args[6] = {g->sim, uop_number(g, c->u), gen_clock(g, clock, c->clock), c->place, c->with, gen_int(g, swap)};
+	val args[6] = {g->sim, gen_uop(g, c->u), gen_clock(g, clock, c->clock), c->place, c->with, gen_int(g, swap)};
 	if (!may_swap(g, c, clock, leave) && !may_multiply(g, c, swap, leave))
 		gen_leave_unless(g, CALL(g, may_matrix, g->i64, args), leave);
 	gen_meet(g, no);
@@ -227,10 +244,7 @@ static val push_for(struct gen *g, const struct tg_insn *in)
 	set_offset(g, sim, array_at(in, offsetof(struct tg_array, swap_ready)), gen_clock(g, g->L->GetParam(fn, 3), core->chip->latency.push_swap));
 	val by = g->L->BuildMul(g->b, group, gen_int(g, (int64_t)core->rows * TG_PANEL * 4), "");
 	copy_rows(g, gen_at(g, at_offset(g, g->ptr, w, offsetof(struct tg_weights, w)), by), g->L->GetParam(fn, 1));
-	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 1, 0));
-	g->L->PositionBuilderAtEnd(g->b, no);
-	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 0, 0));
-	end_function(g, here, own);
+	end_attempt(g, no, here, own);
 	return fn;
 }
 
@@ -264,7 +278,7 @@ static LLVMBasicBlockRef push_rows(struct gen *g, const struct called *c, val cl
 static bool multiplies_rows(const struct gen *g, const struct tg_insn *in)
 {
 	int64_t n = in->f[4];
-	return in->op == TG_I_mul_f32 && (n == 1 || n == 2 || n == 4 || n == 8) && n <= g->s->core.rows;
+	return in->op == TG_I_mul_f32 && has_flags(n) && n <= g->s->core.rows;
 }
 
 static LLVMTypeRef multiply_type(struct gen *g)
@@ -276,9 +290,8 @@ static LLVMTypeRef multiply_type(struct gen *g)
 static void note_rows(struct gen *g, val sim, const struct tg_insn *in, val first, val clock)
 {
 	unsigned n = (unsigned)in->f[4];
-	LLVMTypeRef word = n == 1 ? g->i8 : n == 2 ? g->i16 : n == 4 ? g->i32 : g->i64;
 	val flags = gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc_written))), first);
-	g->L->SetAlignment(g->L->BuildStore(g->b, g->L->ConstInt(word, UINT64_C(0x0101010101010101) >> (64 - 8 * n), 0), flags), 1);
+	g->L->SetAlignment(g->L->BuildStore(g->b, all_flags(g, n), flags), 1);
 	val ready = gen_at(g, at_offset(g, g->ptr, sim, array_at(in, offsetof(struct tg_array, acc_ready))), g->L->BuildMul(g->b, first, gen_int(g, 8), ""));
 	val when = gen_clock(g, clock, g->s->core.chip->latency.multiply_read);
 	for (unsigned r = 0; r < n; r++)
@@ -329,10 +342,7 @@ static val multiply_for(struct gen *g, const struct tg_insn *in)
 	call_whole(g, sim, in, w, g->L->GetParam(fn, 1), first, adds);
 	note_rows(g, sim, in, first, g->L->GetParam(fn, 4));
 	count_multiply(g, sim, in, w, g->L->GetParam(fn, 5), adds);
-	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 1, 0));
-	g->L->PositionBuilderAtEnd(g->b, no);
-	g->L->BuildRet(g->b, g->L->ConstInt(g->i1, 0, 0));
-	end_function(g, here, own);
+	end_attempt(g, no, here, own);
 	return fn;
 }
 
@@ -356,7 +366,7 @@ void gen_matrix(struct gen *g, const struct called *c, val clock)
 	const struct tg_insn *in = &c->u->in;
 	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
 	LLVMBasicBlockRef done = in->op == TG_I_mul_f32 ? multiply_rows(g, c, clock) : push_rows(g, c, clock);
-	val args[6] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), gen_clock(g, clock, c->clock), c->place, c->with};
+	val args[6] = {g->sim, gen_uop(g, c->u), gen_int(g, c->bundle), gen_clock(g, clock, c->clock), c->place, c->with};
 	CALL(g, matrix, none, args);
 	gen_meet(g, done);
 }

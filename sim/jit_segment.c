@@ -8,17 +8,12 @@ static void put_reads(struct gen *g, const struct called *c)
 		gen_set_field(g, FIELD(jit.reads) + 8 * i, c->reads[i]);
 }
 
-static val uop_number(struct gen *g, const struct uop *u)
-{
-	return gen_int(g, u - g->s->uops);
-}
-
 static void call_pure(struct gen *g, struct called *c, val clock, LLVMBasicBlockRef leave, struct scalar_landing *out)
 {
 	val old = c->to == REG_S || c->to == REG_P || !c->to ? NULL : c->to < REG_V ? gen_s(g, c->to) : gen_p(g, c->to - REG_P);
 	LLVMBasicBlockRef no = gen_around(g, c->pred);
 	put_reads(g, c);
-	val args[5] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), ""), gen_int(g, JIT_TEMP + c->temp)};
+	val args[5] = {g->sim, gen_uop(g, c->u), gen_int(g, c->bundle), g->L->BuildAdd(g->b, clock, gen_int(g, (int64_t)c->clock), ""), gen_int(g, JIT_TEMP + c->temp)};
 	gen_leave_unless(g, CALL(g, pure, g->i64, args), leave);
 	gen_meet(g, no);
 	out->reg = 0;
@@ -39,7 +34,7 @@ static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicB
 		return;
 	}
 	LLVMBasicBlockRef no = gen_around(g, c->pred);
-	val args[3] = {g->sim, uop_number(g, c->u), gen_clock(g, clock, c->clock)};
+	val args[3] = {g->sim, gen_uop(g, c->u), gen_clock(g, clock, c->clock)};
 	put_reads(g, c);
 	gen_leave_unless(g, CALL(g, may_act, g->i64, args), leave);
 	gen_meet(g, no);
@@ -48,7 +43,7 @@ static void may_act(struct gen *g, const struct called *c, val clock, LLVMBasicB
 static void act(struct gen *g, const struct called *c, val clock)
 {
 	LLVMBasicBlockRef no = gen_around(g, c->pred);
-	val args[4] = {g->sim, uop_number(g, c->u), gen_int(g, c->bundle), gen_clock(g, clock, c->clock)};
+	val args[4] = {g->sim, gen_uop(g, c->u), gen_int(g, c->bundle), gen_clock(g, clock, c->clock)};
 	if (c->kind == CALL_MATRIX) {
 		gen_matrix(g, c, clock);
 	} else {
@@ -72,7 +67,7 @@ static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLV
 	uint64_t since = 0;
 	for (uint32_t b = g->seg.first; b < o->bundle; b++)
 		since += gen_bundle_length(g->s, b);
-	val args[4] = {g->sim, uop_number(g, o->u), gen_clock(g, clock, since), o->a};
+	val args[4] = {g->sim, gen_uop(g, o->u), gen_clock(g, clock, since), o->a};
 	gen_leave_unless(g, CALL(g, may_read_rows, g->i64, args), leave);
 	for (unsigned i = 0; i < g->seg.n_call; i++) { /* products of bundles before it, which are made later, go to other rows */
 		const struct called *c = &g->seg.call[i];
@@ -247,7 +242,7 @@ static void make_views(struct gen *g)
 		gen_set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (o->kind != LANE_VIEW && !(o->lazy && (e->keep_v >> o->dest & 1)))
+		if (o->kind != LANE_VIEW && !(o->lazy && (e->keep.v >> o->dest & 1)))
 			continue;
 		val shape = o->at.extent ? gen_shape(g, &o->at, 1) : gen_int(g, (int64_t)jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread));
 		LLVMBasicBlockRef no = gen_around(g, o->pred);
@@ -261,18 +256,13 @@ static void make_views(struct gen *g)
 static void choose_kept(struct gen *g)
 {
 	struct segment *e = &g->seg;
-	e->keep_v = ~UINT64_C(0);
-	e->keep_m = ~UINT32_C(0);
+	e->keep = (struct live){~UINT64_C(0), ~UINT32_C(0)};
 	if (g->s->options.all_registers)
 		return;
-	sim_live_at(g->s, g->block, e->end, &e->keep_v, &e->keep_m);
+	e->keep = sim_live_at(g->s, g->block, e->end);
 	for (unsigned i = 0; i < e->n_call; i++) {
-		const struct uop *u = e->call[i].u;
-		for (unsigned k = 0; k < u->n_reads && e->call[i].kind != CALL_PURE; k++) {
-			unsigned r = u->reads[k];
-			e->keep_v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
-			e->keep_m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
-		}
+		if (e->call[i].kind != CALL_PURE)
+			live_add(&e->keep, e->call[i].u->reads, e->call[i].u->n_reads);
 	}
 }
 

@@ -22,6 +22,11 @@ static val field_at(struct gen *g, size_t offset)
 	return gen_at(g, g->sim, gen_int(g, (int64_t)offset));
 }
 
+val gen_uop(struct gen *g, const struct uop *u)
+{
+	return gen_int(g, u - g->s->uops);
+}
+
 val gen_field(struct gen *g, LLVMTypeRef type, size_t offset)
 {
 	return g->L->BuildLoad2(g->b, type, field_at(g, offset), "");

@@ -11,6 +11,7 @@
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct llvm_api {
 #define F(name) __typeof__(LLVM##name) *name;
@@ -20,5 +21,12 @@ struct llvm_api {
 
 /* False: there is no such library, or it lacks something. */
 bool llvm_load(struct llvm_api *out);
+/* An error of LLVM's is an answer here: the interpreter does the work. */
+static inline bool llvm_worked(const struct llvm_api *L, LLVMErrorRef e)
+{
+	if (e)
+		L->ConsumeError(e);
+	return e == NULL;
+}
 
 #endif

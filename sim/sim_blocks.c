@@ -437,38 +437,25 @@ static void weigh(struct finder *f)
  * Backwards. A predicated write may leave the register as it was; a load that keeps lanes reads it. Results that are under way are no matter: whoever read the register
  * before they land would trap. */
 
-struct live {
-	uint64_t v;
-	uint32_t m;
-};
-
 static void step_live(const struct tg_sim *s, const struct decoded *b, struct live *l)
 {
 	struct live read = {0}, written = {0};
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
 		const struct uop *u = &s->uops[i];
-		for (unsigned k = 0; k < u->n_reads; k++) {
-			unsigned r = u->reads[k];
-			read.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
-			read.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
-		}
-		for (unsigned k = 0; k < u->n_writes && !u->in.pred; k++) {
-			unsigned r = u->writes[k];
-			written.v |= r >= REG_V && r < REG_M ? UINT64_C(1) << (r - REG_V) : 0;
-			written.m |= r >= REG_M && r < REG_P ? UINT32_C(1) << (r - REG_M) : 0;
-		}
+		live_add(&read, u->reads, u->n_reads);
+		if (!u->in.pred)
+			live_add(&written, u->writes, u->n_writes);
 	}
 	l->v = (l->v & ~written.v) | read.v;
 	l->m = (l->m & ~written.m) | read.m;
 }
 
-void sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle, uint64_t *live_v, uint32_t *live_m)
+struct live sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle)
 {
-	struct live l = {b->live_v, b->live_m};
+	struct live l = b->live;
 	for (uint32_t i = b->whole_end; i-- > bundle;)
 		step_live(s, &s->bundles[i], &l);
-	*live_v = l.v;
-	*live_m = l.m;
+	return l;
 }
 
 struct live_flow {
@@ -507,17 +494,15 @@ static void find_live(struct finder *f)
 			struct block *b = &k->at[i];
 			const struct uop *last = sim_control_of(f->s, &f->s->bundles[b->whole_end - 1]);
 			bool halts = last && last->in.op == TG_I_halt;
-			struct live now;
 			w->out = halts ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
 			if (surely_enters(k, b->whole_end - 1, last))
 				live_from(&w->f, b->whole_end, 0, true);
 			else
 				each_next(&w->f, b->whole_end - 1, b->ctx, live_from);
-			if (w->in[i].v && w->out.v == b->live_v && w->out.m == b->live_m)
+			if (w->in[i].v && w->out.v == b->live.v && w->out.m == b->live.m)
 				continue;
-			b->live_v = w->out.v;
-			b->live_m = w->out.m;
-			sim_live_at(f->s, b, b->first, &now.v, &now.m);
+			b->live = w->out;
+			struct live now = sim_live_at(f->s, b, b->first);
 			changed |= now.v != w->in[i].v || now.m != w->in[i].m;
 			w->in[i] = now;
 		}

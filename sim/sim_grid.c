@@ -65,29 +65,15 @@ struct grid grid_coarse(const struct grid *g, int64_t gap)
 	return c;
 }
 
-static int64_t gcd(int64_t a, int64_t b)
-{
-	while (b) {
-		int64_t r = a % b;
-		a = b;
-		b = r;
-	}
-	return a;
-}
-
 /* Rows of both begin at multiples of m from their firsts; do they lie beside each other modulo m? */
 static bool beside(const struct grid *a, const struct grid *b)
 {
 	int64_t m = 0;
 	for (unsigned k = 0; k < a->levels; k++)
-		m = gcd(a->step[k], m);
+		m = grid_gcd(a->step[k], m);
 	for (unsigned k = 0; k < b->levels; k++)
-		m = gcd(b->step[k], m);
-	if (!m)
-		return false;
-	int64_t d = (b->first - a->first) % m;
-	d += d < 0 ? m : 0;
-	return d >= a->n && d + b->n <= m;
+		m = grid_gcd(b->step[k], m);
+	return m && grid_beside(b->first - a->first, m, a->n, b->n);
 }
 
 /* Each level steps over all that lies below it, so rows ascend. */

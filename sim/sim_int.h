@@ -92,7 +92,8 @@ struct jit_predicated {
 };
 struct jit {
 	const struct jit_calls *calls;
-	struct blocks *blocks; /* NULL: the interpreter runs all */
+	struct blocks *found;  /* once somebody looked for them */
+	struct blocks *blocks; /* the same; NULL: the interpreter runs all */
 	jit_code **code;       /* by block */
 	uint64_t *runs;        /* by block: whole runs not yet counted */
 	uint64_t *parts;       /* by bundle: runs of blocks that were left early */

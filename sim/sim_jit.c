@@ -604,15 +604,12 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 
 void jit_begin(struct tg_sim *s, enum jit_when when)
 {
-	struct blocks *k = sim_find_blocks(s);
+	struct blocks *k = s->jit.found ? s->jit.found : sim_find_blocks(s);
 	uint32_t *order = tg_alloc_n(s->arena, (size_t)k->n + 1, sizeof *order), n = k->usable ? choose(s, k, order) : 0;
-	s->jit.blocks = k;
-	if (n && when == JIT_IF_KEPT && !jit_kept(s, order, n)) {
-		s->jit.blocks = NULL;
+	s->jit.found = k;
+	if (n && when == JIT_IF_KEPT && !jit_kept(s, order, n))
 		return;
-	}
 	s->jit.patience = 0;
-	s->jit.blocks = NULL;
 	if (!n)
 		return;
 	s->jit.calls = &jit_calls;

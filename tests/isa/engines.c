@@ -435,24 +435,23 @@ static bool same_clocks(const struct tg_sim *a, const struct tg_sim *b)
 }
 
 /* Those that somebody may still read, unless the code keeps them all. */
-static void find_live(const struct tg_sim *jit, uint64_t *v, uint32_t *m)
+static struct live find_live(const struct tg_sim *jit)
 {
 	const struct blocks *k = jit->jit.blocks;
-	*v = jit->options.all_registers ? ~UINT64_C(0) : 0;
-	*m = jit->options.all_registers ? ~UINT32_C(0) : 0;
-	for (uint32_t i = 0; i < k->n && !*v; i++) {
+	for (uint32_t i = 0; i < k->n && !jit->options.all_registers; i++) {
 		if (jit->now_bundle >= k->at[i].first && jit->now_bundle < k->at[i].whole_end)
-			sim_live_at(jit, &k->at[i], jit->now_bundle, v, m);
+			return sim_live_at(jit, &k->at[i], jit->now_bundle);
 	}
+	return jit->options.all_registers ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
 }
 
-static bool same_registers(const struct tg_core *a, const struct tg_core *b, uint64_t live_v, uint32_t live_m)
+static bool same_registers(const struct tg_core *a, const struct tg_core *b, struct live live)
 {
 	bool same = memcmp(a->s, b->s, sizeof a->s) == 0 && memcmp(a->p, b->p, sizeof a->p) == 0;
 	for (unsigned r = 0; r < a->chip->n_vregs; r++)
-		same = same && (!(live_v >> r & 1) || memcmp(a->v[r], b->v[r], a->n * sizeof(uint32_t)) == 0);
+		same = same && (!(live.v >> r & 1) || memcmp(a->v[r], b->v[r], a->n * sizeof(uint32_t)) == 0);
 	for (unsigned r = 0; r < a->chip->n_mregs; r++)
-		same = same && (!(live_m >> r & 1) || memcmp(a->m[r], b->m[r], a->n * sizeof(uint32_t)) == 0);
+		same = same && (!(live.m >> r & 1) || memcmp(a->m[r], b->m[r], a->n * sizeof(uint32_t)) == 0);
 	return same;
 }
 
@@ -482,8 +481,7 @@ static bool same_place(const struct tg_sim *a, const struct tg_sim *b)
 static void compare_block(struct lockstep *l, const char *what)
 {
 	const struct tg_core *a = &l->interp->core, *b = &l->jit->core;
-	uint64_t viewed = l->jit->jit.viewed, live_v;
-	uint32_t live_m;
+	uint64_t viewed = l->jit->jit.viewed;
 	for (uint64_t set = viewed; set; set &= set - 1)
 		memcpy(l->kept + (size_t)__builtin_ctzll(set) * b->n, b->v[__builtin_ctzll(set)], b->n * sizeof *l->kept);
 	jit_calls.settle(l->jit, viewed);
@@ -491,8 +489,7 @@ static void compare_block(struct lockstep *l, const char *what)
 	threads_wait(l->interp);
 	ck_assert_msg(same_place(l->interp, l->jit), "%s, block %llu: at bundle %u, cycle %llu interpreted, at %u, %llu translated", what, (unsigned long long)l->blocks, l->interp->now_bundle,
 		      (unsigned long long)l->interp->cycle, l->jit->now_bundle, (unsigned long long)l->jit->cycle);
-	find_live(l->jit, &live_v, &live_m);
-	ck_assert_msg(same_registers(a, b, live_v, live_m), "%s, block %llu: registers", what, (unsigned long long)l->blocks);
+	ck_assert_msg(same_registers(a, b, find_live(l->jit)), "%s, block %llu: registers", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_clocks(l->interp, l->jit), "%s, block %llu: when registers land", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_accumulators(a, b), "%s, block %llu: accumulators", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_memory(&a->mem, &b->mem), "%s, block %llu: memory", what, (unsigned long long)l->blocks);

@@ -110,8 +110,7 @@ static struct program *live_program(struct fixture *f, int64_t end, int64_t *bod
 START_TEST(live_registers)
 {
 	struct fixture *f = fixture_new("t1");
-	uint64_t v;
-	uint32_t m;
+	struct live live;
 	int64_t end;
 	live_program(f, 0, &end);
 	struct program *p = live_program(f, end, &end);
@@ -119,14 +118,14 @@ START_TEST(live_registers)
 	const struct blocks *k = sim_find_blocks(s);
 	ck_assert(k->usable);
 	const struct block *body = &k->at[k->block_of[3]], *tail = &k->at[k->block_of[6]];
-	sim_live_at(s, body, 3, &v, &m);
-	ck_assert_msg((v >> 4 & 1) && (v >> 2 & 1) && !(v >> 3 & 1) && !(v >> 5 & 1), "before the loop's body: %llx", (unsigned long long)v);
-	sim_live_at(s, body, 5, &v, &m);
-	ck_assert_msg((v >> 4 & 1) && !(v >> 3 & 1) && (v >> 6 & 1), "behind the loop's body: %llx", (unsigned long long)v);
-	sim_live_at(s, tail, 7, &v, &m);
-	ck_assert_msg((v >> 6 & 1) && (v >> 5 & 1) && !(v >> 3 & 1) && (m >> 1 & 1), "before a load that keeps lanes: %llx", (unsigned long long)v);
-	sim_live_at(s, tail, 9, &v, &m);
-	ck_assert_msg(v >> 3 & 1, "at the end: %llx", (unsigned long long)v);
+	live = sim_live_at(s, body, 3);
+	ck_assert_msg((live.v >> 4 & 1) && (live.v >> 2 & 1) && !(live.v >> 3 & 1) && !(live.v >> 5 & 1), "before the loop's body: %llx", (unsigned long long)live.v);
+	live = sim_live_at(s, body, 5);
+	ck_assert_msg((live.v >> 4 & 1) && !(live.v >> 3 & 1) && (live.v >> 6 & 1), "behind the loop's body: %llx", (unsigned long long)live.v);
+	live = sim_live_at(s, tail, 7);
+	ck_assert_msg((live.v >> 6 & 1) && (live.v >> 5 & 1) && !(live.v >> 3 & 1) && (live.m >> 1 & 1), "before a load that keeps lanes: %llx", (unsigned long long)live.v);
+	live = sim_live_at(s, tail, 9);
+	ck_assert_msg(live.v >> 3 & 1, "at the end: %llx", (unsigned long long)live.v);
 	tg_sim_free(s);
 	fixture_free(f);
 }
