@@ -37,7 +37,7 @@ if(TG_LLVM)
 		target_compile_definitions(tg_sim PRIVATE ${TG_LLVM_TARGET_DEFINITIONS})
 		target_link_libraries(tg_sim PRIVATE ${CMAKE_DL_LIBS})
 		# what the keys of kept code depend on (sim/jit_cache.c)
-		file(GLOB tg_jit_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/sim/jit*.[ch] ${CMAKE_SOURCE_DIR}/sim/*.h ${CMAKE_SOURCE_DIR}/sim/sim_jit.c
+		file(GLOB tg_jit_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/sim/jit*.[ch] ${CMAKE_SOURCE_DIR}/sim/*.h ${CMAKE_SOURCE_DIR}/sim/sim_jit.c ${CMAKE_SOURCE_DIR}/sim/sim_live.c
 		     ${CMAKE_SOURCE_DIR}/isa/lane_functions.def)
 		set(tg_jit_digests "")
 		foreach(source ${tg_jit_sources})

@@ -50,9 +50,9 @@ static void add_blocks(struct tg_sha256 *h, struct tg_arena *a, const struct tg_
 		at[n++] = b->first;
 		at[n++] = b->end;
 		at[n++] = (uint64_t)(int64_t)b->ctx;
-		at[n++] = b->known;
-		for (uint32_t left = b->known; left; left &= left - 1)
-			at[n++] = (uint64_t)b->s[__builtin_ctz(left)];
+		at[n++] = b->at_start.known;
+		for (uint32_t left = b->at_start.known; left; left &= left - 1)
+			at[n++] = (uint64_t)b->at_start.s[__builtin_ctz(left)];
 		if (n + A_BLOCK > MOST || i + 1 == s->jit.found->n) {
 			tg_sha256_add(h, at, n * sizeof *at);
 			n = 0;

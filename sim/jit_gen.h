@@ -10,6 +10,7 @@
 
 #ifdef TG_HAS_LLVM
 #include "jit.h"
+#include "live.h"
 #include "llvm_api.h"
 
 #define MAX_STRIP 16
@@ -105,11 +106,12 @@ struct segment {
 	uint64_t viewed;  /* those that become views */
 	uint64_t dirty_v; /* vector registers that ops write */
 	uint32_t dirty_m;
-	struct live keep; /* what somebody reads behind the segment's loop */
+	struct live keep;     /* what somebody reads behind the segment's loop */
+	struct corner useful; /* all lanes that the loop has to take */
 	uint64_t length;  /* bundles with idle ones */
 	bool stores, ends; /* ends: what comes after must see what this segment does */
 	bool early;        /* one bundle, and a push or multiply of it reads a register that the loop writes: it goes first */
-	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES]; /* where ranges begin */
+	uint32_t rows[MAX_RANGES + 1], lanes[MAX_RANGES + 1]; /* where ranges begin */
 	unsigned n_rows, n_lanes;
 };
 
@@ -120,7 +122,7 @@ struct bundle_plan {
 		enum role role;
 		struct place at;
 	} of[TG_MAX_BUNDLE];
-	uint32_t rows[MAX_RANGES], lanes[MAX_RANGES];
+	uint32_t rows[MAX_RANGES + 1], lanes[MAX_RANGES + 1];
 	unsigned n_rows, n_lanes;
 	struct array_plan array[TG_MAX_ARRAYS];
 	bool impossible; /* the interpreter must do it */
@@ -144,6 +146,7 @@ struct symbol {
 struct gen {
 	const struct llvm_api *L;
 	struct tg_sim *s;
+	const struct liveness *live;
 	LLVMContextRef c;
 	LLVMModuleRef m;
 	LLVMBuilderRef b;
@@ -216,6 +219,7 @@ bool gen_has_views(const struct gen *g);
 val gen_shape(struct gen *g, const struct place *p, uint32_t unit); /* jit_shape, a row as so many `unit`s a lane */
 bool gen_has_late_store(const struct segment *e);
 void gen_choose_lazy(struct gen *g);
+void gen_choose_kept(struct gen *g);
 /* jit_segment.c */
 void gen_segment(struct gen *g);
 /* jit_matrix.c: leaves unless a push, swap or multiply may be; does it */

@@ -370,7 +370,7 @@ static void strip(struct body *y)
 		}
 	}
 	for (unsigned r = 0; r < JIT_TEMP; r++) {
-		bool kept = r < JIT_MASK ? e->keep.v >> r & 1 : e->keep.m >> (r - JIT_MASK) & 1;
+		bool kept = y->first_row < e->keep.of[r].rows && y->from < e->keep.of[r].lanes;
 		if (!y->reg[r].dirty || !kept)
 			continue;
 		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);
@@ -486,7 +486,7 @@ static void one_row(struct body *y, val row)
 	y->row = row;
 	row_addresses(y);
 	val row_element = g->L->BuildMul(g->b, row, gen_int(g, g->s->core.lanes), "");
-	for (unsigned k = 0; k < e->n_lanes; k++) {
+	for (unsigned k = 0; k < e->n_lanes && e->lanes[k] < e->useful.lanes; k++) {
 		y->from = e->lanes[k];
 		y->to = k + 1 < e->n_lanes ? e->lanes[k + 1] : g->s->core.lanes;
 		range_of_lanes(y, row_element);
@@ -497,10 +497,7 @@ void gen_lanes(struct gen *g)
 {
 	struct segment *e = &g->seg;
 	struct body body = {.g = g}, *y = &body;
-	bool any = false;
-	for (unsigned i = 0; i < e->n_op; i++)
-		any = any || e->op[i].kind != LANE_VIEW;
-	for (unsigned k = 0; any && k < e->n_rows; k++) {
+	for (unsigned k = 0; k < e->n_rows && e->rows[k] < e->useful.rows; k++) {
 		uint32_t from = e->rows[k], to = k + 1 < e->n_rows ? e->rows[k + 1] : g->s->core.rows;
 		y->first_row = from;
 		if (to - from == 1) {

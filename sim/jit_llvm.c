@@ -37,6 +37,7 @@ struct translator {
 	uint64_t bundles; /* of the blocks before the unit at work */
 	bool opened;      /* the engine was, or could not be */
 	struct engine engine;
+	const struct liveness *live; /* of the program, once it is opened */
 	bool keeps;
 	struct tg_sha256 common; /* of the cache's keys */
 	struct jit_loaded *units; /* what runs, unit by unit */
@@ -148,17 +149,19 @@ static void forget_unwinding(struct gen *g)
 		g->L->AddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
 }
 
-static LLVMMemoryBufferRef translate(struct engine *n, struct tg_sim *s, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks, LLVMTargetMachineRef machine)
+static LLVMMemoryBufferRef translate(struct translator *t, struct tg_arena *scratch, const uint32_t *blocks, uint32_t n_blocks, LLVMTargetMachineRef machine)
 {
+	struct engine *n = &t->engine;
 	struct gen *g = tg_alloc(scratch, sizeof *g);
 	g->L = &n->L;
-	g->s = s;
+	g->s = t->s;
+	g->live = t->live;
 	g->c = n->L.ContextCreate();
 	g->m = n->L.ModuleCreateWithNameInContext("tegula", g->c);
 	g->b = n->L.CreateBuilderInContext(g->c);
 	g->strip = strstr(n->features, "+avx512f") ? MAX_STRIP : 8;
 	g->has_half = strstr(n->features, "+f16c") || strstr(n->features, "+neon");
-	g->quick = machine == n->quick && !s->options.translate_all; /* tests want the long loops */
+	g->quick = machine == n->quick && !t->s->options.translate_all; /* tests want the long loops */
 	find_types(g);
 	n->L.SetTarget(g->m, n->triple);
 	LLVMTargetDataRef layout = n->L.CreateTargetDataLayout(machine);
@@ -181,8 +184,10 @@ static bool make(struct translator *t, struct tg_arena *scratch, const uint32_t 
 	const char *names[UNIT];
 	if (!t->opened && !open_engine(n))
 		close_engine(n);
+	if (!t->opened && n->best)
+		t->live = sim_find_live(tg_arena_new(&t->heap), t->s, t->s->jit.blocks);
 	t->opened = true;
-	LLVMMemoryBufferRef object = n->best ? translate(n, t->s, scratch, blocks, n_blocks, best ? n->best : n->quick) : NULL;
+	LLVMMemoryBufferRef object = n->best ? translate(t, scratch, blocks, n_blocks, best ? n->best : n->quick) : NULL;
 	if (!object)
 		return false;
 	for (uint32_t i = 0; i < n_blocks; i++)

@@ -196,14 +196,14 @@ static bool reads_dirty(const struct segment *e, const struct uop *u)
 	return false;
 }
 
-static bool add_split(uint32_t *at, unsigned *n, uint32_t v, uint32_t all)
+static bool add_split(uint32_t *at, unsigned *n, uint32_t v, uint32_t all, unsigned most)
 {
 	unsigned i = 0;
 	while (i < *n && at[i] < v)
 		i++;
 	if (v >= all || (i < *n && at[i] == v))
 		return true;
-	if (*n == MAX_RANGES)
+	if (*n == most)
 		return false;
 	memmove(at + i + 1, at + i, (*n - i) * sizeof *at);
 	at[i] = v;
@@ -214,8 +214,8 @@ static bool add_split(uint32_t *at, unsigned *n, uint32_t v, uint32_t all)
 static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *p)
 {
 	uint32_t low = p->lanes / g->strip * g->strip, high = (p->lanes + g->strip - 1) / g->strip * g->strip;
-	return add_split(b->rows, &b->n_rows, p->rows, g->s->core.rows) && add_split(b->lanes, &b->n_lanes, low, g->s->core.lanes) &&
-	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes);
+	return add_split(b->rows, &b->n_rows, p->rows, g->s->core.rows, MAX_RANGES) && add_split(b->lanes, &b->n_lanes, low, g->s->core.lanes, MAX_RANGES) &&
+	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes, MAX_RANGES);
 }
 
 /* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane (not where a view stays), or checked when it runs. */
@@ -688,6 +688,37 @@ void gen_choose_lazy(struct gen *g)
 {
 	for (unsigned i = 0; i < g->seg.n_op; i++)
 		g->seg.op[i].lazy = lazy_works(g, i);
+}
+
+/* ---- lanes that somebody looks at ---- */
+
+static void is_useful(struct segment *e, struct corner c)
+{
+	e->useful = corner_join(e->useful, c);
+}
+
+/* What registers must hold in memory when the loop is done; the loop goes as far as that and stores do. */
+void gen_choose_kept(struct gen *g)
+{
+	struct segment *e = &g->seg;
+	e->keep = g->s->options.all_registers ? live_all(g->s) : sim_live_at(g->live, g->block, e->end);
+	for (unsigned i = 0; i < e->n_call; i++) {
+		const struct uop *u = e->call[i].u;
+		for (unsigned k = 0; e->call[i].kind != CALL_PURE && k < u->n_reads; k++) {
+			if (u->reads[k] >= REG_V && u->reads[k] < REG_P)
+				e->keep.of[u->reads[k] - REG_V] = live_all_of_one(g->s);
+		}
+	}
+	e->useful = (struct corner){0, 0};
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		if (o->kind == LANE_STORE)
+			is_useful(e, (struct corner){(uint16_t)o->at.rows, (uint16_t)o->at.lanes});
+		else if (o->dest != NO_DEST && !o->lazy)
+			is_useful(e, e->keep.of[o->dest]);
+	}
+	add_split(e->rows, &e->n_rows, e->useful.rows, g->s->core.rows, MAX_RANGES + 1);
+	add_split(e->lanes, &e->n_lanes, (e->useful.lanes + g->strip - 1) / g->strip * g->strip, g->s->core.lanes, MAX_RANGES + 1);
 }
 #else
 typedef int jit_plan_is_empty;

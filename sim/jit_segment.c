@@ -242,27 +242,13 @@ static void make_views(struct gen *g)
 		gen_set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
-		if (o->kind != LANE_VIEW && !(o->lazy && (e->keep.v >> o->dest & 1)))
+		if (o->kind != LANE_VIEW && !(o->lazy && e->keep.of[o->dest].rows))
 			continue;
 		val shape = o->at.extent ? gen_shape(g, &o->at, 1) : gen_int(g, (int64_t)jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread));
 		LLVMBasicBlockRef no = gen_around(g, o->pred);
 		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, shape};
 		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
 		gen_meet(g, no);
-	}
-}
-
-/* Registers whose lanes must be in memory when the loop is done. */
-static void choose_kept(struct gen *g)
-{
-	struct segment *e = &g->seg;
-	e->keep = (struct live){~UINT64_C(0), ~UINT32_C(0)};
-	if (g->s->options.all_registers)
-		return;
-	e->keep = sim_live_at(g->s, g->block, e->end);
-	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind != CALL_PURE)
-			live_add(&e->keep, e->call[i].u->reads, e->call[i].u->n_reads);
 	}
 }
 
@@ -274,7 +260,7 @@ void gen_segment(struct gen *g)
 	unsigned n_result = 0;
 	val clock = gen_field(g, g->i64, FIELD(core.clock));
 	gen_choose_lazy(g);
-	choose_kept(g);
+	gen_choose_kept(g);
 	gen_set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
 	settle_views(g);
 	val unsure = gen_checks(g, leave);

@@ -95,9 +95,9 @@ val gen_s(struct gen *g, int64_t r)
 	if (r == 0)
 		return gen_int(g, 0);
 	if (!g->sreg[r]) {
-		bool known = g->block->known >> r & 1;
-		g->sreg[r] = known ? gen_int(g, g->block->s[r]) : gen_field(g, g->i64, FIELD(core.s) + (size_t)r * 8);
-		g->sym[r] = known ? (struct symbol){ROOT_CONST, g->block->s[r]} : (struct symbol){(int)r, 0};
+		bool known = g->block->at_start.known >> r & 1;
+		g->sreg[r] = known ? gen_int(g, g->block->at_start.s[r]) : gen_field(g, g->i64, FIELD(core.s) + (size_t)r * 8);
+		g->sym[r] = known ? (struct symbol){ROOT_CONST, g->block->at_start.s[r]} : (struct symbol){(int)r, 0};
 	}
 	return g->sreg[r];
 }

@@ -1,6 +1,6 @@
-/* sim_blocks.c: finds blocks (blocks.h): bundles that are reached, with the loops around each; then three analyses over the blocks to a
- * fixpoint: constants in scalar registers, for how many bundles each register and unit may still be busy, and which vector registers and masks are live. A bundle
- * that might break a rule of the schedule, or does what is not translated, becomes a block of its own that the interpreter runs. */
+/* sim_blocks.c: finds blocks (blocks.h): bundles that are reached, with the loops around each; then two analyses over the blocks to a
+ * fixpoint: constants in scalar registers, and for how many bundles each register and unit may still be busy. A bundle that might break a rule of the schedule, or does what is not
+ * translated, becomes a block of its own that the interpreter runs. */
 #include "blocks.h"
 
 #define NOT_REACHED (-2)
@@ -11,8 +11,7 @@ enum { UNIT_PUSH = N_REGS, UNIT_MUL = UNIT_PUSH + TG_MAX_ARRAYS, UNIT_LOAD = UNI
 
 struct facts {
 	uint32_t busy[N_BUSY]; /* bundles, at most, until it is free */
-	uint32_t known;
-	int64_t s[32];
+	struct constants c;
 	bool reached;
 };
 struct visit {
@@ -31,6 +30,7 @@ struct finder {
 	struct tg_core *core; /* for evaluating scalar instructions */
 	TG_VEC(struct visit) todo;
 	TG_VEC(struct loop_ctx) ctx;
+	TG_VEC(uint32_t) next;
 };
 
 const struct uop *sim_control_of(const struct tg_sim *s, const struct decoded *b)
@@ -273,7 +273,7 @@ static void step_busy(const struct tg_sim *s, const struct decoded *b, struct fa
 }
 
 /* What a scalar instruction on known registers gives, by its own function. */
-static bool known_result(struct finder *f, const struct uop *u, const struct facts *at, int64_t *to)
+static bool known_result(struct tg_core *scratch, const struct uop *u, const struct constants *at, int64_t *to)
 {
 	bool known = u->slot == TG_SLOT_S && u->in.op != TG_I_sld32 && u->in.op != TG_I_sld64 && !u->in.pred;
 	for (unsigned j = 0; known && j < u->n_reads; j++)
@@ -281,15 +281,15 @@ static bool known_result(struct finder *f, const struct uop *u, const struct fac
 	if (!known)
 		return false;
 	struct tg_writes w = {0};
-	memcpy(f->core->s, at->s, sizeof at->s);
-	f->core->s[0] = 0;
-	u->sem(f->core, &w, &u->in);
+	memcpy(scratch->s, at->s, sizeof at->s);
+	scratch->s[0] = 0;
+	u->sem(scratch, &w, &u->in);
 	*to = w.s;
 	return true;
 }
 
 /* Results land when all of the bundle have been found. */
-static void step_known(struct finder *f, const struct decoded *b, struct facts *at)
+void sim_step_constants(const struct tg_sim *s, struct tg_core *scratch, const struct decoded *b, struct constants *c)
 {
 	struct {
 		unsigned reg;
@@ -298,19 +298,19 @@ static void step_known(struct finder *f, const struct decoded *b, struct facts *
 	} found[2 * TG_MAX_BUNDLE];
 	uint32_t n = 0;
 	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &f->s->uops[i];
+		const struct uop *u = &s->uops[i];
 		for (unsigned k = 0; k < u->n_writes; k++) {
 			if (u->writes[k] == REG_S || u->writes[k] >= REG_V)
 				continue;
 			found[n].reg = u->writes[k];
-			found[n].known = known_result(f, u, at, &found[n].v);
+			found[n].known = known_result(scratch, u, c, &found[n].v);
 			n++;
 		}
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		at->known &= ~(UINT32_C(1) << found[i].reg);
-		at->known |= (uint32_t)found[i].known << found[i].reg;
-		at->s[found[i].reg] = found[i].known ? found[i].v : at->s[found[i].reg];
+		c->known &= ~(UINT32_C(1) << found[i].reg);
+		c->known |= (uint32_t)found[i].known << found[i].reg;
+		c->s[found[i].reg] = found[i].known ? found[i].v : c->s[found[i].reg];
 	}
 }
 
@@ -329,59 +329,70 @@ static bool join(struct facts *into, const struct facts *from)
 		}
 	}
 	for (unsigned r = 0; r < 32; r++) {
-		bool same = (from->known >> r & 1) && from->s[r] == into->s[r];
-		if ((into->known >> r & 1) && !same) {
-			into->known &= ~(UINT32_C(1) << r);
+		bool same = (from->c.known >> r & 1) && from->c.s[r] == into->c.s[r];
+		if ((into->c.known >> r & 1) && !same) {
+			into->c.known &= ~(UINT32_C(1) << r);
 			changed = true;
 		}
 	}
 	return changed;
 }
 
-struct flow {
-	struct finder f; /* first: on_next gets it */
-	struct facts out;
-	bool *pending;
-	uint32_t lowest;
-};
+/* ---- which blocks follow each ---- */
 
-static void flow_to(struct finder *f, uint32_t bundle, int32_t ctx, bool far)
+static void note_next(struct finder *f, uint32_t bundle, int32_t ctx, bool far)
 {
-	struct flow *w = (struct flow *)(void *)f;
 	(void)ctx;
 	(void)far;
-	if (bundle >= f->s->n_bundles)
-		return;
-	uint32_t to = f->k->block_of[bundle];
-	if (to == UINT32_MAX || !join(&f->in[to], &w->out))
-		return;
-	w->pending[to] = true;
-	w->lowest = to < w->lowest ? to : w->lowest;
+	if (bundle < f->s->n_bundles && f->k->block_of[bundle] != UINT32_MAX)
+		*TG_PUSH(f->a, &f->next) = f->k->block_of[bundle];
 }
 
-static void fixpoint(struct flow *w)
+static void find_next(struct finder *f)
 {
-	struct finder *f = &w->f;
 	struct blocks *k = f->k;
-	struct facts entry = {.known = 1, .reached = true};
-	for (size_t i = 0; i < f->s->x->steps.n; i++) {
+	for (uint32_t i = 0; i < k->n; i++) {
+		k->at[i].next = (uint32_t)f->next.n;
+		each_next(f, k->at[i].end - 1, k->at[i].ctx, note_next);
+		k->at[i].n_next = (uint32_t)f->next.n - k->at[i].next;
+	}
+	k->next = tg_alloc_n(f->s->arena, f->next.n + 1, sizeof *k->next);
+	if (f->next.n)
+		memcpy(k->next, f->next.at, f->next.n * sizeof *k->next);
+}
+
+/* ---- to a fixpoint ---- */
+
+static void fixpoint(struct finder *f)
+{
+	const struct tg_sim *s = f->s;
+	struct blocks *k = f->k;
+	const struct facts entry = {.c.known = 1, .reached = true};
+	bool *pending = tg_alloc(f->a, (size_t)k->n + 1);
+	for (size_t i = 0; i < s->x->steps.n; i++) {
 		uint32_t to;
-		if (f->s->x->steps.at[i].on_host || !target(f->s, f->s->x->steps.at[i].entry_word, &to) || to >= f->s->n_bundles)
+		if (s->x->steps.at[i].on_host || !target(s, s->x->steps.at[i].entry_word, &to) || to >= s->n_bundles)
 			continue;
 		join(&f->in[k->block_of[to]], &entry);
-		w->pending[k->block_of[to]] = true;
+		pending[k->block_of[to]] = true;
 	}
-	for (w->lowest = 0; w->lowest < k->n;) {
-		uint32_t i = w->lowest++;
-		if (!w->pending[i])
+	for (uint32_t i = 0, lowest; i < k->n; i = lowest) {
+		lowest = i + 1;
+		if (!pending[i])
 			continue;
-		w->pending[i] = false;
-		w->out = f->in[i];
+		pending[i] = false;
+		struct facts now = f->in[i];
 		for (uint32_t b = k->at[i].first; b < k->at[i].end; b++) {
-			step_known(f, &f->s->bundles[b], &w->out);
-			step_busy(f->s, &f->s->bundles[b], &w->out);
+			sim_step_constants(s, f->core, &s->bundles[b], &now.c);
+			step_busy(s, &s->bundles[b], &now);
 		}
-		each_next(f, k->at[i].end - 1, k->at[i].ctx, flow_to);
+		for (uint32_t j = 0; j < k->at[i].n_next; j++) {
+			uint32_t to = k->next[k->at[i].next + j];
+			if (!join(&f->in[to], &now))
+				continue;
+			pending[to] = true;
+			lowest = to < lowest ? to : lowest;
+		}
 	}
 }
 
@@ -392,8 +403,7 @@ static void settle(struct finder *f)
 	for (uint32_t i = 0; i < k->n; i++) {
 		struct block *at = &k->at[i];
 		struct facts now = f->in[i];
-		at->known = now.known;
-		memcpy(at->s, now.s, sizeof at->s);
+		at->at_start = now.c;
 		for (uint32_t b = at->first; b < at->end; b++) {
 			if (!keeps_rules(f->s, &f->s->bundles[b], &now)) {
 				/* what stays of the block ends before it; an empty one is not translated */
@@ -415,9 +425,9 @@ static void count_trips(struct finder *f)
 		int32_t inside = u ? k->loop_at[k->at[i].whole_end - 1] : -1;
 		if (!u || u->in.op != TG_I_loop || inside < 0)
 			continue;
-		struct facts now = f->in[i];
+		struct constants now = f->in[i].c;
 		for (uint32_t b = k->at[i].first; b + 1 < k->at[i].whole_end; b++)
-			step_known(f, &f->s->bundles[b], &now);
+			sim_step_constants(f->s, f->core, &f->s->bundles[b], &now);
 		if (now.known >> u->in.f[0] & 1)
 			k->ctx[inside].trips = now.s[u->in.f[0]] > 0 ? (uint64_t)now.s[u->in.f[0]] : 0;
 	}
@@ -433,90 +443,14 @@ static void weigh(struct finder *f)
 	}
 }
 
-/* ---- live registers ----
- * Backwards. A predicated write may leave the register as it was; a load that keeps lanes reads it. Results that are under way are no matter: whoever read the register
- * before they land would trap. */
-
-static void step_live(const struct tg_sim *s, const struct decoded *b, struct live *l)
-{
-	struct live read = {0}, written = {0};
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
-		live_add(&read, u->reads, u->n_reads);
-		if (!u->in.pred)
-			live_add(&written, u->writes, u->n_writes);
-	}
-	l->v = (l->v & ~written.v) | read.v;
-	l->m = (l->m & ~written.m) | read.m;
-}
-
-struct live sim_live_at(const struct tg_sim *s, const struct block *b, uint32_t bundle)
-{
-	struct live l = b->live;
-	for (uint32_t i = b->whole_end; i-- > bundle;)
-		step_live(s, &s->bundles[i], &l);
-	return l;
-}
-
-struct live_flow {
-	struct finder f; /* first: on_next gets it */
-	struct live out, *in; /* in: by block */
-};
-
-static void live_from(struct finder *f, uint32_t bundle, int32_t ctx, bool far)
-{
-	struct live_flow *w = (struct live_flow *)(void *)f;
-	uint32_t to = bundle < f->s->n_bundles ? f->k->block_of[bundle] : UINT32_MAX;
-	(void)ctx;
-	(void)far;
-	if (to == UINT32_MAX) /* it traps there */
-		return;
-	w->out.v |= w->in[to].v;
-	w->out.m |= w->in[to].m;
-}
-
-/* A loop that is known to run: what lies behind its end does not follow the bundle that begins it. */
-static bool surely_enters(const struct blocks *k, uint32_t bundle, const struct uop *control)
-{
-	int32_t inside = control && control->in.op == TG_I_loop ? k->loop_at[bundle] : -1;
-	return inside >= 0 && k->ctx[inside].trips > 0;
-}
-
-static void find_live(struct finder *f)
-{
-	struct live_flow *w = tg_alloc(f->a, sizeof *w);
-	struct blocks *k = f->k;
-	w->f = *f;
-	w->in = tg_alloc_n(f->a, (size_t)k->n + 1, sizeof *w->in);
-	for (bool changed = true; changed;) {
-		changed = false;
-		for (uint32_t i = k->n; i-- > 0;) {
-			struct block *b = &k->at[i];
-			const struct uop *last = sim_control_of(f->s, &f->s->bundles[b->whole_end - 1]);
-			bool halts = last && last->in.op == TG_I_halt;
-			w->out = halts ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
-			if (surely_enters(k, b->whole_end - 1, last))
-				live_from(&w->f, b->whole_end, 0, true);
-			else
-				each_next(&w->f, b->whole_end - 1, b->ctx, live_from);
-			if (w->in[i].v && w->out.v == b->live.v && w->out.m == b->live.m)
-				continue;
-			b->live = w->out;
-			struct live now = sim_live_at(f->s, b, b->first);
-			changed |= now.v != w->in[i].v || now.m != w->in[i].m;
-			w->in[i] = now;
-		}
-	}
-}
-
 struct blocks *sim_find_blocks(struct tg_sim *s)
 {
 	struct blocks *k = tg_alloc(s->arena, sizeof *k);
-	struct flow *w = tg_alloc(s->arena, sizeof *w);
-	struct finder *f = &w->f;
+	struct tg_arena *scratch = tg_arena_new(tg_arena_heap(s->arena));
+	struct finder *f = tg_alloc(scratch, sizeof *f);
 	uint32_t n = s->n_bundles;
 	f->s = s;
-	f->a = tg_arena_new(tg_arena_heap(s->arena));
+	f->a = scratch;
 	f->k = k;
 	f->ctx_of = tg_alloc_n(f->a, (size_t)n + 1, sizeof *f->ctx_of);
 	for (uint32_t i = 0; i <= n; i++)
@@ -536,13 +470,12 @@ struct blocks *sim_find_blocks(struct tg_sim *s)
 		make_blocks(f);
 		f->in = tg_alloc_n(f->a, (size_t)k->n + 1, sizeof *f->in);
 		f->core = tg_alloc(f->a, sizeof *f->core);
-		w->pending = tg_alloc(f->a, (size_t)k->n + 1);
-		fixpoint(w);
+		find_next(f);
+		fixpoint(f);
 		count_trips(f);
-		find_live(f);
 		settle(f);
 		weigh(f);
 	}
-	tg_arena_free(f->a);
+	tg_arena_free(scratch);
 	return k;
 }

@@ -7,6 +7,7 @@
  * 7..10 strides, 11..14 extents, 15 accumulator row, 16..23 data, 24..27 loop counts, 28..31 DMA. */
 #include "harness.h"
 #include "jit.h"
+#include "live.h"
 #include "numerics.h"
 #include "threads.h"
 
@@ -420,6 +421,7 @@ static void setup(struct maker *m)
 
 struct lockstep {
 	struct tg_sim *interp, *jit;
+	const struct liveness *live; /* NULL: the code keeps all registers */
 	uint32_t *kept;   /* what registers hold that have views: stale, and to stay so */
 	uint64_t blocks, views; /* compared; found in them */
 };
@@ -434,24 +436,33 @@ static bool same_clocks(const struct tg_sim *a, const struct tg_sim *b)
 	return true;
 }
 
-/* Those that somebody may still read, unless the code keeps them all. */
-static struct live find_live(const struct tg_sim *jit)
+/* What somebody may still read. */
+static struct live find_live(const struct lockstep *l)
 {
-	const struct blocks *k = jit->jit.blocks;
-	for (uint32_t i = 0; i < k->n && !jit->options.all_registers; i++) {
-		if (jit->now_bundle >= k->at[i].first && jit->now_bundle < k->at[i].whole_end)
-			return sim_live_at(jit, &k->at[i], jit->now_bundle);
+	const struct blocks *k = l->jit->jit.blocks;
+	uint32_t now = l->jit->now_bundle;
+	for (uint32_t i = 0; i < k->n && l->live; i++) {
+		if (now >= k->at[i].first && now < k->at[i].whole_end)
+			return sim_live_at(l->live, &k->at[i], now);
 	}
-	return jit->options.all_registers ? (struct live){~UINT64_C(0), ~UINT32_C(0)} : (struct live){0};
+	return l->live ? (struct live){0} : live_all(l->jit);
 }
 
-static bool same_registers(const struct tg_core *a, const struct tg_core *b, struct live live)
+static bool same_corner(const struct tg_core *core, const uint32_t *a, const uint32_t *b, struct corner c)
+{
+	bool same = true;
+	for (uint32_t r = 0; r < c.rows; r++)
+		same = same && memcmp(a + r * core->lanes, b + r * core->lanes, c.lanes * sizeof *a) == 0;
+	return same;
+}
+
+static bool same_registers(const struct tg_core *a, const struct tg_core *b, const struct live *live)
 {
 	bool same = memcmp(a->s, b->s, sizeof a->s) == 0 && memcmp(a->p, b->p, sizeof a->p) == 0;
 	for (unsigned r = 0; r < a->chip->n_vregs; r++)
-		same = same && (!(live.v >> r & 1) || memcmp(a->v[r], b->v[r], a->n * sizeof(uint32_t)) == 0);
+		same = same && same_corner(a, a->v[r], b->v[r], live->of[r]);
 	for (unsigned r = 0; r < a->chip->n_mregs; r++)
-		same = same && (!(live.m >> r & 1) || memcmp(a->m[r], b->m[r], a->n * sizeof(uint32_t)) == 0);
+		same = same && same_corner(a, a->m[r], b->m[r], live->of[REG_M - REG_V + r]);
 	return same;
 }
 
@@ -482,6 +493,7 @@ static void compare_block(struct lockstep *l, const char *what)
 {
 	const struct tg_core *a = &l->interp->core, *b = &l->jit->core;
 	uint64_t viewed = l->jit->jit.viewed;
+	const struct live live = find_live(l);
 	for (uint64_t set = viewed; set; set &= set - 1)
 		memcpy(l->kept + (size_t)__builtin_ctzll(set) * b->n, b->v[__builtin_ctzll(set)], b->n * sizeof *l->kept);
 	jit_calls.settle(l->jit, viewed);
@@ -489,7 +501,7 @@ static void compare_block(struct lockstep *l, const char *what)
 	threads_wait(l->interp);
 	ck_assert_msg(same_place(l->interp, l->jit), "%s, block %llu: at bundle %u, cycle %llu interpreted, at %u, %llu translated", what, (unsigned long long)l->blocks, l->interp->now_bundle,
 		      (unsigned long long)l->interp->cycle, l->jit->now_bundle, (unsigned long long)l->jit->cycle);
-	ck_assert_msg(same_registers(a, b, find_live(l->jit)), "%s, block %llu: registers", what, (unsigned long long)l->blocks);
+	ck_assert_msg(same_registers(a, b, &live), "%s, block %llu: registers", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_clocks(l->interp, l->jit), "%s, block %llu: when registers land", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_accumulators(a, b), "%s, block %llu: accumulators", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_memory(&a->mem, &b->mem), "%s, block %llu: memory", what, (unsigned long long)l->blocks);
@@ -541,6 +553,7 @@ static void run_program(struct maker *m, uint64_t seed, struct seen *seen)
 	struct lockstep l = {.interp = interp, .jit = jit, .kept = tg_alloc_n(m->f->a, (size_t)64 * jit->core.n, sizeof *l.kept)};
 	bool trapped = false;
 	ck_assert_msg(tg_sim_translates(jit), "seed %llu: nothing was translated", (unsigned long long)seed);
+	l.live = o.all_registers ? NULL : sim_find_live(m->f->a, jit, jit->jit.blocks);
 	for (size_t i = 0; i < m->p->x.steps.n; i++) {
 		struct tg_diag d;
 		const char *what = tg_asprintf(m->f->a, "seed %llu step %zu", (unsigned long long)seed, i);

@@ -1,6 +1,6 @@
 /* runs.c: what a run costs and leaves behind: memory for a sparse DRAM, blocks as long as they can be, translated code on disk with many writers at once. */
-#include "blocks.h"
 #include "harness.h"
+#include "live.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -107,25 +107,79 @@ static struct program *live_program(struct fixture *f, int64_t end, int64_t *bod
 	return p;
 }
 
+/* Before the bundle, v0 to v9 and m1: rows x lanes. */
+static const char *live_text(struct fixture *f, const struct tg_sim *s, const struct liveness *l, const struct blocks *k, uint32_t block, uint32_t bundle)
+{
+	const struct live now = sim_live_at(l, &k->at[k->block_of[block]], bundle);
+	const struct corner all = live_all_of_one(s);
+	const char *text = "";
+	for (unsigned r = 0; r < 11; r++) {
+		const struct corner c = now.of[r < 10 ? r : REG_M - REG_V + 1];
+		text = c.rows == all.rows && c.lanes == all.lanes ? tg_asprintf(f->a, "%s all", text) : c.rows || c.lanes ? tg_asprintf(f->a, "%s %ux%u", text, c.rows, c.lanes) : tg_asprintf(f->a, "%s -", text);
+	}
+	return text;
+}
+
 START_TEST(live_registers)
 {
 	struct fixture *f = fixture_new("t1");
-	struct live live;
 	int64_t end;
 	live_program(f, 0, &end);
 	struct program *p = live_program(f, end, &end);
 	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
 	const struct blocks *k = sim_find_blocks(s);
 	ck_assert(k->usable);
-	const struct block *body = &k->at[k->block_of[3]], *tail = &k->at[k->block_of[6]];
-	live = sim_live_at(s, body, 3);
-	ck_assert_msg((live.v >> 4 & 1) && (live.v >> 2 & 1) && !(live.v >> 3 & 1) && !(live.v >> 5 & 1), "before the loop's body: %llx", (unsigned long long)live.v);
-	live = sim_live_at(s, body, 5);
-	ck_assert_msg((live.v >> 4 & 1) && !(live.v >> 3 & 1) && (live.v >> 6 & 1), "behind the loop's body: %llx", (unsigned long long)live.v);
-	live = sim_live_at(s, tail, 7);
-	ck_assert_msg((live.v >> 6 & 1) && (live.v >> 5 & 1) && !(live.v >> 3 & 1) && (live.m >> 1 & 1), "before a load that keeps lanes: %llx", (unsigned long long)live.v);
-	live = sim_live_at(s, tail, 9);
-	ck_assert_msg(live.v >> 3 & 1, "at the end: %llx", (unsigned long long)live.v);
+	const struct liveness *l = sim_find_live(f->a, s, k);
+	ck_assert_str_eq(live_text(f, s, l, k, 3, 3), " all all all - - - all all all all all");   /* v4 is written again before anybody can look at it: v3 is dead */
+	ck_assert_str_eq(live_text(f, s, l, k, 3, 5), " all all all - all - all all all all all"); /* behind the loop's body */
+	ck_assert_str_eq(live_text(f, s, l, k, 6, 7), " all all all - all all all all all all all");
+	ck_assert_str_eq(live_text(f, s, l, k, 6, 9), " all all all all all all all all all all all");
+	tg_sim_free(s);
+	fixture_free(f);
+}
+END_TEST
+
+/* A store looks at its extent, a multiply at the array's rows, lanes ask for the same lanes of operands; what mixes lanes, and an extent that is not known, ask for all. */
+static struct program *corner_program(struct fixture *f, int64_t end, int64_t *body_end)
+{
+	struct program *p = program_new(f);
+	EMIT1(p, smov, 7, 0);                               /* 0 */
+	EMIT1(p, smov, 9, 2 | 5 << 16);                     /* 1 */
+	EMIT1(p, smov, 10, 3 | 2 << 16);                    /* 2 */
+	EMIT1(p, sld64, 11, 0, 0);                          /* 3 */
+	EMIT1(p, smov, 8, 3);                               /* 4 */
+	EMIT1(p, loop, 8, end);                             /* 5 */
+	EMIT1(p, vfma_f32, 1, 0, 2, 1);                     /* 6: a sum, of which the store below looks at a corner */
+	EMIT1(p, idle, 8);                                  /* 7 */
+	*body_end = (int64_t)p->code.n;
+	EMIT1(p, vst_f32, 1, 0, 0, 7, 0, 9, 0, 1, 0);       /* 8 */
+	EMIT1(p, vst_f32, 3, 0, 0, 7, 0, 11, 0, 1, 0);      /* 9 */
+	EMIT1(p, vadd_f32, 3, 4, 5);                        /* 10 */
+	EMIT1(p, veq_f32, 1, 6, 6);                         /* 11: m1 */
+	EMIT1(p, vst_f32, 3, 0, 0, 7, 0, 10, 1, 1, 0);      /* 12 */
+	EMIT1(p, xrotl, 7, 8, 7);                           /* 13 */
+	EMIT1(p, mul_f32, 0, 9, 7, 0, 2, 0);                /* 14 */
+	EMIT1(p, mand, 1, 0, 0);                            /* 15 */
+	for (int64_t v = 0; v < 10; v++)
+		EMIT1(p, vmovi, v, 0);
+	program_end(p);
+	return p;
+}
+
+START_TEST(live_corners)
+{
+	struct fixture *f = fixture_new("t1-edge");
+	int64_t end;
+	corner_program(f, 0, &end);
+	struct program *p = corner_program(f, end, &end);
+	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
+	const struct blocks *k = sim_find_blocks(s);
+	ck_assert(k->usable);
+	const struct liveness *l = sim_find_live(f->a, s, k);
+	ck_assert_str_eq(live_text(f, s, l, k, 6, 6), " 2x5 2x5 2x5 all 3x2 3x2 3x2 - all 2x32 -");
+	ck_assert_str_eq(live_text(f, s, l, k, 8, 9), " - - - all 3x2 3x2 3x2 - all 2x32 -");
+	ck_assert_str_eq(live_text(f, s, l, k, 8, 11), " - - - 3x2 - - 3x2 - all 2x32 -");
+	ck_assert_str_eq(live_text(f, s, l, k, 8, 12), " - - - 3x2 - - - - all 2x32 3x2");
 	tg_sim_free(s);
 	fixture_free(f);
 }
@@ -266,6 +320,7 @@ int main(void)
 	tcase_add_test(t, sparse_dram);
 	tcase_add_test(t, idle_ends_no_block);
 	tcase_add_test(t, live_registers);
+	tcase_add_test(t, live_corners);
 	if (tg_sim_can_translate()) {
 		tcase_add_test(t, many_writers);
 		tcase_add_test(t, kept_code_runs_alone);
