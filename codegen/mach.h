@@ -41,7 +41,7 @@ struct mnode {
 };
 struct sched_bundle { uint32_t n; struct mop *ops[TG_MAX_BUNDLE]; uint32_t idle; }; /* idle: empty bundles that follow */
 struct sched { struct sched_bundle *at; uint32_t n; const struct mnode *end; };
-/* A loop as software pipeline: `before`, `kernel` as often as `rounds` says (absent when never), `after`. */
+/* A loop as software pipeline: `before`, `kernel` as often as `rounds` says (absent when not more than once), `after`. */
 struct pipeline {
 	struct sched before, kernel, after;
 	vreg rounds;

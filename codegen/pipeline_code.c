@@ -308,7 +308,7 @@ void pipe_write_code(struct pipe *p)
 	*out = (struct pipeline){ .interval = p->interval, .least = p->least, .stages = p->stages, .copies = p->copies, .trips = (uint64_t)p->trips };
 	int64_t fill = (int64_t)p->stages - 1, windows = p->trips + fill, rounds = (p->trips - fill) / p->copies;
 	name_copies(p);
-	if (rounds >= 1 && p->trips > fill) {
+	if (rounds > 1 && p->trips > fill) { /* a kernel that would run once is written down like the rest */
 		write_windows(p, &out->before, 0, fill);
 		trim_start(&out->before);
 		open_kernel(p, out, rounds);

@@ -107,11 +107,10 @@ static void check_budget(struct gen *g)
 	for (uint32_t i = b->first; i < b->end; i++)
 		most += gen_bundle_length(g->s, i);
 	most += (gen_last_line(g, b->end - 1) - gen_first_line(g, b->first) + 2) * longest_fetch(g->s);
-	LLVMBasicBlockRef go = gen_label(g), leave = gen_label(g);
+	LLVMBasicBlockRef go = gen_label(g);
+	g->no_budget = gen_label(g);
 	val limit = gen_field(g, g->i64, FIELD(options.max_cycles)), end = g->L->BuildAdd(g->b, gen_field(g, g->i64, FIELD(cycle)), gen_int(g, (int64_t)most), "");
-	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntULT, end, limit, ""), go, leave);
-	g->L->PositionBuilderAtEnd(g->b, leave);
-	gen_give_back(g, b->first, JIT_LEAVE);
+	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntULT, end, limit, ""), go, g->no_budget);
 	g->L->PositionBuilderAtEnd(g->b, go);
 }
 
@@ -134,6 +133,18 @@ static void open_function(struct gen *g)
 	memset(g->p_dirty, 0, sizeof g->p_dirty);
 	g->n_roots = ROOT_CONST + 1;
 	g->control_count = g->control_pred = NULL;
+	g->rounds.lanes = NULL;
+}
+
+/* False: one cannot be translated; what comes before it is. */
+static bool gen_segments(struct gen *g)
+{
+	for (uint32_t at = g->block->first; at < g->block->end; at = g->seg.end) {
+		if (!gen_fill_segment(g, at))
+			return false;
+		gen_segment(g);
+	}
+	return true;
 }
 
 bool gen_block(struct gen *g, uint32_t index)
@@ -142,15 +153,14 @@ bool gen_block(struct gen *g, uint32_t index)
 	g->block = &g->s->jit.blocks->at[index];
 	open_function(g);
 	check_budget(g);
-	for (uint32_t at = g->block->first; at < g->block->end; at = g->seg.end) {
-		if (!gen_fill_segment(g, at)) {
-			gen_give_back(g, at, JIT_LEAVE);
-			return at > g->block->first;
-		}
-		gen_segment(g);
-	}
-	go_on(g);
-	return true;
+	bool all = gen_segments(g);
+	if (all)
+		go_on(g);
+	else
+		gen_give_back(g, g->seg.first, JIT_LEAVE);
+	g->L->PositionBuilderAtEnd(g->b, g->no_budget);
+	gen_give_back(g, g->block->first, JIT_LEAVE);
+	return all || g->seg.first > g->block->first;
 }
 #else
 typedef int jit_gen_is_empty;

@@ -139,6 +139,16 @@ struct stretch {
 };
 #define NO_STRETCH 255u
 
+/* Of a block whose lanes wait until many rounds of it are over (jit_rounds.c). */
+struct rounds {
+	val lanes; /* the function that does them; NULL: it is no such block */
+	val count; /* rounds, while that function is made */
+	val slot[JIT_ROUND_SLOTS];
+	unsigned n_slots;
+	bool read[JIT_TEMP], written[JIT_TEMP]; /* by lanes */
+	struct lane_op saved[MAX_LANE_OPS];
+};
+
 struct symbol {
 	int root;
 	int64_t off;
@@ -159,13 +169,14 @@ struct gen {
 	uint32_t index, at_bundle; /* at_bundle: the one that is looked at */
 	val fn, sim, mem, clean, registers, calls;
 	val quiet;       /* of a block that is all of a loop: no fetch of this round does anything; else NULL */
-	LLVMBasicBlockRef head;
+	LLVMBasicBlockRef head, no_budget;
 	val sreg[32], preg[8];
 	bool s_dirty[32], p_dirty[8];
 	struct symbol sym[32];
 	int n_roots;
 	val control_count, control_pred; /* operands of the block's last instruction */
 	struct segment seg;
+	struct rounds rounds;
 	struct bundle_plan plan;
 	struct stretch stretch[MAX_LANE_OPS];
 	unsigned n_stretch;
@@ -222,6 +233,13 @@ void gen_choose_lazy(struct gen *g);
 void gen_choose_kept(struct gen *g);
 /* jit_segment.c */
 void gen_segment(struct gen *g);
+/* jit_rounds.c */
+bool gen_is_loop(const struct gen *g);         /* the block is all of a loop */
+bool gen_choose_rounds(struct gen *g);         /* whether the segment's lanes may wait */
+void gen_write_down_round(struct gen *g);      /* in place of gen_lanes */
+void gen_flush_rounds(struct gen *g);          /* before the block is left */
+void gen_take_round(struct gen *g, val round); /* until gen_end_round the segment has that round's scalars */
+void gen_end_round(struct gen *g);
 /* jit_matrix.c: leaves unless a push, swap or multiply may be; does it */
 void gen_may_matrix(struct gen *g, const struct called *c, val clock, LLVMBasicBlockRef leave);
 void gen_matrix(struct gen *g, const struct called *c, val clock);

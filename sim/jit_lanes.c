@@ -337,90 +337,7 @@ static struct lane_value temporary(struct body *y, const struct lane_op *o)
 	return lane_of_bits(v);
 }
 
-/* ---- the loop ---- */
-
-/* All results of a bundle land together. */
-static void strip(struct body *y)
-{
-	struct gen *g = y->g;
-	struct segment *e = &g->seg;
-	struct lane_value landing[MAX_LANE_OPS];
-	memset(y->reg, 0, sizeof y->reg);
-	for (unsigned i = 0; i < e->n_op;) {
-		unsigned end = i;
-		for (; end < e->n_op && e->op[end].bundle == e->op[i].bundle; end++) {
-			const struct lane_op *o = &e->op[end];
-			if (o->kind == LANE_VIEW)
-				continue;
-			if (o->kind == LANE_STORE) {
-				store(y, end, o);
-				continue;
-			}
-			landing[end] = o->kind == LANE_ALU ? lane_compute(y, o) : o->kind == LANE_TEMP ? temporary(y, o) : load(y, end, o);
-			if (o->pred && o->dest != NO_DEST) {
-				val now = lane_bits(g, &landing[end]), was = lane_bits(g, lane_reg(y, o->dest));
-				landing[end] = lane_of_bits(g->L->BuildSelect(g->b, o->pred, now, was, ""));
-			}
-		}
-		for (; i < end; i++) {
-			if (e->op[i].kind == LANE_STORE || e->op[i].dest == NO_DEST)
-				continue;
-			y->reg[e->op[i].dest] = landing[i];
-			y->reg[e->op[i].dest].dirty = !e->op[i].lazy;
-		}
-	}
-	for (unsigned r = 0; r < JIT_TEMP; r++) {
-		bool kept = y->first_row < e->keep.of[r].rows && y->from < e->keep.of[r].lanes;
-		if (!y->reg[r].dirty || !kept)
-			continue;
-		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);
-	}
-}
-
-/* A counted loop: from the value of `counter` on; close_loop adds step and goes round until `end`. */
-struct counted {
-	LLVMBasicBlockRef body;
-	val counter;
-};
-static struct counted open_loop(struct gen *g, uint32_t from)
-{
-	struct counted l = {.body = g->L->AppendBasicBlockInContext(g->c, g->fn, "")};
-	LLVMBasicBlockRef before = g->L->GetInsertBlock(g->b);
-	val start = gen_int(g, from);
-	g->L->BuildBr(g->b, l.body);
-	g->L->PositionBuilderAtEnd(g->b, l.body);
-	l.counter = g->L->BuildPhi(g->b, g->i64, "");
-	g->L->AddIncoming(l.counter, &start, &before, 1);
-	return l;
-}
-static void close_loop(struct gen *g, struct counted *l, uint32_t step, uint32_t end)
-{
-	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b), out = g->L->AppendBasicBlockInContext(g->c, g->fn, "");
-	val next = g->L->BuildAdd(g->b, l->counter, gen_int(g, step), "");
-	g->L->AddIncoming(l->counter, &next, &here, 1);
-	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntULT, next, gen_int(g, end), ""), l->body, out);
-	g->L->PositionBuilderAtEnd(g->b, out);
-}
-
-static void at_lane(struct body *y, val row_element, val lane)
-{
-	y->lane = lane;
-	y->lanes_at = gen_at(y->g, y->g->registers, y->g->L->BuildShl(y->g->b, y->g->L->BuildAdd(y->g->b, row_element, lane, ""), gen_int(y->g, 2), ""));
-	strip(y);
-}
-
-static void range_of_lanes(struct body *y, val row_element)
-{
-	struct gen *g = y->g;
-	if (y->to - y->from <= 2 * g->strip) {
-		for (uint32_t j = y->from; j < y->to; j += g->strip)
-			at_lane(y, row_element, gen_int(g, j));
-		return;
-	}
-	struct counted l = open_loop(g, y->from);
-	at_lane(y, row_element, l.counter);
-	close_loop(g, &l, g->strip, y->to);
-}
+/* ---- where rows are ---- */
 
 /* Whether the rows of two accesses lie the same number of bytes from each other everywhere. */
 static bool side_by_side(const struct lane_op *x, const struct lane_op *y)
@@ -479,12 +396,163 @@ static void row_addresses(struct body *y)
 	}
 }
 
+/* ---- the loop ---- */
+
+/* All results of a bundle land together. */
+static void all_instructions(struct body *y)
+{
+	struct gen *g = y->g;
+	struct segment *e = &g->seg;
+	struct lane_value landing[MAX_LANE_OPS];
+	for (unsigned i = 0; i < e->n_op;) {
+		unsigned end = i;
+		for (; end < e->n_op && e->op[end].bundle == e->op[i].bundle; end++) {
+			const struct lane_op *o = &e->op[end];
+			if (o->kind == LANE_VIEW)
+				continue;
+			if (o->kind == LANE_STORE) {
+				store(y, end, o);
+				continue;
+			}
+			landing[end] = o->kind == LANE_ALU ? lane_compute(y, o) : o->kind == LANE_TEMP ? temporary(y, o) : load(y, end, o);
+			if (o->pred && o->dest != NO_DEST) {
+				val now = lane_bits(g, &landing[end]), was = lane_bits(g, lane_reg(y, o->dest));
+				landing[end] = lane_of_bits(g->L->BuildSelect(g->b, o->pred, now, was, ""));
+			}
+		}
+		for (; i < end; i++) {
+			if (e->op[i].kind == LANE_STORE || e->op[i].dest == NO_DEST)
+				continue;
+			y->reg[e->op[i].dest] = landing[i];
+			y->reg[e->op[i].dest].dirty = !e->op[i].lazy;
+		}
+	}
+}
+
+static void keep_registers(struct body *y)
+{
+	struct gen *g = y->g;
+	struct segment *e = &g->seg;
+	for (unsigned r = 0; r < JIT_TEMP; r++) {
+		bool kept = y->first_row < e->keep.of[r].rows && y->from < e->keep.of[r].lanes;
+		if (!y->reg[r].dirty || !kept)
+			continue;
+		g->L->SetAlignment(g->L->BuildStore(g->b, lane_bits(g, &y->reg[r]), lane_register_at(y, r)), g->strip * 4);
+	}
+}
+
+/* A counted loop: from the value of `counter` on; close_loop adds step and goes round until `end`. */
+struct counted {
+	LLVMBasicBlockRef before, body;
+	val counter;
+};
+static struct counted open_loop(struct gen *g, uint32_t from)
+{
+	struct counted l = {.body = g->L->AppendBasicBlockInContext(g->c, g->fn, ""), .before = g->L->GetInsertBlock(g->b)};
+	val start = gen_int(g, from);
+	g->L->BuildBr(g->b, l.body);
+	g->L->PositionBuilderAtEnd(g->b, l.body);
+	l.counter = g->L->BuildPhi(g->b, g->i64, "");
+	g->L->AddIncoming(l.counter, &start, &l.before, 1);
+	return l;
+}
+static void close_loop(struct gen *g, struct counted *l, uint32_t step, val end)
+{
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b), out = g->L->AppendBasicBlockInContext(g->c, g->fn, "");
+	val next = g->L->BuildAdd(g->b, l->counter, gen_int(g, step), "");
+	g->L->AddIncoming(l->counter, &next, &here, 1);
+	g->L->BuildCondBr(g->b, g->L->BuildICmp(g->b, LLVMIntULT, next, end, ""), l->body, out);
+	g->L->PositionBuilderAtEnd(g->b, out);
+}
+
+/* Arithmetic, which takes any NaN for any other and gives one of which the bits are not settled yet. */
+static bool is_arithmetic(const struct lane_op *o)
+{
+	unsigned op = o->u->in.op;
+	return o->kind == LANE_ALU && !o->pred && (op == TG_I_vadd_f32 || op == TG_I_vsub_f32 || op == TG_I_vmul_f32 || op == TG_I_vfma_f32 || op == TG_I_vfnma_f32);
+}
+
+/* Whether a register may go from round to round as f32, of which a NaN becomes canonical when the last round is over: only arithmetic reads and writes it. */
+static bool carries_float(const struct segment *e, unsigned reg)
+{
+	for (unsigned i = 0; i < e->n_op; i++) {
+		const struct lane_op *o = &e->op[i];
+		bool touches = o->dest == reg;
+		for (unsigned k = 0; k < o->u->n_reads; k++)
+			touches = touches || o->u->reads[k] == REG_V + reg;
+		if (touches && !is_arithmetic(o))
+			return false;
+	}
+	return true;
+}
+
+/* A strip through all rounds: what one passes to the next are the loop's values. */
+static void rounds(struct body *y)
+{
+	struct gen *g = y->g;
+	const struct rounds *r = &g->rounds;
+	val phi[JIT_TEMP] = {0}, lane = y->lane;
+	for (unsigned k = 0; k < JIT_TEMP; k++) {
+		if (r->read[k] && lane_reg(y, k) && r->written[k] && carries_float(&g->seg, k))
+			lane_float(g, &y->reg[k]);
+	}
+	struct counted l = open_loop(g, 0);
+	for (unsigned k = 0; k < JIT_TEMP; k++) {
+		if (!r->read[k] || !r->written[k])
+			continue;
+		bool is_float = carries_float(&g->seg, k);
+		val start = is_float ? y->reg[k].f : y->reg[k].i;
+		phi[k] = g->L->BuildPhi(g->b, is_float ? g->fv : g->iv, "");
+		g->L->AddIncoming(phi[k], &start, &l.before, 1);
+		y->reg[k] = is_float ? lane_of_float(phi[k]) : lane_of_bits(phi[k]);
+	}
+	gen_take_round(g, l.counter);
+	row_addresses(y);
+	y->lane = lane;
+	all_instructions(y);
+	gen_end_round(g);
+	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
+	for (unsigned k = 0; k < JIT_TEMP; k++) {
+		if (!phi[k])
+			continue;
+		val end = g->L->TypeOf(phi[k]) == g->fv ? lane_float(g, &y->reg[k]) : lane_bits(g, &y->reg[k]);
+		g->L->AddIncoming(phi[k], &end, &here, 1);
+	}
+	close_loop(g, &l, 1, r->count);
+}
+
+static void at_lane(struct body *y, val row_element, val lane)
+{
+	y->lane = lane;
+	y->lanes_at = gen_at(y->g, y->g->registers, y->g->L->BuildShl(y->g->b, y->g->L->BuildAdd(y->g->b, row_element, lane, ""), gen_int(y->g, 2), ""));
+	memset(y->reg, 0, sizeof y->reg);
+	if (y->g->rounds.count)
+		rounds(y);
+	else
+		all_instructions(y);
+	keep_registers(y);
+}
+
+static void range_of_lanes(struct body *y, val row_element)
+{
+	struct gen *g = y->g;
+	if (y->to - y->from <= 2 * g->strip) {
+		for (uint32_t j = y->from; j < y->to; j += g->strip)
+			at_lane(y, row_element, gen_int(g, j));
+		return;
+	}
+	struct counted l = open_loop(g, y->from);
+	at_lane(y, row_element, l.counter);
+	close_loop(g, &l, g->strip, gen_int(g, y->to));
+}
+
 static void one_row(struct body *y, val row)
 {
 	struct gen *g = y->g;
 	struct segment *e = &g->seg;
 	y->row = row;
-	row_addresses(y);
+	if (!g->rounds.count)
+		row_addresses(y);
 	val row_element = g->L->BuildMul(g->b, row, gen_int(g, g->s->core.lanes), "");
 	for (unsigned k = 0; k < e->n_lanes && e->lanes[k] < e->useful.lanes; k++) {
 		y->from = e->lanes[k];
@@ -506,7 +574,7 @@ void gen_lanes(struct gen *g)
 		}
 		struct counted l = open_loop(g, from);
 		one_row(y, l.counter);
-		close_loop(g, &l, 1, to);
+		close_loop(g, &l, 1, gen_int(g, to));
 	}
 }
 #else

@@ -82,20 +82,12 @@ static void may_read_rows(struct gen *g, const struct lane_op *o, val clock, LLV
 	gen_meet(g, no);
 }
 
-/* The loop that consists of the block. */
-static bool is_loop(const struct gen *g)
-{
-	const struct block *b = g->block;
-	const struct loop_ctx *c = b->ctx < 0 ? NULL : &g->s->jit.blocks->ctx[b->ctx];
-	return c && c->start == b->first && c->end == b->end;
-}
-
 /* Goes past a fetch, to the result, where it does nothing; NULL: nowhere. */
 static LLVMBasicBlockRef past_fetch(struct gen *g, uint32_t bundle)
 {
 	bool begins = bundle == g->block->first, there = begins && gen_first_line(g, bundle) == gen_last_line(g, bundle);
 	if (begins)
-		g->quiet = !is_loop(g) ? NULL : g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.quiet)), g->L->ConstInt(g->i32, g->index, 0), "");
+		g->quiet = !gen_is_loop(g) ? NULL : g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.quiet)), g->L->ConstInt(g->i32, g->index, 0), "");
 	val skip = g->quiet;
 	if (there) {
 		val same = g->L->BuildICmp(g->b, LLVMIntEQ, gen_field(g, g->i32, FIELD(fetch.line)), g->L->ConstInt(g->i32, gen_first_line(g, bundle), 0), "");
@@ -112,7 +104,7 @@ static void fetch_one(struct gen *g, uint32_t bundle, uint64_t *cycles)
 	gen_add_field(g, FIELD(cycle), *cycles);
 	*cycles = 0;
 	LLVMBasicBlockRef past = past_fetch(g, bundle);
-	val args[2] = {g->sim, gen_int(g, (int64_t)(bundle | (is_loop(g) ? (uint64_t)g->index + 1 : 0) << 32))};
+	val args[2] = {g->sim, gen_int(g, (int64_t)(bundle | (gen_is_loop(g) ? (uint64_t)g->index + 1 : 0) << 32))};
 	CALL(g, fetch, g->L->VoidTypeInContext(g->c), args);
 	gen_meet(g, past);
 }
@@ -281,7 +273,10 @@ void gen_segment(struct gen *g)
 	count_hits(g);
 	if (e->early)
 		all_acts(g, clock);
-	gen_lanes(g);
+	if (gen_choose_rounds(g))
+		gen_write_down_round(g);
+	else
+		gen_lanes(g);
 	make_views(g);
 	if (!e->early)
 		all_acts(g, clock);

@@ -85,6 +85,7 @@ val gen_call(struct gen *g, size_t which, LLVMTypeRef result, val *args, size_t 
 
 void gen_give_back(struct gen *g, uint64_t bundle, uint64_t how)
 {
+	gen_flush_rounds(g);
 	g->L->BuildRet(g->b, gen_int(g, (int64_t)(bundle | how)));
 }
 

@@ -87,6 +87,8 @@ struct blocks;
 struct translator;
 #define JIT_MAX_READS 8
 #define JIT_MAX_PENDING 32
+#define JIT_ROUNDS 32
+#define JIT_ROUND_SLOTS 48
 struct jit_predicated {
 	uint32_t uop, prov;
 };
@@ -123,6 +125,8 @@ struct jit {
 		bool spread; /* a row's element 0 for all its lanes */
 	} view[64];
 	int64_t views_first, views_end; /* that of all views, and perhaps more */
+	uint32_t n_rounds;     /* of a loop, whose lanes wait (jit_rounds.c), and their scalars */
+	uint64_t rounds[JIT_ROUNDS * JIT_ROUND_SLOTS];
 };
 enum { JIT_MASK = 64, JIT_TEMP = 72, JIT_N_TEMPS = 16, JIT_N_REGISTERS = JIT_TEMP + JIT_N_TEMPS };
 

@@ -74,8 +74,13 @@ static struct corner asks_for(const struct liveness *l, uint32_t i, unsigned r, 
 	case TG_SLOT_V:
 	case TG_SLOT_E:
 		return after->of[u->writes[0] - REG_V];
-	case TG_SLOT_L: /* old lanes, or a mask, which says what is read and so counts and may trap */
-		return r < REG_M && u->in.op != TG_I_vldx ? after->of[u->writes[0] - REG_V] : l->reach[i];
+	case TG_SLOT_L:
+		if (u->in.op == TG_I_vldx)
+			return l->reach[i];
+		if (r < REG_M) /* lanes that stay */
+			return after->of[u->writes[0] - REG_V];
+		/* a mask says inside the extent what is read, which counts and may trap, and outside what stays */
+		return corner_join(l->reach[i], after->of[u->writes[0] - REG_V]);
 	case TG_SLOT_W:
 	case TG_SLOT_P:
 	case TG_SLOT_M:

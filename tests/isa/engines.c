@@ -27,6 +27,7 @@ struct maker {
 	struct tg_bundle b;
 	unsigned depth, array_type, steps;
 	bool loaded;           /* an array instruction is in the bundle */
+	bool reads_only;       /* loads and lane-wise instructions, nothing else */
 };
 struct patch {
 	uint32_t word;
@@ -165,6 +166,12 @@ static bool ordinary(unsigned op)
 		return info->slot <= TG_SLOT_X;
 	}
 }
+static bool only_reads(unsigned op)
+{
+	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)op);
+	bool wide = (op >= TG_I_vld_f32 && op <= TG_I_vld_u8) || info->slot == TG_SLOT_V;
+	return wide || (info->slot == TG_SLOT_S && !(op >= TG_I_sld32 && op <= TG_I_sst64));
+}
 
 static unsigned used(const struct maker *m, enum tg_slot slot)
 {
@@ -183,7 +190,7 @@ static void add_ordinary(struct maker *m)
 	unsigned op = once_in(m, 2) ? often[draw(m, TG_ARRAY_LEN(often))] : 1 + draw(m, TG_N_INSNS - 1);
 	const struct tg_insn_info *info = tg_insn_info((enum tg_opcode)op);
 	struct tg_insn in = {.op = (uint16_t)op};
-	if (!ordinary(op) || used(m, (enum tg_slot)info->slot) >= tg_slot_count(&m->f->chip, (enum tg_slot)info->slot) ||
+	if (!ordinary(op) || (m->reads_only && !only_reads(op)) || used(m, (enum tg_slot)info->slot) >= tg_slot_count(&m->f->chip, (enum tg_slot)info->slot) ||
 	    (info->slot == TG_SLOT_E && used(m, TG_SLOT_V) >= m->f->chip.n_alu) || (info->slot == TG_SLOT_V && used(m, TG_SLOT_V) >= m->f->chip.n_alu))
 		return;
 	if (once_in(m, 5)) {
@@ -243,7 +250,7 @@ static void stretch(struct maker *m, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		unsigned most = 1 + draw(m, 6);
 		for (unsigned k = 0; k < most; k++) {
-			if (once_in(m, 6))
+			if (!m->reads_only && once_in(m, 6))
 				add_matrix(m, -1);
 			else
 				add_ordinary(m);
@@ -302,7 +309,12 @@ static void loop(struct maker *m, unsigned size)
 		m->b.insn[m->b.n++] = (struct tg_insn){.op = once_in(m, 2) ? TG_I_pfirst : TG_I_plast, .f = {1 + draw(m, 3), draw(m, m->depth)}};
 		put_bundle(m, 0);
 	}
-	code(m, size);
+	m->reads_only = once_in(m, 3);
+	if (m->reads_only)
+		stretch(m, 1 + size / 2);
+	else
+		code(m, size);
+	m->reads_only = false;
 	/* addresses go back to where they were, or the next iterations leave what is written */
 	set(m, 1 + draw(m, 4), 16384 + 64 * (int64_t)draw(m, 128));
 	rest(m);
@@ -420,6 +432,7 @@ static void setup(struct maker *m)
 /* ---- block by block ---- */
 
 struct lockstep {
+	struct tg_arena *arena;
 	struct tg_sim *interp, *jit;
 	const struct liveness *live; /* NULL: the code keeps all registers */
 	uint32_t *kept;   /* what registers hold that have views: stale, and to stay so */
@@ -456,14 +469,20 @@ static bool same_corner(const struct tg_core *core, const uint32_t *a, const uin
 	return same;
 }
 
-static bool same_registers(const struct tg_core *a, const struct tg_core *b, const struct live *live)
+/* A register that differs; NULL: none does. */
+static const char *register_differs(struct tg_arena *arena, const struct tg_core *a, const struct tg_core *b, const struct live *live)
 {
-	bool same = memcmp(a->s, b->s, sizeof a->s) == 0 && memcmp(a->p, b->p, sizeof a->p) == 0;
-	for (unsigned r = 0; r < a->chip->n_vregs; r++)
-		same = same && same_corner(a, a->v[r], b->v[r], live->of[r]);
-	for (unsigned r = 0; r < a->chip->n_mregs; r++)
-		same = same && same_corner(a, a->m[r], b->m[r], live->of[REG_M - REG_V + r]);
-	return same;
+	if (memcmp(a->s, b->s, sizeof a->s) != 0 || memcmp(a->p, b->p, sizeof a->p) != 0)
+		return "a scalar register or predicate";
+	for (unsigned r = 0; r < a->chip->n_vregs; r++) {
+		if (!same_corner(a, a->v[r], b->v[r], live->of[r]))
+			return tg_asprintf(arena, "v%u", r);
+	}
+	for (unsigned r = 0; r < a->chip->n_mregs; r++) {
+		if (!same_corner(a, a->m[r], b->m[r], live->of[REG_M - REG_V + r]))
+			return tg_asprintf(arena, "m%u", r);
+	}
+	return NULL;
 }
 
 static bool same_accumulators(const struct tg_core *a, const struct tg_core *b)
@@ -501,7 +520,8 @@ static void compare_block(struct lockstep *l, const char *what)
 	threads_wait(l->interp);
 	ck_assert_msg(same_place(l->interp, l->jit), "%s, block %llu: at bundle %u, cycle %llu interpreted, at %u, %llu translated", what, (unsigned long long)l->blocks, l->interp->now_bundle,
 		      (unsigned long long)l->interp->cycle, l->jit->now_bundle, (unsigned long long)l->jit->cycle);
-	ck_assert_msg(same_registers(a, b, &live), "%s, block %llu: registers", what, (unsigned long long)l->blocks);
+	const char *differs = register_differs(l->arena, a, b, &live);
+	ck_assert_msg(!differs, "%s, block %llu, before bundle %u: %s", what, (unsigned long long)l->blocks, l->jit->now_bundle, differs);
 	ck_assert_msg(same_clocks(l->interp, l->jit), "%s, block %llu: when registers land", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_accumulators(a, b), "%s, block %llu: accumulators", what, (unsigned long long)l->blocks);
 	ck_assert_msg(same_memory(&a->mem, &b->mem), "%s, block %llu: memory", what, (unsigned long long)l->blocks);
@@ -550,7 +570,7 @@ static void run_program(struct maker *m, uint64_t seed, struct seen *seen)
 	o.all_registers = seed % 3 == 0;
 	o.threads = (uint32_t)(seed % 4);
 	struct tg_sim *jit = tg_sim_new(m->f->a, &m->p->x, &o);
-	struct lockstep l = {.interp = interp, .jit = jit, .kept = tg_alloc_n(m->f->a, (size_t)64 * jit->core.n, sizeof *l.kept)};
+	struct lockstep l = {.arena = m->f->a, .interp = interp, .jit = jit, .kept = tg_alloc_n(m->f->a, (size_t)64 * jit->core.n, sizeof *l.kept)};
 	bool trapped = false;
 	ck_assert_msg(tg_sim_translates(jit), "seed %llu: nothing was translated", (unsigned long long)seed);
 	l.live = o.all_registers ? NULL : sim_find_live(m->f->a, jit, jit->jit.blocks);
