@@ -8,6 +8,8 @@
 #define N_SLOTS 64   /* multiplies under way */
 #define N_SPARE 4    /* sets of weights for each array besides the two that are in use */
 #define MAX_WORKERS 8
+#define MAX_PIECES 8   /* of PIECE columns: the widest array has 256 */
+#define PIECE 32
 #define SPINS 4000   /* before a thread sleeps or yields */
 #define WORTH_IT 4096 /* weights of an array: products of a smaller one are made in less time than it takes to hand them over */
 
@@ -16,10 +18,15 @@ struct slot {
 	struct tg_product p;
 	uint32_t *rows;
 };
-struct worker {
+/* Columns whose products are made in order, by one thread at a time. */
+struct piece {
 	_Alignas(64) _Atomic uint64_t done; /* multiplies */
+	atomic_bool taken;
+	uint32_t first, end;
+};
+struct worker {
 	struct workers *all;
-	uint32_t first, end; /* columns */
+	uint32_t prefers; /* where it looks for work first */
 	pthread_t thread;
 };
 struct spare {
@@ -34,6 +41,8 @@ struct workers {
 	atomic_bool stop;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
+	struct piece piece[MAX_PIECES];
+	uint32_t n_pieces;
 	struct worker worker[MAX_WORKERS];
 	uint32_t n;
 	uint64_t *rows[TG_MAX_ARRAYS]; /* the last multiply into each accumulator row */
@@ -41,42 +50,65 @@ struct workers {
 	uint32_t next_spare[TG_MAX_ARRAYS];
 };
 
-/* ---- a worker ---- */
+/* ---- products ---- */
 
-/* Until there is more than `done`; false: to stop. */
-static bool wait_for_work(struct workers *k, uint64_t done)
+/* Makes what waits of the first piece, from that one on, which has something to do and nobody to do it; false: there is none. Who holds a piece makes all that was
+ * issued, so that its weights stay in the host's cache. */
+static bool help(struct workers *k, uint32_t from)
 {
-	for (unsigned i = 0; i < SPINS; i++) {
-		if (atomic_load_explicit(&k->issued, memory_order_acquire) > done)
+	uint64_t issued = atomic_load_explicit(&k->issued, memory_order_acquire);
+	for (uint32_t i = 0; i < k->n_pieces; i++) {
+		struct piece *p = &k->piece[(from + i) % k->n_pieces];
+		if (atomic_load_explicit(&p->done, memory_order_relaxed) >= issued || atomic_exchange_explicit(&p->taken, true, memory_order_acquire))
+			continue;
+		uint64_t was = atomic_load_explicit(&p->done, memory_order_relaxed);
+		for (uint64_t done = was; done < issued;) {
+			k->matrix->columns(&k->slot[done % N_SLOTS].p, p->first, p->end);
+			atomic_store_explicit(&p->done, ++done, memory_order_release);
+		}
+		atomic_store_explicit(&p->taken, false, memory_order_release);
+		if (was < issued)
 			return true;
 	}
+	return false;
+}
+
+/* Until more was issued than that, or to stop. */
+static void sleep_until_more(struct workers *k, uint64_t than)
+{
 	pthread_mutex_lock(&k->lock);
 	atomic_fetch_add(&k->sleepers, 1);
-	while (atomic_load(&k->issued) == done && !atomic_load(&k->stop))
+	while (atomic_load(&k->issued) == than && !atomic_load(&k->stop))
 		pthread_cond_wait(&k->more, &k->lock);
 	atomic_fetch_sub(&k->sleepers, 1);
 	pthread_mutex_unlock(&k->lock);
-	return atomic_load(&k->issued) > done;
 }
 
 static void *worker_main(void *user)
 {
 	struct worker *me = user;
 	struct workers *k = me->all;
-	for (uint64_t done = 0; wait_for_work(k, done);) {
-		k->matrix->columns(&k->slot[done % N_SLOTS].p, me->first, me->end);
-		atomic_store_explicit(&me->done, ++done, memory_order_release);
+	for (unsigned idle = 0; !atomic_load_explicit(&k->stop, memory_order_relaxed);) {
+		uint64_t seen = atomic_load_explicit(&k->issued, memory_order_relaxed);
+		idle = help(k, me->prefers) ? 0 : idle + 1;
+		if (idle > SPINS) {
+			sleep_until_more(k, seen);
+			idle = 0;
+		}
 	}
 	return NULL;
 }
 
 /* ---- the program's thread ---- */
 
-static void wait_until(const struct workers *k, uint64_t done)
+/* Until so many multiplies are done; it makes products itself rather than look on. */
+static void wait_until(struct workers *k, uint64_t done)
 {
-	for (uint32_t i = 0; i < k->n; i++) {
-		for (unsigned spins = 0; atomic_load_explicit(&k->worker[i].done, memory_order_acquire) < done; spins++) {
-			if (spins > SPINS)
+	for (uint32_t i = 0; i < k->n_pieces; i++) {
+		for (unsigned spins = 0; atomic_load_explicit(&k->piece[i].done, memory_order_acquire) < done;) {
+			if (help(k, i))
+				spins = 0;
+			else if (++spins > SPINS)
 				sched_yield();
 		}
 	}
@@ -185,25 +217,24 @@ static struct workers *new_workers(struct tg_sim *s)
 
 void threads_open(struct tg_sim *s)
 {
-	uint32_t pieces = s->core.stride / 32, most = pieces < MAX_WORKERS ? pieces : MAX_WORKERS;
+	uint32_t pieces = s->core.stride / PIECE, most = pieces < MAX_WORKERS ? pieces : MAX_WORKERS;
 	uint32_t want = s->options.threads > 1 ? s->options.threads - 1 : 0, n = want < most ? want : most;
 	if (!n || (s->core.chip->array_rows * s->core.chip->array_cols < WORTH_IT && !s->options.translate_all))
 		return;
 	struct workers *k = new_workers(s);
+	k->n_pieces = pieces;
+	for (uint32_t i = 0; i < pieces; i++) {
+		k->piece[i].first = i * PIECE;
+		k->piece[i].end = (i + 1) * PIECE;
+	}
 	s->workers = k;
 	tg_arena_cleanup(s->arena, stop, s);
-	for (uint32_t i = 0; i < n; i++) {
-		struct worker *w = &k->worker[i];
-		w->all = k;
-		w->first = pieces * i / n * 32;
-		w->end = pieces * (i + 1) / n * 32;
-	}
 	for (; k->n < n; k->n++) {
-		if (pthread_create(&k->worker[k->n].thread, NULL, worker_main, &k->worker[k->n]) != 0)
-			break;
+		struct worker *w = &k->worker[k->n];
+		*w = (struct worker){.all = k, .prefers = k->n * pieces / n};
+		if (pthread_create(&w->thread, NULL, worker_main, w) != 0)
+			break; /* those that began do, and if none did the program's thread does all */
 	}
-	if (k->n < n) /* columns without a worker: not worth a plan of its own */
-		stop(s);
 }
 
 void threads_close(struct tg_sim *s)

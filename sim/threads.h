@@ -1,8 +1,8 @@
 /* threads.h: host threads that multiply. Private to sim/.
  *
- * A multiply's checks, times and counts are done at once, by the thread that runs the program; its products may come later. Each worker does all
- * multiplies in order, but for columns of its own, so every sum is made by one thread in the defined order: the same bits with any number of
- * threads. Who looks at accumulators waits for those rows. Operands are copied, weights are exchanged for fresh ones at a swap. */
+ * A multiply's checks, times and counts are done at once, by the thread that runs the program; its products may come later. The columns are cut into
+ * pieces, and of each piece all multiplies are done in order, by whoever has time, the program's thread among them when it has to wait: so every sum is made
+ * in the defined order, with the same bits for any number of threads. Who looks at accumulators waits for those rows. Operands are copied, weights are exchanged for fresh ones at a swap. */
 #ifndef TG_SIM_THREADS_H
 #define TG_SIM_THREADS_H
 
