@@ -154,7 +154,7 @@ static void find_stretches(struct gen *g)
 		if (k == g->n_stretch) {
 			t[k] = (struct stretch){.root = p->root, .store = o->kind == LANE_STORE, .pred = o->pred, .lo = p->off + p->lo, .hi = p->off + p->hi};
 			t[k].root_at = g->L->BuildSub(g->b, p->base, gen_int(g, p->off), "");
-			t[k].proof = 2 * (uint64_t)(o->u - g->s->uops);
+			t[k].proof = 2 * (uint64_t)o->insn;
 			g->n_stretch++;
 		}
 		t[k].lo = t[k].lo < p->off + p->lo ? t[k].lo : p->off + p->lo;

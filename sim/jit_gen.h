@@ -47,7 +47,7 @@ enum lane_kind { LANE_ALU, LANE_LOAD, LANE_ROWS, LANE_STORE, LANE_TEMP, LANE_VIE
 struct lane_op {
 	enum lane_kind kind;
 	const struct uop *u;
-	uint32_t bundle;
+	uint32_t bundle, insn; /* insn: its number in the code */
 	val pred;          /* NULL: always */
 	val a, b;          /* scalar operands */
 	struct place at;
@@ -84,7 +84,7 @@ struct written { /* a result that may still be under way at the segment's end */
 	val pred;
 };
 struct hit { /* a predicated instruction, and its predicate at its bundle */
-	uint32_t uop;
+	uint32_t insn; /* its number in the code */
 	val pred;
 };
 struct segment {

@@ -101,8 +101,8 @@ static enum readers readers_in(const struct tg_sim *s, unsigned reg, uint32_t fi
 	enum readers found = READ_NEVER;
 	for (uint32_t b = first; b < end && b < s->n_bundles && !*written; b++) {
 		const struct decoded *d = &s->bundles[b];
-		for (uint32_t i = d->first_uop; i < d->first_uop + d->n_uops; i++) {
-			const struct uop *u = &s->uops[i];
+		for (uint32_t i = d->first_insn; i < d->first_insn + d->n_insns; i++) {
+			const struct uop *u = sim_insn(s, i);
 			for (unsigned k = 0; k < u->n_reads; k++) {
 				if (u->reads[k] != reg)
 					continue;
@@ -256,8 +256,8 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 	b->n_rows = g->seg.n_rows;
 	b->n_lanes = g->seg.n_lanes;
 	b->impossible = false;
-	for (unsigned i = 0; i < d->n_uops; i++) {
-		const struct uop *u = &g->s->uops[d->first_uop + i];
+	for (unsigned i = 0; i < d->n_insns; i++) {
+		const struct uop *u = sim_insn(g->s, d->first_insn + i);
 		g->at_bundle = (uint32_t)(d - g->s->bundles);
 		b->of[i].role = role_of(g, u, &b->of[i].at);
 		b->impossible |= b->of[i].role == R_NO;
@@ -265,7 +265,7 @@ static void plan_bundle(struct gen *g, const struct decoded *d, struct bundle_pl
 		stores += b->of[i].role == R_STORE || b->of[i].role == R_LATE_STORE;
 	}
 	b->impossible |= late && stores > 1;
-	for (unsigned i = 0; i < d->n_uops; i++) {
+	for (unsigned i = 0; i < d->n_insns; i++) {
 		if (b->of[i].role == R_VIEW && late)
 			b->of[i].role = without_view(&b->of[i].at);
 	}
@@ -311,8 +311,8 @@ static bool read_precedes(struct gen *g, const struct uop *u)
 /* Whether the bundle leaves alone what the waiting ones read. */
 static bool spares_late(const struct gen *g, const struct decoded *d)
 {
-	for (unsigned i = 0; i < d->n_uops; i++) {
-		const struct uop *u = &g->s->uops[d->first_uop + i];
+	for (unsigned i = 0; i < d->n_insns; i++) {
+		const struct uop *u = sim_insn(g->s, d->first_insn + i);
 		for (unsigned k = 0; k < u->n_writes; k++) {
 			unsigned r = u->writes[k];
 			if ((r >= REG_V && r < REG_M && (g->seg.late_v >> (r - REG_V) & 1)) || (r >= REG_M && r < REG_P && (g->seg.late_m >> (r - REG_M) & 1)))
@@ -336,8 +336,8 @@ static void note_late(struct segment *e, const struct uop *u)
 /* Pushes, multiplies and late stores run after the loop: nobody in their bundle may write a vector that they read. */
 static bool late_works(struct gen *g, const struct decoded *d, const struct uop *late)
 {
-	for (unsigned i = 0; i < d->n_uops; i++) {
-		const struct uop *u = &g->s->uops[d->first_uop + i];
+	for (unsigned i = 0; i < d->n_insns; i++) {
+		const struct uop *u = sim_insn(g->s, d->first_insn + i);
 		for (unsigned k = 0; k < u->n_writes; k++) {
 			for (unsigned j = 0; j < late->n_reads; j++) {
 				if (u->writes[k] == late->reads[j] && u->writes[k] >= REG_V && u->writes[k] < REG_P)
@@ -354,14 +354,14 @@ static bool goes_early(struct gen *g, const struct decoded *d, struct bundle_pla
 	bool conflict = false;
 	if (g->seg.end > g->seg.first)
 		return false;
-	for (unsigned i = 0; i < d->n_uops; i++) {
+	for (unsigned i = 0; i < d->n_insns; i++) {
 		enum role role = b->of[i].role;
 		if (role == R_ROWS || role == R_LATE_STORE)
 			return false;
 		if (role == R_MATRIX || role == R_ACT)
-			conflict = conflict || !late_works(g, d, &g->s->uops[d->first_uop + i]);
+			conflict = conflict || !late_works(g, d, sim_insn(g->s, d->first_insn + i));
 	}
-	for (unsigned i = 0; conflict && i < d->n_uops; i++)
+	for (unsigned i = 0; conflict && i < d->n_insns; i++)
 		b->of[i].role = b->of[i].role == R_VIEW ? without_view(&b->of[i].at) : b->of[i].role;
 	return conflict;
 }
@@ -393,16 +393,16 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 	memcpy(b->array, e->array, sizeof b->array);
 	if (!spares_late(g, d))
 		return false;
-	if (e->n_wrote + 2 * d->n_uops > TG_ARRAY_LEN(e->wrote) || e->n_busy + d->n_uops > TG_ARRAY_LEN(e->busy) || e->n_hit + d->n_uops > MAX_HITS)
+	if (e->n_wrote + 2 * d->n_insns > TG_ARRAY_LEN(e->wrote) || e->n_busy + d->n_insns > TG_ARRAY_LEN(e->busy) || e->n_hit + d->n_insns > MAX_HITS)
 		return false;
-	for (unsigned i = 0; i < d->n_uops; i++) {
-		const struct uop *u = &g->s->uops[d->first_uop + i];
+	for (unsigned i = 0; i < d->n_insns; i++) {
+		const struct uop *u = sim_insn(g->s, d->first_insn + i);
 		enum role *role = &b->of[i].role;
 		if (e->viewed && (*role == R_LATE_STORE || (*role != R_MATRIX && touches_view(e, u))))
 			return false;
-		if (*role == R_VIEW && !fits_accesses(g, b, d->n_uops, i))
+		if (*role == R_VIEW && !fits_accesses(g, b, d->n_insns, i))
 			*role = without_view(&b->of[i].at);
-		if (*role == R_LOAD && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
+		if (*role == R_LOAD && (!fits_accesses(g, b, d->n_insns, i) || !split_for(g, b, &b->of[i].at)))
 			*role = R_PURE;
 		if (*role == R_ROWS && !split_for(g, b, &b->of[i].at))
 			*role = R_PURE;
@@ -410,7 +410,7 @@ static bool joins(struct gen *g, const struct decoded *d, struct bundle_plan *b)
 			return false;
 		if (*role == R_MATRIX && !matrix_follows(g, u, &b->array[u->in.f[0]]))
 			return false;
-		if (*role == R_STORE && (!fits_accesses(g, b, d->n_uops, i) || !split_for(g, b, &b->of[i].at)))
+		if (*role == R_STORE && (!fits_accesses(g, b, d->n_insns, i) || !split_for(g, b, &b->of[i].at)))
 			return false;
 		if ((*role == R_LOAD || *role == R_STORE) && (e->dirty_m >> b->of[i].at.mask & 1)) /* masks are asked before the loop */
 			return false;
@@ -494,9 +494,10 @@ static void extent_operands(struct gen *g, val e, struct lane_op *o)
 	o->b = part[1];
 }
 
-static void take_vector(struct gen *g, const struct uop *u, uint32_t bundle, enum role role, const struct place *at)
+static void take_vector(struct gen *g, uint32_t insn, uint32_t bundle, enum role role, const struct place *at)
 {
-	struct lane_op o = {.u = u, .bundle = bundle, .pred = gen_pred(g, u), .dest = dest_of(u)};
+	const struct uop *u = sim_insn(g->s, insn);
+	struct lane_op o = {.u = u, .bundle = bundle, .insn = insn, .pred = gen_pred(g, u), .dest = dest_of(u)};
 	o.kind = role == R_LANE ? LANE_ALU : role == R_LOAD ? LANE_LOAD : role == R_ROWS ? LANE_ROWS : role == R_STORE ? LANE_STORE : role == R_VIEW ? LANE_VIEW : LANE_TEMP;
 	if (role == R_VIEW) {
 		o.temp = o.dest;
@@ -568,14 +569,14 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 	struct scalar_landing l[2 * TG_MAX_BUNDLE];
 	uint64_t written = e->dirty_v;
 	unsigned n = 0;
-	for (unsigned i = 0; i < d->n_uops; i++) {
-		const struct uop *u = &g->s->uops[d->first_uop + i];
+	for (unsigned i = 0; i < d->n_insns; i++) {
+		const struct uop *u = sim_insn(g->s, d->first_insn + i);
 		enum role role = b->of[i].role;
 		note_latency(g, u);
 		if (role != R_MATRIX && role != R_VIEW)
 			note_lanes_read(e, u, ~written);
 		if (u->in.pred)
-			e->hit[e->n_hit++] = (struct hit){d->first_uop + i, gen_pred(g, u)};
+			e->hit[e->n_hit++] = (struct hit){d->first_insn + i, gen_pred(g, u)};
 		if (role == R_SCALAR || role == R_FLAG) {
 			l[n] = (struct scalar_landing){.reg = u->writes[0], .sym = gen_fresh(g)};
 			l[n].v = role == R_SCALAR ? gen_scalar_value(g, &u->in, &l[n].sym) : gen_predicate_value(g, u);
@@ -593,7 +594,7 @@ static void take(struct gen *g, uint32_t bundle, const struct bundle_plan *b)
 		} else if (role == R_CONTROL) {
 			take_control(g, u);
 		} else {
-			take_vector(g, u, bundle, role, &b->of[i].at);
+			take_vector(g, d->first_insn + i, bundle, role, &b->of[i].at);
 		}
 		if (u->posts)
 			post_increment(g, u, &l[n++]);

@@ -191,7 +191,7 @@ static void count_hits(struct gen *g)
 {
 	struct segment *e = &g->seg;
 	for (unsigned i = 0; i < e->n_hit; i++)
-		gen_add_item(g, FIELD(jit.hits), (uint64_t)e->hit[i].uop * 8, g->L->BuildZExt(g->b, e->hit[i].pred, g->i64, ""));
+		gen_add_item(g, FIELD(jit.hits), (uint64_t)e->hit[i].insn * 8, g->L->BuildZExt(g->b, e->hit[i].pred, g->i64, ""));
 }
 
 /* Before anything else: registers whose lanes the segment reads, and those that look at what it may write. */

@@ -35,7 +35,7 @@ struct finder {
 
 const struct uop *sim_control_of(const struct tg_sim *s, const struct decoded *b)
 {
-	const struct uop *last = b->n_uops ? &s->uops[b->first_uop + b->n_uops - 1] : NULL;
+	const struct uop *last = b->n_insns ? sim_insn(s, b->first_insn + b->n_insns - 1) : NULL;
 	return last && last->slot == TG_SLOT_C ? last : NULL;
 }
 
@@ -140,8 +140,8 @@ static bool not_translated(const struct tg_sim *s, const struct decoded *b)
 	unsigned stores = 0, scalar_stores = 0;
 	if (b->illegal || b->n_births)
 		return true;
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
+	for (uint32_t i = b->first_insn; i < b->first_insn + b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, i);
 		switch (u->in.op) {
 		case TG_I_dma_start:
 		case TG_I_dma_wait:
@@ -229,8 +229,8 @@ static bool keeps_rules(const struct tg_sim *s, const struct decoded *b, const s
 {
 	uint64_t written[2] = {0, 0};
 	uint32_t unit;
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
+	for (uint32_t i = b->first_insn; i < b->first_insn + b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, i);
 		for (unsigned k = 0; k < u->n_reads; k++) {
 			if (in->busy[u->reads[k]])
 				return false;
@@ -258,8 +258,8 @@ static uint32_t length_of(const struct tg_sim *s, const struct decoded *b)
 static void step_busy(const struct tg_sim *s, const struct decoded *b, struct facts *f)
 {
 	uint32_t unit, n = length_of(s, b);
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
+	for (uint32_t i = b->first_insn; i < b->first_insn + b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, i);
 		for (unsigned k = 0; k < u->n_writes; k++) {
 			uint32_t *r = &f->busy[u->writes[k]];
 			if (!dropped(u->writes[k]))
@@ -297,8 +297,8 @@ void sim_step_constants(const struct tg_sim *s, struct tg_core *scratch, const s
 		int64_t v;
 	} found[2 * TG_MAX_BUNDLE];
 	uint32_t n = 0;
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
+	for (uint32_t i = b->first_insn; i < b->first_insn + b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, i);
 		for (unsigned k = 0; k < u->n_writes; k++) {
 			if (u->writes[k] == REG_S || u->writes[k] >= REG_V)
 				continue;

@@ -97,10 +97,62 @@ static void fill_uop(struct tg_sim *s, struct uop *u, const struct tg_insn *in)
 	find_registers(&s->x->chip, u);
 }
 
-static void fill_bundle(struct tg_sim *s, struct decoded *b, const struct tg_bundle *raw, uint32_t *n_uops)
+/* ---- instructions that are the same are decoded once: unrolled code repeats itself, and a decoded one takes much more room than its number ---- */
+
+/* Open addressing; 0: free, else a number of s->uops and 1. */
+struct uop_table {
+	struct tg_arena *a;
+	uint32_t *slot;
+	uint32_t n_slots, n; /* n_slots: a power of two */
+};
+
+static bool same_insn(const struct tg_insn *a, const struct tg_insn *b)
 {
-	b->first_uop = *n_uops;
-	b->n_uops = raw->n;
+	return a->op == b->op && a->pred == b->pred && memcmp(a->f, b->f, tg_insn_info((enum tg_opcode)a->op)->n_fields * sizeof *a->f) == 0;
+}
+
+/* Multiplicative hashing (Knuth, The Art of Computer Programming, 6.4). */
+static uint32_t hash_of(const struct tg_insn *in)
+{
+	uint64_t h = (uint64_t)in->op << 8 | in->pred;
+	for (unsigned i = 0; i < tg_insn_info((enum tg_opcode)in->op)->n_fields; i++)
+		h = ((h ^ h >> 32) + (uint64_t)in->f[i]) * UINT64_C(0x9e3779b97f4a7c15);
+	return (uint32_t)(h >> 32);
+}
+
+/* Where the instruction is, or where it belongs. */
+static uint32_t *slot_of(const struct tg_sim *s, const struct uop_table *t, const struct tg_insn *in)
+{
+	uint32_t at = hash_of(in) & (t->n_slots - 1);
+	while (t->slot[at] && !same_insn(&s->uops[t->slot[at] - 1].in, in))
+		at = (at + 1) & (t->n_slots - 1);
+	return &t->slot[at];
+}
+
+static void grow_table(const struct tg_sim *s, struct uop_table *t)
+{
+	t->n_slots = t->n_slots ? 2 * t->n_slots : 4096;
+	t->slot = tg_alloc_n(t->a, t->n_slots, sizeof *t->slot);
+	for (uint32_t i = 0; i < t->n; i++)
+		*slot_of(s, t, &s->uops[i].in) = i + 1;
+}
+
+static uint32_t uop_number(struct tg_sim *s, struct uop_table *t, const struct tg_insn *in)
+{
+	if (2 * t->n >= t->n_slots)
+		grow_table(s, t);
+	uint32_t *slot = slot_of(s, t, in);
+	if (!*slot) {
+		fill_uop(s, &s->uops[t->n], in);
+		*slot = ++t->n;
+	}
+	return *slot - 1;
+}
+
+static void fill_bundle(struct tg_sim *s, struct uop_table *t, struct decoded *b, const struct tg_bundle *raw, uint32_t *n_insns)
+{
+	b->first_insn = *n_insns;
+	b->n_insns = raw->n;
 	uint8_t order[TG_MAX_BUNDLE];
 	unsigned left = 0; /* orders that some instruction has */
 	for (uint32_t i = 0; i < raw->n; i++) {
@@ -110,7 +162,7 @@ static void fill_bundle(struct tg_sim *s, struct decoded *b, const struct tg_bun
 	for (; left; left &= left - 1) {
 		for (uint32_t i = 0; i < raw->n; i++) {
 			if (order[i] == __builtin_ctz(left))
-				fill_uop(s, &s->uops[(*n_uops)++], &raw->insn[i]);
+				s->insns[(*n_insns)++] = uop_number(s, t, &raw->insn[i]);
 		}
 	}
 }
@@ -139,10 +191,12 @@ void sim_decode(struct tg_sim *s)
 {
 	const struct tg_exe *x = s->x;
 	struct tg_bundle *raw = tg_alloc(s->arena, sizeof *raw);
-	uint32_t n_uops = 0;
+	struct uop_table table = {.a = tg_arena_new(tg_arena_heap(s->arena))};
+	uint32_t n_insns = 0;
 	s->bundles = sim_new_table(s, (uint64_t)x->n_words + 1, sizeof *s->bundles);
 	s->bundle_at = tg_alloc_n(s->arena, (size_t)x->n_words + 1, sizeof *s->bundle_at);
 	s->uops = sim_new_table(s, (uint64_t)x->n_words + 1, sizeof *s->uops);
+	s->insns = sim_new_table(s, (uint64_t)x->n_words + 1, sizeof *s->insns);
 	memset(s->bundle_at, 0xff, ((size_t)x->n_words + 1) * sizeof *s->bundle_at);
 	for (size_t at = 0, next; at < x->n_words; at = next) {
 		struct decoded *b = &s->bundles[s->n_bundles];
@@ -152,10 +206,11 @@ void sim_decode(struct tg_sim *s)
 		if (b->illegal)
 			next = x->n_words;
 		else
-			fill_bundle(s, b, raw, &n_uops);
+			fill_bundle(s, &table, b, raw, &n_insns);
 		b->end_word = (uint32_t)next;
 	}
 	s->bundles[s->n_bundles].word = x->n_words;
 	s->bundle_at[x->n_words] = s->n_bundles;
+	tg_arena_free(table.a);
 	attach_debug(s);
 }

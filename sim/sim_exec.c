@@ -287,20 +287,21 @@ static bool births(struct tg_sim *s, const struct decoded *b)
 
 static bool run_uops(struct tg_sim *s, struct tg_counters *c, const struct decoded *b, struct landing *l, struct next *n)
 {
-	const struct uop *first = &s->uops[b->first_uop], *end = first + b->n_uops;
 	uint64_t active = 0;
-	for (const struct uop *u = first; u < end; u++) {
+	for (uint32_t i = 0; i < b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, b->first_insn + i);
 		unsigned pred = u->in.pred;
 		if (pred && s->ready[REG_P + pred] > s->core.clock)
 			return sim_trap(s, "a predicate is read before its result has landed", pred, u);
 		if (pred && !s->core.p[pred])
 			continue;
-		active |= UINT64_C(1) << (u - first);
+		active |= UINT64_C(1) << i;
 		if (!check_reads(s, u))
 			return false;
 	}
-	for (const struct uop *u = first; u < end; u++) {
-		if (!(active >> (u - first) & 1))
+	for (uint32_t i = 0; i < b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, b->first_insn + i);
+		if (!(active >> i & 1))
 			continue;
 		if (!claim_writes(s, u) || !claim_unit(s, u))
 			return false;

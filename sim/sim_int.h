@@ -24,7 +24,7 @@ struct uop {
 	uint8_t unit;
 };
 struct decoded {
-	uint32_t first_uop, n_uops;
+	uint32_t first_insn, n_insns;
 	uint32_t word, end_word;
 	uint32_t prov;   /* index in the counters; provs.n: none */
 	uint32_t birth, n_births;
@@ -90,7 +90,7 @@ struct translator;
 #define JIT_ROUNDS 32
 #define JIT_ROUND_SLOTS 48
 struct jit_predicated {
-	uint32_t uop, prov;
+	uint32_t insn, prov;
 };
 struct jit {
 	const struct jit_calls *calls;
@@ -149,7 +149,8 @@ struct tg_sim {
 
 	struct decoded *bundles;
 	uint32_t n_bundles;
-	struct uop *uops;
+	struct uop *uops;     /* instructions that are the same, operands and all, once */
+	uint32_t *insns;      /* and which of them each instruction of the code is */
 	uint32_t *bundle_at; /* by word; UINT32_MAX: no bundle starts there. n_words + 1 entries */
 
 	uint64_t cycle;
@@ -219,6 +220,12 @@ void trace_transfer(struct tg_sim *s, const struct transfer *x, uint64_t begin, 
 void sim_new_weights(struct tg_sim *s, struct tg_weights *w);
 void *sim_new_table(struct tg_sim *s, uint64_t n, uint64_t bytes); /* zeroed, in large pages where it has some */
 /* exec.c; a run of a step is begin, bundles until one halts or traps, and end, which reports a trap */
+/* An instruction by its number in the code. */
+static inline const struct uop *sim_insn(const struct tg_sim *s, uint32_t number)
+{
+	return &s->uops[s->insns[number]];
+}
+
 bool sim_begin_run(struct tg_sim *s, struct tg_diag *d, uint32_t entry_word);
 bool sim_end_run(struct tg_sim *s, struct tg_diag *d, bool ok);
 bool sim_run_bundle(struct tg_sim *s, bool *halted);

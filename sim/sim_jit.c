@@ -387,8 +387,8 @@ static void count_bundle(const struct tg_sim *s, uint32_t bundle, uint64_t times
 {
 	const struct decoded *b = &s->bundles[bundle];
 	uint64_t cycles = times;
-	for (uint32_t i = b->first_uop; i < b->first_uop + b->n_uops; i++) {
-		const struct uop *u = &s->uops[i];
+	for (uint32_t i = b->first_insn; i < b->first_insn + b->n_insns; i++) {
+		const struct uop *u = sim_insn(s, i);
 		if (!u->in.pred)
 			count_uop(s, c, u, times);
 		if (u->in.op == TG_I_idle)
@@ -426,8 +426,8 @@ static void sum_blocks(struct tg_sim *s)
 			const struct decoded *d = &s->bundles[b];
 			struct jit_sum *sum = sum_of(s, from, i, d->prov);
 			count_bundle(s, b, 1, &sum->c, &sum->fetched);
-			for (uint32_t j = d->first_uop; j < d->first_uop + d->n_uops; j++) {
-				if (s->uops[j].in.pred)
+			for (uint32_t j = d->first_insn; j < d->first_insn + d->n_insns; j++) {
+				if (sim_insn(s, j)->in.pred)
 					*TG_PUSH(s->arena, &s->jit.predicated) = (struct jit_predicated){j, d->prov};
 			}
 		}
@@ -459,9 +459,9 @@ void jit_count(struct tg_sim *s)
 	}
 	for (size_t i = 0; i < s->jit.predicated.n; i++) {
 		const struct jit_predicated *p = &s->jit.predicated.at[i];
-		if (s->jit.hits[p->uop])
-			count_uop(s, &s->by_prov[p->prov], &s->uops[p->uop], s->jit.hits[p->uop]);
-		s->jit.hits[p->uop] = 0;
+		if (s->jit.hits[p->insn])
+			count_uop(s, &s->by_prov[p->prov], sim_insn(s, p->insn), s->jit.hits[p->insn]);
+		s->jit.hits[p->insn] = 0;
 	}
 	if (s->jit.parted)
 		count_parts(s);
@@ -589,7 +589,7 @@ static uint32_t choose(struct tg_sim *s, const struct blocks *k, uint32_t *order
 		const struct block *b = &k->at[i];
 		double uops = b->end - b->first;
 		for (uint32_t j = b->first; j < b->end; j++)
-			uops += s->bundles[j].n_uops;
+			uops += s->bundles[j].n_insns;
 		all += b->weight * uops;
 		if (!b->interpret && (s->options.translate_all || b->weight * s->core.n >= WORTH_IT(s)))
 			of[n++] = (struct share){i, b->weight * uops};

@@ -52,8 +52,8 @@ static void find_reach(struct liveness *l, struct tg_arena *scratch)
 		struct constants now = b->at_start;
 		for (uint32_t at = b->first; at < b->whole_end; at++) {
 			const struct decoded *d = &l->s->bundles[at];
-			for (uint32_t j = d->first_uop; j < d->first_uop + d->n_uops; j++)
-				l->reach[j] = reach_of(l->s, &l->s->uops[j], &now);
+			for (uint32_t j = d->first_insn; j < d->first_insn + d->n_insns; j++)
+				l->reach[j] = reach_of(l->s, sim_insn(l->s, j), &now);
 			sim_step_constants(l->s, core, d, &now);
 		}
 	}
@@ -69,7 +69,7 @@ static bool is_vector(unsigned r)
 /* Of register r, which instruction i reads, when `after` is what is live behind its bundle. */
 static struct corner asks_for(const struct liveness *l, uint32_t i, unsigned r, const struct live *after)
 {
-	const struct uop *u = &l->s->uops[i];
+	const struct uop *u = sim_insn(l->s, i);
 	switch (u->slot) {
 	case TG_SLOT_V:
 	case TG_SLOT_E:
@@ -98,8 +98,8 @@ static void step(const struct liveness *l, const struct decoded *d, struct live 
 		struct corner c;
 	} asked[TG_MAX_BUNDLE * MAX_READS];
 	unsigned n = 0;
-	for (uint32_t i = d->first_uop; i < d->first_uop + d->n_uops; i++) {
-		const struct uop *u = &l->s->uops[i];
+	for (uint32_t i = d->first_insn; i < d->first_insn + d->n_insns; i++) {
+		const struct uop *u = sim_insn(l->s, i);
 		for (unsigned k = 0; k < u->n_reads; k++) {
 			if (!is_vector(u->reads[k]))
 				continue;
@@ -107,8 +107,8 @@ static void step(const struct liveness *l, const struct decoded *d, struct live 
 			asked[n++].c = asks_for(l, i, u->reads[k], now);
 		}
 	}
-	for (uint32_t i = d->first_uop; i < d->first_uop + d->n_uops; i++) {
-		const struct uop *u = &l->s->uops[i];
+	for (uint32_t i = d->first_insn; i < d->first_insn + d->n_insns; i++) {
+		const struct uop *u = sim_insn(l->s, i);
 		for (unsigned k = 0; k < u->n_writes && !u->in.pred; k++) {
 			if (is_vector(u->writes[k]))
 				now->of[u->writes[k] - REG_V] = (struct corner){0, 0};
@@ -155,10 +155,10 @@ static struct live live_behind(const struct liveness *l, uint32_t block, const s
 	return out;
 }
 
-static size_t n_uops(const struct tg_sim *s)
+static size_t n_insns(const struct tg_sim *s)
 {
 	const struct decoded *last = s->n_bundles ? &s->bundles[s->n_bundles - 1] : NULL;
-	return last ? (size_t)last->first_uop + last->n_uops : 0;
+	return last ? (size_t)last->first_insn + last->n_insns : 0;
 }
 
 struct liveness *sim_find_live(struct tg_arena *a, const struct tg_sim *s, const struct blocks *k)
@@ -167,7 +167,7 @@ struct liveness *sim_find_live(struct tg_arena *a, const struct tg_sim *s, const
 	struct tg_arena *scratch = tg_arena_new(tg_arena_heap(a));
 	struct live *in = tg_alloc_n(scratch, (size_t)k->n + 1, sizeof *in);
 	bool *done = tg_alloc(scratch, (size_t)k->n + 1);
-	*l = (struct liveness){.s = s, .k = k, .reach = tg_alloc_n(a, n_uops(s) + 1, sizeof *l->reach), .out = tg_alloc_n(a, (size_t)k->n + 1, sizeof *l->out)};
+	*l = (struct liveness){.s = s, .k = k, .reach = tg_alloc_n(a, n_insns(s) + 1, sizeof *l->reach), .out = tg_alloc_n(a, (size_t)k->n + 1, sizeof *l->out)};
 	find_reach(l, scratch);
 	for (bool changed = true; changed;) {
 		changed = false;

@@ -80,7 +80,7 @@ START_TEST(idle_ends_no_block)
 		const struct block *b = &k->at[i];
 		if (b->end >= s->n_bundles || k->block_of[b->end] == UINT32_MAX || k->at[k->block_of[b->end]].interpret || b->interpret)
 			continue;
-		const struct uop *last = &s->uops[s->bundles[b->end - 1].first_uop + s->bundles[b->end - 1].n_uops - 1];
+		const struct uop *last = sim_insn(s, s->bundles[b->end - 1].first_insn + s->bundles[b->end - 1].n_insns - 1);
 		const struct loop_ctx *c = b->ctx < 0 ? NULL : &k->ctx[b->ctx];
 		ck_assert_msg(last->in.op == TG_I_loop || (c && c->end == b->end), "bundle %u ends a block of straight code", b->end - 1);
 	}
