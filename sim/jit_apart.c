@@ -49,6 +49,17 @@ bool places_apart(const struct place *a, const struct place *b, bool *same)
 	return a->off + a->lo >= b->off + b->hi || b->off + b->lo >= a->off + a->hi || interleaved(a, b, b->off - a->off);
 }
 
+/* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane (not where a view stays), or checked when it runs. */
+bool places_together(const struct place *a, const struct place *b, bool view)
+{
+	bool same;
+	if (places_apart(a, b, &same))
+		return true;
+	if (same)
+		return !view;
+	return a->fixed && b->fixed && a->root != b->root;
+}
+
 static bool leaves_view(const struct lane_op *o)
 {
 	return o->kind == LANE_VIEW || o->lazy;

@@ -226,11 +226,15 @@ uint32_t gen_first_line(const struct gen *g, uint32_t bundle);
 uint32_t gen_last_line(const struct gen *g, uint32_t bundle);
 /* jit_plan.c */
 bool gen_fill_segment(struct gen *g, uint32_t from); /* as many bundles as go together; false: not even the first */
-bool gen_has_views(const struct gen *g);
 val gen_shape(struct gen *g, const struct place *p, uint32_t unit); /* jit_shape, a row as so many `unit`s a lane */
-bool gen_has_late_store(const struct segment *e);
-void gen_choose_lazy(struct gen *g);
 void gen_choose_kept(struct gen *g);
+/* jit_views.c */
+bool gen_has_views(const struct gen *g);
+bool gen_view_works(struct gen *g, const struct uop *u, const struct place *p);
+bool gen_has_late_store(const struct segment *e);
+void gen_choose_lazy(struct gen *g);  /* loads whose registers nobody needs after the segment, it seems */
+void gen_settle_views(struct gen *g); /* before the segment */
+void gen_make_views(struct gen *g);   /* behind its loop */
 /* jit_segment.c */
 void gen_segment(struct gen *g);
 /* jit_rounds.c */
@@ -252,6 +256,7 @@ val gen_and(struct gen *g, val a, val b);        /* of what is not NULL */
 /* jit_apart.c: leaves unless all accesses may be in one loop */
 void gen_check_pairs(struct gen *g, LLVMBasicBlockRef leave);
 bool places_apart(const struct place *a, const struct place *b, bool *same);
+bool places_together(const struct place *a, const struct place *b, bool view);
 /* jit_compute.c */
 bool lanes_has(unsigned op);
 unsigned lanes_effort(unsigned op);

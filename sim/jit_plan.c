@@ -85,62 +85,6 @@ val gen_shape(struct gen *g, const struct place *p, uint32_t unit)
 	return g->L->BuildOr(g->b, p->run_rows, g->L->BuildOr(g->b, n, lanes, ""), "");
 }
 
-#define VIEW_BYTES 1024 /* smaller registers are copied in less time than it takes to remember where their lanes are */
-#define VIEW_AHEAD 512  /* bundles in which the readers are looked for */
-
-bool gen_has_views(const struct gen *g)
-{
-	return g->s->options.translate_all || g->s->core.n * 4 >= VIEW_BYTES;
-}
-
-enum readers { READ_NEVER, READ_BY_ARRAY, READ_BY_LANES };
-
-/* Who reads the register in bundles [first, end), until it is written again: `*written`. */
-static enum readers readers_in(const struct tg_sim *s, unsigned reg, uint32_t first, uint32_t end, bool *written)
-{
-	enum readers found = READ_NEVER;
-	for (uint32_t b = first; b < end && b < s->n_bundles && !*written; b++) {
-		const struct decoded *d = &s->bundles[b];
-		for (uint32_t i = d->first_insn; i < d->first_insn + d->n_insns; i++) {
-			const struct uop *u = sim_insn(s, i);
-			for (unsigned k = 0; k < u->n_reads; k++) {
-				if (u->reads[k] != reg)
-					continue;
-				if (u->slot != TG_SLOT_P && u->slot != TG_SLOT_M)
-					return READ_BY_LANES;
-				found = READ_BY_ARRAY;
-			}
-			*written = *written || (u->n_writes && u->writes[0] == reg);
-		}
-	}
-	return found;
-}
-
-/* The same from bundle `from` on, as far as the code that follows tells: around the innermost loop once, else straight on. */
-static enum readers readers_after(const struct gen *g, unsigned reg, uint32_t from)
-{
-	bool written = false;
-	if (g->block->ctx < 0)
-		return readers_in(g->s, reg, from, from + VIEW_AHEAD, &written);
-	const struct loop_ctx *c = &g->s->jit.blocks->ctx[g->block->ctx];
-	enum readers a = readers_in(g->s, reg, from, c->end, &written);
-	enum readers b = written || a == READ_BY_LANES ? READ_NEVER : readers_in(g->s, reg, c->start, from, &written);
-	return a > b ? a : b;
-}
-
-/* A load that a view can stand for. */
-static bool plain_load(const struct gen *g, const struct uop *u, const struct place *p)
-{
-	const struct tg_core *c = &g->s->core;
-	bool whole = p->rows == c->rows && p->lanes == c->lanes;
-	return gen_has_views(g) && (u->in.op == TG_I_vld_f32 || u->in.op == TG_I_vld_i32) && p->fixed && !p->mask && (whole || u->in.f[7] == 0);
-}
-
-static bool view_works(struct gen *g, const struct uop *u, const struct place *p)
-{
-	return plain_load(g, u, p) && !p->spread && readers_after(g, u->writes[0], g->at_bundle + 1) == READ_BY_ARRAY;
-}
-
 /* An extent that only the run knows selects lanes like a mask, which hosts have for wide elements. */
 static enum role without_view(const struct place *p)
 {
@@ -166,7 +110,7 @@ static enum role role_of(struct gen *g, const struct uop *u, struct place *p)
 			return R_PURE_SCALAR;
 		return lanes_has(u->in.op) ? R_LANE : R_PURE;
 	case TG_SLOT_L:
-		return !vector_place(g, u, p) ? R_PURE : view_works(g, u, p) ? R_VIEW : without_view(p);
+		return !vector_place(g, u, p) ? R_PURE : gen_view_works(g, u, p) ? R_VIEW : without_view(p);
 	case TG_SLOT_W:
 		if (vector_place(g, u, p))
 			return R_STORE;
@@ -218,31 +162,20 @@ static bool split_for(struct gen *g, struct bundle_plan *b, const struct place *
 	       add_split(b->lanes, &b->n_lanes, high, g->s->core.lanes, MAX_RANGES);
 }
 
-/* Whether two accesses, one of them a store, may be in one loop: known to be apart, lane upon lane (not where a view stays), or checked when it runs. */
-static bool together(const struct place *a, const struct place *b, bool view)
-{
-	bool same;
-	if (places_apart(a, b, &same))
-		return true;
-	if (same)
-		return !view;
-	return a->fixed && b->fixed && a->root != b->root;
-}
-
 static bool fits_accesses(struct gen *g, const struct bundle_plan *b, unsigned n, unsigned at)
 {
 	bool store = b->of[at].role == R_STORE, view = b->of[at].role == R_VIEW;
 	for (unsigned i = 0; i < g->seg.n_op; i++) {
 		const struct lane_op *o = &g->seg.op[i];
 		if (o->kind == LANE_STORE || (store && (o->kind == LANE_LOAD || o->kind == LANE_VIEW))) {
-			if (!together(&o->at, &b->of[at].at, view || o->kind == LANE_VIEW))
+			if (!places_together(&o->at, &b->of[at].at, view || o->kind == LANE_VIEW))
 				return false;
 		}
 	}
 	for (unsigned i = 0; i < n; i++) {
 		enum role role = b->of[i].role;
 		bool other = role == R_STORE || (store && (role == R_LOAD || role == R_VIEW));
-		if (i != at && other && !together(&b->of[i].at, &b->of[at].at, view || role == R_VIEW))
+		if (i != at && other && !places_together(&b->of[i].at, &b->of[at].at, view || role == R_VIEW))
 			return false;
 	}
 	return true;
@@ -656,39 +589,6 @@ bool gen_fill_segment(struct gen *g, uint32_t from)
 			return true;
 	}
 	return true;
-}
-
-/* ---- views of what a segment loads ---- */
-
-bool gen_has_late_store(const struct segment *e)
-{
-	for (unsigned i = 0; i < e->n_call; i++) {
-		if (e->call[i].kind == CALL_STORE)
-			return true;
-	}
-	return false;
-}
-
-static bool lazy_works(struct gen *g, unsigned at)
-{
-	struct segment *e = &g->seg;
-	const struct lane_op *o = &e->op[at];
-	if (o->kind != LANE_LOAD || o->dest == NO_DEST || o->pred || !plain_load(g, o->u, &o->at) || gen_has_late_store(e))
-		return false;
-	for (unsigned i = 0; i < e->n_op; i++) {
-		if (i > at && e->op[i].dest == o->dest)
-			return false;
-		if (e->op[i].kind == LANE_STORE && !together(&e->op[i].at, &o->at, true))
-			return false;
-	}
-	return readers_after(g, o->u->writes[0], e->end) != READ_BY_LANES;
-}
-
-/* Loads whose registers nobody needs after the segment, it seems. */
-void gen_choose_lazy(struct gen *g)
-{
-	for (unsigned i = 0; i < g->seg.n_op; i++)
-		g->seg.op[i].lazy = lazy_works(g, i);
 }
 
 /* ---- lanes that somebody looks at ---- */

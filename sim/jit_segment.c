@@ -194,56 +194,6 @@ static void count_hits(struct gen *g)
 		gen_add_item(g, FIELD(jit.hits), (uint64_t)e->hit[i].insn * 8, g->L->BuildZExt(g->b, e->hit[i].pred, g->i64, ""));
 }
 
-/* Before anything else: registers whose lanes the segment reads, and those that look at what it may write. */
-static void settle_views(struct gen *g)
-{
-	struct segment *e = &g->seg;
-	bool late = gen_has_late_store(e);
-	uint64_t mask = late ? ~UINT64_C(0) : e->reads_v;
-	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
-	if ((!mask && !e->stores) || !gen_has_views(g))
-		return;
-	val set = g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, e->stores ? -1 : (int64_t)mask), "");
-	LLVMBasicBlockRef past = gen_around(g, g->L->BuildICmp(g->b, LLVMIntNE, set, gen_int(g, 0), ""));
-	val args[2] = {g->sim, gen_int(g, (int64_t)mask)};
-	if (mask)
-		CALL(g, settle, none, args);
-	for (unsigned i = 0; i < e->n_op && !late; i++) {
-		const struct lane_op *o = &e->op[i];
-		if (o->kind != LANE_STORE)
-			continue;
-		LLVMBasicBlockRef no = gen_around(g, o->pred);
-		val box[3] = {g->sim, g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.lo), ""), g->L->BuildAdd(g->b, o->at.base, gen_int(g, o->at.hi), "")};
-		val all[2] = {g->sim, gen_int(g, -1)};
-		if (o->at.fixed)
-			CALL(g, settle_box, none, box);
-		else
-			CALL(g, settle, none, all);
-		gen_meet(g, no);
-	}
-	gen_meet(g, past);
-}
-
-/* Written registers are no views any more; loads that are not done leave one. */
-static void make_views(struct gen *g)
-{
-	struct segment *e = &g->seg;
-	if (!gen_has_views(g))
-		return;
-	if (e->dirty_v)
-		gen_set_field(g, FIELD(jit.viewed), g->L->BuildAnd(g->b, gen_field(g, g->i64, FIELD(jit.viewed)), gen_int(g, (int64_t)~e->dirty_v), ""));
-	for (unsigned i = 0; i < e->n_op; i++) {
-		const struct lane_op *o = &e->op[i];
-		if (o->kind != LANE_VIEW && !(o->lazy && e->keep.of[o->dest].rows))
-			continue;
-		val shape = o->at.extent ? gen_shape(g, &o->at, 1) : gen_int(g, (int64_t)jit_view_shape(o->at.rows, o->at.n, o->at.lanes, o->at.spread));
-		LLVMBasicBlockRef no = gen_around(g, o->pred);
-		val args[6] = {g->sim, gen_int(g, o->lazy ? o->dest : o->temp), o->at.base, o->at.step, o->at.block_step, shape};
-		CALL(g, view, g->L->VoidTypeInContext(g->c), args);
-		gen_meet(g, no);
-	}
-}
-
 void gen_segment(struct gen *g)
 {
 	struct segment *e = &g->seg;
@@ -254,7 +204,7 @@ void gen_segment(struct gen *g)
 	gen_choose_lazy(g);
 	gen_choose_kept(g);
 	gen_set_field(g, FIELD(jit.n_pending), g->L->ConstInt(g->i32, 0, 0));
-	settle_views(g);
+	gen_settle_views(g);
 	val unsure = gen_checks(g, leave);
 	for (unsigned i = 0; i < e->n_call; i++) {
 		if (e->call[i].kind == CALL_PURE)
@@ -277,7 +227,7 @@ void gen_segment(struct gen *g)
 		gen_write_down_round(g);
 	else
 		gen_lanes(g);
-	make_views(g);
+	gen_make_views(g);
 	if (!e->early)
 		all_acts(g, clock);
 	gen_note_stores(g, unsure);
