@@ -115,6 +115,12 @@ struct segment {
 	unsigned n_rows, n_lanes;
 };
 
+/* Whether the loop writes the register of struct jit. */
+static inline bool segment_writes(const struct segment *e, unsigned reg)
+{
+	return reg < JIT_MASK ? e->dirty_v >> reg & 1 : e->dirty_m >> (reg - JIT_MASK) & 1;
+}
+
 /* What the instructions of a bundle are to the translator. */
 enum role { R_SCALAR, R_FLAG, R_LANE, R_LOAD, R_VIEW, R_ROWS, R_STORE, R_PURE, R_PURE_SCALAR, R_ACT, R_MATRIX, R_LATE_STORE, R_CONTROL, R_NO };
 struct bundle_plan {
@@ -145,7 +151,7 @@ struct rounds {
 	val count; /* rounds, while that function is made */
 	val slot[JIT_ROUND_SLOTS];
 	unsigned n_slots;
-	bool read[JIT_TEMP], written[JIT_TEMP]; /* by lanes */
+	bool read[JIT_TEMP]; /* by lanes */
 	struct lane_op saved[MAX_LANE_OPS];
 };
 

@@ -493,14 +493,14 @@ static void rounds(struct body *y)
 	const struct rounds *r = &g->rounds;
 	val phi[JIT_TEMP] = {0}, lane = y->lane;
 	for (unsigned k = 0; k < JIT_TEMP; k++) {
-		if (r->read[k] && lane_reg(y, k) && r->written[k] && carries_float(&g->seg, k))
+		if (r->read[k] && lane_reg(y, k) && segment_writes(&g->seg, k) && carries_float(&g->seg, k))
 			lane_float(g, &y->reg[k]);
 	}
 	struct counted l = open_loop(g, 0);
 	for (unsigned k = 0; k < JIT_TEMP; k++) {
-		if (!r->read[k] || !r->written[k])
+		if (!r->read[k] || !segment_writes(&g->seg, k))
 			continue;
-		bool is_float = carries_float(&g->seg, k);
+		bool is_float = y->reg[k].f != NULL;
 		val start = is_float ? y->reg[k].f : y->reg[k].i;
 		phi[k] = g->L->BuildPhi(g->b, is_float ? g->fv : g->iv, "");
 		g->L->AddIncoming(phi[k], &start, &l.before, 1);

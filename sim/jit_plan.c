@@ -273,7 +273,7 @@ static bool late_works(struct gen *g, const struct decoded *d, const struct uop 
 		const struct uop *u = sim_insn(g->s, d->first_insn + i);
 		for (unsigned k = 0; k < u->n_writes; k++) {
 			for (unsigned j = 0; j < late->n_reads; j++) {
-				if (u->writes[k] == late->reads[j] && u->writes[k] >= REG_V && u->writes[k] < REG_P)
+				if (u->writes[k] == late->reads[j] && reg_has_lanes(u->writes[k]))
 					return false;
 			}
 		}
@@ -593,11 +593,6 @@ bool gen_fill_segment(struct gen *g, uint32_t from)
 
 /* ---- lanes that somebody looks at ---- */
 
-static void is_useful(struct segment *e, struct corner c)
-{
-	e->useful = corner_join(e->useful, c);
-}
-
 /* What registers must hold in memory when the loop is done; the loop goes as far as that and stores do. */
 void gen_choose_kept(struct gen *g)
 {
@@ -606,7 +601,7 @@ void gen_choose_kept(struct gen *g)
 	for (unsigned i = 0; i < e->n_call; i++) {
 		const struct uop *u = e->call[i].u;
 		for (unsigned k = 0; e->call[i].kind != CALL_PURE && k < u->n_reads; k++) {
-			if (u->reads[k] >= REG_V && u->reads[k] < REG_P)
+			if (reg_has_lanes(u->reads[k]))
 				e->keep.of[u->reads[k] - REG_V] = live_all_of_one(g->s);
 		}
 	}
@@ -614,9 +609,9 @@ void gen_choose_kept(struct gen *g)
 	for (unsigned i = 0; i < e->n_op; i++) {
 		const struct lane_op *o = &e->op[i];
 		if (o->kind == LANE_STORE)
-			is_useful(e, (struct corner){(uint16_t)o->at.rows, (uint16_t)o->at.lanes});
+			e->useful = corner_join(e->useful, (struct corner){(uint16_t)o->at.rows, (uint16_t)o->at.lanes});
 		else if (o->dest != NO_DEST && !o->lazy)
-			is_useful(e, e->keep.of[o->dest]);
+			e->useful = corner_join(e->useful, e->keep.of[o->dest]);
 	}
 	add_split(e->rows, &e->n_rows, e->useful.rows, g->s->core.rows, MAX_RANGES + 1);
 	add_split(e->lanes, &e->n_lanes, (e->useful.lanes + g->strip - 1) / g->strip * g->strip, g->s->core.lanes, MAX_RANGES + 1);

@@ -60,31 +60,31 @@ static bool note_slot(struct gen *g, val v)
 	return true;
 }
 
-/* All scalars of an instruction, one by one. */
-#define EACH_SCALAR(o, DO) (DO(&(o)->pred) && DO(&(o)->a) && DO(&(o)->b) && DO(&(o)->at.base) && DO(&(o)->at.step) && DO(&(o)->at.block_step) && DO(&(o)->at.run_rows) && DO(&(o)->at.run_lanes) && DO(&(o)->at.run_n))
+#define N_SCALARS 9
+static void scalars_of(struct lane_op *o, val *at[N_SCALARS])
+{
+	val *all[N_SCALARS] = {&o->pred, &o->a, &o->b, &o->at.base, &o->at.step, &o->at.block_step, &o->at.run_rows, &o->at.run_lanes, &o->at.run_n};
+	memcpy(at, all, sizeof all);
+}
 
 static bool note_scalars(struct gen *g, struct lane_op *o)
 {
-#define NOTE(p) note_slot(g, *(p))
-	return o->kind == LANE_VIEW || EACH_SCALAR(o, NOTE);
-#undef NOTE
+	val *at[N_SCALARS];
+	bool fits = true;
+	scalars_of(o, at);
+	for (unsigned i = 0; i < N_SCALARS && o->kind != LANE_VIEW; i++)
+		fits = fits && note_slot(g, *at[i]);
+	return fits;
 }
 
-static void note_register(struct rounds *r, unsigned reg)
-{
-	if (reg >= REG_V && reg < REG_P)
-		r->read[reg - REG_V] = true;
-}
-
-/* Registers that lanes read, perhaps what an earlier round left there, and those that they write. */
+/* Registers of which lanes are read, perhaps what an earlier round left there. */
 static void note_registers(struct rounds *r, const struct lane_op *o)
 {
-	for (unsigned i = 0; i < o->u->n_reads; i++)
-		note_register(r, o->u->reads[i]);
-	if (o->dest == NO_DEST)
-		return;
-	r->written[o->dest] = true;
-	if (o->pred)
+	for (unsigned i = 0; i < o->u->n_reads; i++) {
+		if (reg_has_lanes(o->u->reads[i]))
+			r->read[o->u->reads[i] - REG_V] = true;
+	}
+	if (o->dest != NO_DEST && o->pred)
 		r->read[o->dest] = true;
 }
 
@@ -92,9 +92,10 @@ bool gen_choose_rounds(struct gen *g)
 {
 	struct segment *e = &g->seg;
 	struct rounds *r = &g->rounds;
-	memset(r, 0, sizeof *r);
 	if (!is_simple_loop(g) || !only_reads(e) || !e->useful.rows)
 		return false;
+	r->n_slots = 0;
+	memset(r->read, 0, sizeof r->read);
 	for (unsigned i = 0; i < e->n_op; i++) {
 		if (!note_scalars(g, &e->op[i]))
 			return false;
@@ -105,23 +106,27 @@ bool gen_choose_rounds(struct gen *g)
 
 /* ---- in the lanes' function ---- */
 
-static bool replace(struct gen *g, val *v, const val *now)
+/* Where a round's scalars are. */
+static val record_at(struct gen *g, val round)
 {
-	for (unsigned k = 0; *v && k < g->rounds.n_slots; k++) {
-		if (*v == g->rounds.slot[k]) {
-			*v = now[k];
-			break;
-		}
+	val bytes = g->L->BuildMul(g->b, round, gen_int(g, (int64_t)g->rounds.n_slots * 8), "");
+	return gen_at(g, g->sim, g->L->BuildAdd(g->b, gen_int(g, FIELD(jit.rounds)), bytes, ""));
+}
+
+static val of_round(const struct rounds *r, val v, const val *now)
+{
+	for (unsigned k = 0; k < r->n_slots; k++) {
+		if (v == r->slot[k])
+			return now[k];
 	}
-	return true;
+	return v;
 }
 
 /* From now on the segment's instructions have the scalars of that round. */
 void gen_take_round(struct gen *g, val round)
 {
 	struct rounds *r = &g->rounds;
-	val now[JIT_ROUND_SLOTS], bytes = gen_int(g, (int64_t)r->n_slots * 8);
-	val at = gen_at(g, g->sim, g->L->BuildAdd(g->b, gen_int(g, FIELD(jit.rounds)), g->L->BuildMul(g->b, round, bytes, ""), ""));
+	val now[JIT_ROUND_SLOTS], at = record_at(g, round);
 	for (unsigned k = 0; k < r->n_slots; k++) {
 		now[k] = g->L->BuildLoad2(g->b, g->i64, gen_at(g, at, gen_int(g, 8 * (int64_t)k)), "");
 		if (g->L->TypeOf(r->slot[k]) == g->i1)
@@ -129,9 +134,10 @@ void gen_take_round(struct gen *g, val round)
 	}
 	memcpy(r->saved, g->seg.op, g->seg.n_op * sizeof *r->saved);
 	for (unsigned i = 0; i < g->seg.n_op; i++) {
-#define REPLACE(p) replace(g, p, now)
-		(void)EACH_SCALAR(&g->seg.op[i], REPLACE);
-#undef REPLACE
+		val *scalar[N_SCALARS];
+		scalars_of(&g->seg.op[i], scalar);
+		for (unsigned k = 0; k < N_SCALARS; k++)
+			*scalar[k] = of_round(r, *scalar[k], now);
 	}
 }
 void gen_end_round(struct gen *g)
@@ -143,7 +149,7 @@ void gen_end_round(struct gen *g)
 static val lanes_function(struct gen *g)
 {
 	char name[32];
-	const struct gen was = {.fn = g->fn, .sim = g->sim, .mem = g->mem, .registers = g->registers};
+	val was[4] = {g->fn, g->sim, g->mem, g->registers};
 	LLVMBasicBlockRef here = g->L->GetInsertBlock(g->b);
 	LLVMTypeRef none = g->L->VoidTypeInContext(g->c);
 	snprintf(name, sizeof name, "rounds%u", g->index);
@@ -160,10 +166,10 @@ static val lanes_function(struct gen *g)
 	gen_meet(g, past);
 	g->L->BuildRetVoid(g->b);
 	g->rounds.count = NULL;
-	g->fn = was.fn;
-	g->sim = was.sim;
-	g->mem = was.mem;
-	g->registers = was.registers;
+	g->fn = was[0];
+	g->sim = was[1];
+	g->mem = was[2];
+	g->registers = was[3];
 	g->L->PositionBuilderAtEnd(g->b, here);
 	return fn;
 }
@@ -178,8 +184,7 @@ void gen_write_down_round(struct gen *g)
 {
 	struct rounds *r = &g->rounds;
 	r->lanes = lanes_function(g);
-	val n = gen_field(g, g->i32, FIELD(jit.n_rounds)), bytes = g->L->BuildMul(g->b, g->L->BuildZExt(g->b, n, g->i64, ""), gen_int(g, (int64_t)r->n_slots * 8), "");
-	val at = gen_at(g, g->sim, g->L->BuildAdd(g->b, gen_int(g, FIELD(jit.rounds)), bytes, ""));
+	val n = gen_field(g, g->i32, FIELD(jit.n_rounds)), at = record_at(g, g->L->BuildZExt(g->b, n, g->i64, ""));
 	for (unsigned k = 0; k < r->n_slots; k++) {
 		val v = g->L->TypeOf(r->slot[k]) == g->i1 ? g->L->BuildZExt(g->b, r->slot[k], g->i64, "") : r->slot[k];
 		g->L->BuildStore(g->b, v, gen_at(g, at, gen_int(g, 8 * (int64_t)k)));

@@ -190,8 +190,8 @@ static void attach_debug(struct tg_sim *s)
 void sim_decode(struct tg_sim *s)
 {
 	const struct tg_exe *x = s->x;
-	struct tg_bundle *raw = tg_alloc(s->arena, sizeof *raw);
 	struct uop_table table = {.a = tg_arena_new(tg_arena_heap(s->arena))};
+	struct tg_bundle *raw = tg_alloc(table.a, sizeof *raw);
 	uint32_t n_insns = 0;
 	s->bundles = sim_new_table(s, (uint64_t)x->n_words + 1, sizeof *s->bundles);
 	s->bundle_at = tg_alloc_n(s->arena, (size_t)x->n_words + 1, sizeof *s->bundle_at);

@@ -8,6 +8,11 @@
 
 /* Registers of all kinds in one numbering, for the latency checks. */
 enum { REG_S = 0, REG_V = 32, REG_M = 96, REG_P = 104, N_REGS = 112 };
+/* Vector registers and masks. */
+static inline bool reg_has_lanes(unsigned r)
+{
+	return r >= REG_V && r < REG_P;
+}
 #define MAX_READS 10
 #define MAX_WRITES 2
 

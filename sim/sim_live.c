@@ -61,11 +61,6 @@ static void find_reach(struct liveness *l, struct tg_arena *scratch)
 
 /* ---- what an instruction asks for ---- */
 
-static bool is_vector(unsigned r)
-{
-	return r >= REG_V && r < REG_P;
-}
-
 /* Of register r, which instruction i reads, when `after` is what is live behind its bundle. */
 static struct corner asks_for(const struct liveness *l, uint32_t i, unsigned r, const struct live *after)
 {
@@ -101,7 +96,7 @@ static void step(const struct liveness *l, const struct decoded *d, struct live 
 	for (uint32_t i = d->first_insn; i < d->first_insn + d->n_insns; i++) {
 		const struct uop *u = sim_insn(l->s, i);
 		for (unsigned k = 0; k < u->n_reads; k++) {
-			if (!is_vector(u->reads[k]))
+			if (!reg_has_lanes(u->reads[k]))
 				continue;
 			asked[n].reg = u->reads[k];
 			asked[n++].c = asks_for(l, i, u->reads[k], now);
@@ -110,7 +105,7 @@ static void step(const struct liveness *l, const struct decoded *d, struct live 
 	for (uint32_t i = d->first_insn; i < d->first_insn + d->n_insns; i++) {
 		const struct uop *u = sim_insn(l->s, i);
 		for (unsigned k = 0; k < u->n_writes && !u->in.pred; k++) {
-			if (is_vector(u->writes[k]))
+			if (reg_has_lanes(u->writes[k]))
 				now->of[u->writes[k] - REG_V] = (struct corner){0, 0};
 		}
 	}
@@ -142,12 +137,13 @@ static struct live live_behind(const struct liveness *l, uint32_t block, const s
 {
 	const struct block *b = &l->k->at[block];
 	const struct uop *last = sim_control_of(l->s, &l->s->bundles[b->whole_end - 1]);
+	bool enters = surely_enters(l->k, b->whole_end - 1, last);
 	struct live out = {0};
 	if (last && last->in.op == TG_I_halt)
 		return live_all(l->s);
 	for (uint32_t j = 0; j < b->n_next; j++) {
 		uint32_t to = l->k->next[b->next + j];
-		if (surely_enters(l->k, b->whole_end - 1, last) && l->k->at[to].first != b->whole_end)
+		if (enters && l->k->at[to].first != b->whole_end)
 			continue;
 		for (unsigned r = 0; r < TG_ARRAY_LEN(out.of); r++)
 			out.of[r] = corner_join(out.of[r], in[to].of[r]);

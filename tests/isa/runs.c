@@ -107,11 +107,29 @@ static struct program *live_program(struct fixture *f, int64_t end, int64_t *bod
 	return p;
 }
 
-/* Before the bundle, v0 to v9 and m1: rows x lanes. */
-static const char *live_text(struct fixture *f, const struct tg_sim *s, const struct liveness *l, const struct blocks *k, uint32_t block, uint32_t bundle)
+struct analysed {
+	struct tg_sim *s;
+	const struct blocks *k;
+	const struct liveness *live;
+};
+/* A program whose loop ends where its first making says. */
+static struct analysed analyse(struct fixture *f, struct program *(*make)(struct fixture *f, int64_t end, int64_t *body_end))
 {
-	const struct live now = sim_live_at(l, &k->at[k->block_of[block]], bundle);
-	const struct corner all = live_all_of_one(s);
+	int64_t end;
+	make(f, 0, &end);
+	struct program *p = make(f, end, &end);
+	struct analysed a = {.s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP})};
+	a.k = sim_find_blocks(a.s);
+	ck_assert(a.k->usable);
+	a.live = sim_find_live(f->a, a.s, a.k);
+	return a;
+}
+
+/* Before the bundle, v0 to v9 and m1: rows x lanes. */
+static const char *live_text(struct fixture *f, const struct analysed *a, uint32_t block, uint32_t bundle)
+{
+	const struct live now = sim_live_at(a->live, &a->k->at[a->k->block_of[block]], bundle);
+	const struct corner all = live_all_of_one(a->s);
 	const char *text = "";
 	for (unsigned r = 0; r < 11; r++) {
 		const struct corner c = now.of[r < 10 ? r : REG_M - REG_V + 1];
@@ -123,18 +141,12 @@ static const char *live_text(struct fixture *f, const struct tg_sim *s, const st
 START_TEST(live_registers)
 {
 	struct fixture *f = fixture_new("t1");
-	int64_t end;
-	live_program(f, 0, &end);
-	struct program *p = live_program(f, end, &end);
-	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
-	const struct blocks *k = sim_find_blocks(s);
-	ck_assert(k->usable);
-	const struct liveness *l = sim_find_live(f->a, s, k);
-	ck_assert_str_eq(live_text(f, s, l, k, 3, 3), " all all all - - - all all all all all");   /* v4 is written again before anybody can look at it: v3 is dead */
-	ck_assert_str_eq(live_text(f, s, l, k, 3, 5), " all all all - all - all all all all all"); /* behind the loop's body */
-	ck_assert_str_eq(live_text(f, s, l, k, 6, 7), " all all all - all all all all all all all");
-	ck_assert_str_eq(live_text(f, s, l, k, 6, 9), " all all all all all all all all all all all");
-	tg_sim_free(s);
+	struct analysed a = analyse(f, live_program);
+	ck_assert_str_eq(live_text(f, &a, 3, 3), " all all all - - - all all all all all");   /* v4 is written again before anybody can look at it: v3 is dead */
+	ck_assert_str_eq(live_text(f, &a, 3, 5), " all all all - all - all all all all all"); /* behind the loop's body */
+	ck_assert_str_eq(live_text(f, &a, 6, 7), " all all all - all all all all all all all");
+	ck_assert_str_eq(live_text(f, &a, 6, 9), " all all all all all all all all all all all");
+	tg_sim_free(a.s);
 	fixture_free(f);
 }
 END_TEST
@@ -172,19 +184,13 @@ static struct program *corner_program(struct fixture *f, int64_t end, int64_t *b
 START_TEST(live_corners)
 {
 	struct fixture *f = fixture_new("t1-edge");
-	int64_t end;
-	corner_program(f, 0, &end);
-	struct program *p = corner_program(f, end, &end);
-	struct tg_sim *s = tg_sim_new(f->a, &p->x, &(struct tg_sim_options){.engine = TG_ENGINE_INTERP});
-	const struct blocks *k = sim_find_blocks(s);
-	ck_assert(k->usable);
-	const struct liveness *l = sim_find_live(f->a, s, k);
-	ck_assert_str_eq(live_text(f, s, l, k, 6, 6), " 2x5 2x5 2x5 all 3x2 3x2 3x2 - all 2x32 -");
-	ck_assert_str_eq(live_text(f, s, l, k, 8, 9), " - - - all 3x2 3x2 3x2 - all 2x32 -");
-	ck_assert_str_eq(live_text(f, s, l, k, 8, 11), " - - - 3x2 3x2 - 3x2 - all 2x32 -");
-	ck_assert_str_eq(live_text(f, s, l, k, 8, 12), " - - - 3x2 3x2 - - - all 2x32 3x2");
-	ck_assert_str_eq(live_text(f, s, l, k, 8, 16), " - - - - 3x2 - - - - - 3x5");
-	tg_sim_free(s);
+	struct analysed a = analyse(f, corner_program);
+	ck_assert_str_eq(live_text(f, &a, 6, 6), " 2x5 2x5 2x5 all 3x2 3x2 3x2 - all 2x32 -");
+	ck_assert_str_eq(live_text(f, &a, 8, 9), " - - - all 3x2 3x2 3x2 - all 2x32 -");
+	ck_assert_str_eq(live_text(f, &a, 8, 11), " - - - 3x2 3x2 - 3x2 - all 2x32 -");
+	ck_assert_str_eq(live_text(f, &a, 8, 12), " - - - 3x2 3x2 - - - all 2x32 3x2");
+	ck_assert_str_eq(live_text(f, &a, 8, 16), " - - - - 3x2 - - - - - 3x5");
+	tg_sim_free(a.s);
 	fixture_free(f);
 }
 END_TEST
